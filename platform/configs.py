@@ -1,0 +1,189 @@
+"""Typed configurations: `--set field=value`, layers of overrides, canonical JSON.
+
+A configuration is a frozen dataclass of a method, possibly with one nested dataclass (its
+pretraining); nested fields are written with a dot, `pretrain.epochs`.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from deep_clustering.platform.errors import InputError, nearest
+
+
+def fields(config_class: type) -> dict[str, Any]:
+    """Dotted field name -> its type, in the order of the dataclass."""
+    hints = typing.get_type_hints(config_class)
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(config_class):
+        kind = hints[field.name]
+        if dataclasses.is_dataclass(kind):
+            found |= {f"{field.name}.{k}": v for k, v in fields(typing.cast(type, kind)).items()}
+        else:
+            found[field.name] = kind
+    return found
+
+
+def defaults(config_class: type) -> dict[str, Any]:
+    """Dotted field name -> default; a field without one is left out."""
+    hints = typing.get_type_hints(config_class)
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(config_class):
+        kind = hints[field.name]
+        if dataclasses.is_dataclass(kind):
+            inner = defaults(typing.cast(type, kind))
+            found |= {f"{field.name}.{k}": v for k, v in inner.items()}
+        elif field.default is not dataclasses.MISSING:
+            found[field.name] = field.default
+    return found
+
+
+def parse(config_class: type, items: Iterable[str]) -> dict[str, Any]:
+    """Values of `field=value` items, each of its field's type.
+
+    Raises:
+        InputError: lists every unknown field (with the nearest name) and every value of the
+            wrong type.
+    """
+    known = fields(config_class)
+    values: dict[str, Any] = {}
+    wrong: list[str] = []
+    for item in items:
+        name, equals, text = item.partition("=")
+        if not equals:
+            wrong.append(f"'{item}' is not of the form field=value")
+        elif name not in known:
+            wrong.append(f"there is no field '{name}'.{nearest(name, known)}")
+        else:
+            try:
+                values[name] = _typed(known[name], text)
+            except ValueError as error:
+                wrong.append(f"{name}: {error}, got '{text}'")
+    _refuse(wrong)
+    return values
+
+
+def build(config_class: type, *layers: Mapping[str, Any]) -> Any:
+    """One configuration from layers of dotted overrides, the last one winning.
+
+    Raises:
+        InputError: unknown fields, or the mistakes the configuration finds in itself, all at once.
+    """
+    known = fields(config_class)
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        _refuse([f"there is no field '{n}'.{nearest(n, known)}" for n in layer if n not in known])
+        merged |= layer
+    wrong: list[str] = []
+    config = _assemble(config_class, merged, wrong)
+    _refuse(wrong)
+    return config
+
+
+def _assemble(config_class: type, values: Mapping[str, Any], wrong: list[str]) -> Any:
+    hints = typing.get_type_hints(config_class)
+    given: dict[str, Any] = {}
+    for field in dataclasses.fields(config_class):
+        kind = hints[field.name]
+        if dataclasses.is_dataclass(kind):
+            prefix = field.name + "."
+            inner = {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
+            mistakes: list[str] = []
+            nested = _assemble(typing.cast(type, kind), inner, mistakes)
+            if nested is not None:  # else its default stands in, so that the rest is checked too
+                given[field.name] = nested
+            wrong.extend(prefix + m for m in mistakes)
+        elif field.name in values:
+            given[field.name] = _normal(kind, values[field.name])
+    try:
+        return config_class(**given)
+    except (ValueError, TypeError) as error:
+        wrong.extend(line for line in str(error).splitlines() if line.strip())
+        return None
+
+
+def _normal(kind: Any, value: Any) -> Any:
+    """Lists become tuples and whole numbers of float fields floats: one value, one run id."""
+    if isinstance(value, list):
+        return tuple(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        options = typing.get_args(kind) or (kind,)
+        if float in options and int not in options:
+            return float(value)
+    return value
+
+
+def flatten(config: Any) -> dict[str, Any]:
+    """Dotted field name -> JSON value of a configuration."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            found |= {f"{field.name}.{k}": v for k, v in flatten(value).items()}
+        else:
+            found[field.name] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
+def canonical(value: Any) -> str:
+    """One text for one value: sorted keys, no spaces, no NaN; equal numbers print alike."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """20 hexadecimal characters of the SHA-256 of the canonical JSON."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:20]
+
+
+def _refuse(wrong: list[str]) -> None:
+    if len(wrong) == 1:
+        raise InputError(wrong[0])
+    if wrong:
+        raise InputError("\n".join([f"{len(wrong)} mistakes:", *(f"  {line}" for line in wrong)]))
+
+
+def _typed(kind: Any, text: str) -> Any:
+    origin, options = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        if text.lower() == "none" and type(None) in options:
+            return None
+        last: ValueError | None = None
+        for option in (o for o in options if o is not type(None)):
+            try:
+                return _typed(option, text)
+            except ValueError as error:
+                last = error
+        also = " or none" if type(None) in options else ""
+        raise ValueError(f"{last}{also}")
+    if origin is typing.Literal:
+        if text not in options:
+            raise ValueError(f"one of {', '.join(options)}{nearest(text, options)}")
+        return text
+    if origin is tuple:
+        parts = [p for p in text.strip("()[] ").split(",") if p.strip()]
+        if len(parts) != len(options):
+            raise ValueError(f"needs {len(options)} comma-separated values")
+        return tuple(_typed(o, p.strip()) for o, p in zip(options, parts, strict=True))
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError("needs true or false")
+        return text.lower() == "true"
+    if kind is int:
+        try:
+            return int(text)
+        except ValueError:
+            raise ValueError("needs a whole number") from None
+    if kind is float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise ValueError("needs a number") from None
+        if not math.isfinite(value):
+            raise ValueError("needs a finite number")
+        return value
+    return text
