@@ -1,0 +1,155 @@
+"""Encoders: images (n, 3, S, S) to non-negative features (n, D) after global average pooling.
+
+ResNets: He et al., "Deep residual learning for image recognition", CVPR 2016; layers are named as
+in torchvision, so that its weights load, and initialised as there.
+"""
+
+from collections.abc import Callable
+
+from deep_clustering.methods._replicas import BatchNorm, Replicas
+from torch import Tensor, nn
+
+#: Up to this side (pixels) a ResNet takes the stem for small images: 3x3, stride 1, no pooling.
+SMALL_SIDE = 40
+
+
+class _Basic(nn.Module):
+    expansion = 1
+
+    def __init__(self, inside: int, width: int, stride: int, replicas: Replicas) -> None:
+        super().__init__()
+        self.conv1 = _conv(inside, width, 3, stride)
+        self.bn1 = BatchNorm(width, replicas=replicas)
+        self.conv2 = _conv(width, width, 3, 1)
+        self.bn2 = BatchNorm(width, replicas=replicas)
+        self.downsample = _shortcut(inside, width, stride, replicas)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = self.bn1(self.conv1(x)).relu_()
+        inner = self.bn2(self.conv2(inner))
+        return (inner + self.downsample(x)).relu_()
+
+
+class _Bottleneck(nn.Module):
+    expansion = 4
+
+    def __init__(self, inside: int, width: int, stride: int, replicas: Replicas) -> None:
+        super().__init__()
+        outside = width * self.expansion
+        self.conv1 = _conv(inside, width, 1, 1)
+        self.bn1 = BatchNorm(width, replicas=replicas)
+        self.conv2 = _conv(width, width, 3, stride)
+        self.bn2 = BatchNorm(width, replicas=replicas)
+        self.conv3 = _conv(width, outside, 1, 1)
+        self.bn3 = BatchNorm(outside, replicas=replicas)
+        self.downsample = _shortcut(inside, outside, stride, replicas)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = self.bn1(self.conv1(x)).relu_()
+        inner = self.bn2(self.conv2(inner)).relu_()
+        inner = self.bn3(self.conv3(inner))
+        return (inner + self.downsample(x)).relu_()
+
+
+class _ResNet(nn.Module):
+    def __init__(
+        self,
+        block: type[_Basic] | type[_Bottleneck],
+        depths: tuple[int, int, int, int],
+        *,
+        side: int,
+        replicas: Replicas,
+        stem_padding: int,
+    ) -> None:
+        super().__init__()
+        self.dimension = 512 * block.expansion
+        small = side <= SMALL_SIDE
+        self.conv1 = _conv(3, 64, 7, 2)
+        self.bn1 = BatchNorm(64, replicas=replicas)
+        self.pool = nn.Identity() if small else nn.MaxPool2d(3, 2, 1)
+        inside = 64
+        for stage, depth in enumerate(depths):
+            blocks: list[nn.Module] = []
+            for i in range(depth):
+                stride = 2 if stage > 0 and i == 0 else 1
+                blocks.append(block(inside, 64 << stage, stride, replicas))
+                inside = (64 << stage) * block.expansion
+            self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if small:  # put in afterwards: it keeps PyTorch's default initialisation, as in the release
+            self.conv1 = nn.Conv2d(3, 64, 3, stride=1, padding=stem_padding, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool(self.bn1(self.conv1(x)).relu_())
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = stage(x)
+        return x.mean((2, 3))
+
+
+class _Small(nn.Module):
+    """Three convolutions for images of about 8 x 8 pixels; some 25,000 parameters."""
+
+    dimension = 64
+
+    def __init__(self, *, replicas: Replicas) -> None:
+        super().__init__()
+        self.conv1 = _conv(3, 16, 3, 1)
+        self.bn1 = BatchNorm(16, replicas=replicas)
+        self.conv2 = _conv(16, 32, 3, 2)
+        self.bn2 = BatchNorm(32, replicas=replicas)
+        self.conv3 = _conv(32, 64, 3, 1)
+        self.bn3 = BatchNorm(64, replicas=replicas)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.bn1(self.conv1(x)).relu_()
+        x = self.bn2(self.conv2(x)).relu_()
+        x = self.bn3(self.conv3(x)).relu_()
+        return x.mean((2, 3))
+
+
+def _conv(inside: int, outside: int, kernel: int, stride: int) -> nn.Conv2d:
+    return nn.Conv2d(inside, outside, kernel, stride, padding=kernel // 2, bias=False)
+
+
+def _shortcut(inside: int, outside: int, stride: int, replicas: Replicas) -> nn.Module:
+    if stride == 1 and inside == outside:
+        return nn.Identity()
+    return nn.Sequential(_conv(inside, outside, 1, stride), BatchNorm(outside, replicas=replicas))
+
+
+def _resnet(
+    block: type[_Basic] | type[_Bottleneck], depths: tuple[int, int, int, int]
+) -> Callable[[int, Replicas, int], nn.Module]:
+    return lambda side, replicas, stem_padding: _ResNet(
+        block, depths, side=side, replicas=replicas, stem_padding=stem_padding
+    )
+
+
+ENCODERS: dict[str, Callable[[int, Replicas, int], nn.Module]] = {
+    "resnet18": _resnet(_Basic, (2, 2, 2, 2)),
+    "resnet34": _resnet(_Basic, (3, 4, 6, 3)),
+    "resnet50": _resnet(_Bottleneck, (3, 4, 6, 3)),
+    "small": lambda side, replicas, stem_padding: _Small(replicas=replicas),
+}
+
+
+def encoder(name: str, *, side: int, replicas: Replicas, stem_padding: int = 1) -> nn.Module:
+    """An encoder with fresh weights (PyTorch's CPU generator), on the CPU.
+
+    Args:
+        name: a key of `ENCODERS`.
+        side: of the images, in pixels; up to `SMALL_SIDE` a ResNet takes the stem for small images.
+        replicas: whose batch statistics the normalisation layers use.
+        stem_padding: of that small stem; the paper writes 2, its release uses 1.
+
+    Returns:
+        A module with `.dimension` (D): (n, 3, S, S) -> (n, D), every entry >= 0.
+
+    Raises:
+        ValueError: no such encoder.
+    """
+    if name not in ENCODERS:
+        raise ValueError(f"backbone: must be one of {', '.join(ENCODERS)}, got '{name}'")
+    return ENCODERS[name](side, replicas, stem_padding)

@@ -1,0 +1,125 @@
+"""What a method file hands to the platform: one frozen record, and what it builds.
+
+The record of a method is the last name of its file, `METHOD`. Nothing here knows a method.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import Tensor
+
+
+class Trainable(Protocol):
+    """Something trained one global batch at a time; all its randomness comes from its seed.
+
+    `epochs` and `batch_size` (images of a global batch over all ranks) are what the loop outside
+    needs. `initialise` runs once before the first epoch, and not when a state is loaded. `step`
+    takes the indices (B,) of a global batch, the same on every rank, and returns 0-d tensors under
+    the same names every time, without waiting for the device. `state` is flat and complete: a
+    trainable that loads it continues as if nothing had happened.
+    """
+
+    @property
+    def epochs(self) -> int: ...
+
+    @property
+    def batch_size(self) -> int: ...
+
+    def initialise(self) -> dict[str, float]: ...
+
+    def step(self, indices: Tensor) -> dict[str, Tensor]: ...
+
+    def state(self) -> dict[str, Tensor]: ...
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrain:
+    """A stage that makes an encoder, shared by all runs whose `config.pretrain` is the same.
+
+    `build(config.pretrain, *, images, replicas, seed, index=None)` returns a `Trainable` that also
+    has `encoder_state() -> dict[str, Tensor]`. The seed is the run's; a configuration with a seed
+    of its own does not use it. `index` (n,): the images trained on, None for all; its length sets
+    the steps of an epoch (`n // batch_size`) and with them the learning-rate schedule.
+    """
+
+    summary: str
+    config: type
+    build: Callable[..., Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One point on which a paper and its released code differ, and which one is the default here.
+
+    `field` names the configuration field that chooses (dotted), None where none does.
+    """
+
+    topic: str
+    paper: str
+    release: str
+    default: str
+    field: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A method as the platform sees it.
+
+    Attributes:
+        summary: one line.
+        citation: of the paper.
+        version: raised when a change alters results; part of the run id.
+        config: the dataclass of its configuration.
+        build: `build(config, *, images, replicas, seed, encoder_state, index=None)` returns a
+            `Trainable` that also has `predict`, `features`, `heads`, `final_head` and
+            `model_state`. `index` (n,) is as in `Pretrain`: the images trained on, None for all.
+        restore: `restore(config, model_state, *, images, replicas)`: the same for prediction only.
+        pretrain: its shared stage, None without one.
+        presets: data set name -> overrides of the defaults, dotted names.
+        by_side: image side in pixels -> the preset for a data set without one of its own.
+        readings: name of a reading ("paper", "release") -> overrides for every data set.
+        reading_presets: reading -> data set name -> overrides for that data set alone.
+        differences: where paper and release differ.
+    """
+
+    summary: str
+    citation: str
+    version: int
+    config: type
+    build: Callable[..., Any]
+    restore: Callable[..., Any]
+    pretrain: Pretrain | None
+    presets: Mapping[str, Mapping[str, Any]]
+    by_side: Callable[[int], str]
+    readings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    reading_presets: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    differences: tuple[Difference, ...] = ()
+
+    def layers(
+        self, dataset: str, side: int, reading: str | None = None
+    ) -> list[tuple[str, Mapping[str, Any]]]:
+        """Named overrides to lay over the defaults, the last one winning.
+
+        Args:
+            dataset: name; without a preset of its own it takes the one for its image side.
+            side: of the images, in pixels.
+            reading: a name of `readings`, None for the defaults.
+
+        Raises:
+            ValueError: no such reading.
+        """
+        preset = dataset if dataset in self.presets else self.by_side(side)
+        layers = [(preset, self.presets[preset])]
+        if reading is None:
+            return layers
+        if reading not in self.readings:
+            known = ", ".join(self.readings) or "none"
+            raise ValueError(f"reading: must be one of {known}, got '{reading}'")
+        layers.append((reading, self.readings[reading]))
+        own = self.reading_presets.get(reading, {}).get(preset)
+        if own is not None:
+            layers.append((f"{reading}/{preset}", own))
+        return layers
