@@ -1,0 +1,272 @@
+"""Decoded image sets on disk: one folder each, written whole or not at all.
+
+A prepared set is a folder `prepared/<key>/` in the data directory:
+
+    images.npy   uint8 (N, 3, S, S), C-contiguous; every run on the machine maps the same file
+    labels.npy   int64 (N,); -1 where an image has no label; absent when none has
+    split.npy    uint8 (N,); TRAIN, TEST or UNLABELLED
+    meta.json    format, fingerprint, class names, paths, skipped files, duplicates; written last
+
+It is built in a hidden folder beside its place, synced and renamed. A file lock per key makes a
+second process wait for the first; where the file system has no locks both build and the first rename
+wins.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from deep_clustering.platform.errors import StorageError
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: no lock, the first rename wins
+    fcntl = None  # type: ignore[assignment]
+
+FORMAT = 1  # raised when the layout or the conversion rules change; older folders are then rebuilt
+TRAIN, TEST, UNLABELLED = 0, 1, 2
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """What a builder returns beside the images that it has written into its folder."""
+
+    labels: np.ndarray | None  # int64 (N,), -1 without a label
+    split: np.ndarray  # uint8 (N,)
+    class_names: tuple[str, ...] | None
+    paths: tuple[str, ...] | None = None  # one per image
+    skipped: Mapping[str, str] = field(default_factory=dict)  # path of a left-out file -> reason
+    notes: tuple[str, ...] = ()
+    source: str = ""  # where the images came from, for people
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """An opened folder of the cache."""
+
+    images: np.ndarray
+    labels: np.ndarray | None
+    split: np.ndarray
+    meta: Mapping[str, Any]
+
+
+def create_images(folder: Path, count: int, side: int) -> np.memmap:
+    """Memory map of a new images.npy, uint8 (count, 3, side, side), with its disk space reserved.
+
+    The space is reserved first: writing through a map on a full disk kills the process.
+
+    Raises:
+        StorageError: the disk has too little room.
+    """
+    needed = count * 3 * side * side
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise StorageError(
+            f"{count:,} images of {side}x{side} need {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB "
+            f"are free at {str(folder.parent)!r}; make room or choose another data directory."
+        )
+    path = folder / "images.npy"
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, 3, side, side)}
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        start = file.tell()
+        if needed and hasattr(os, "posix_fallocate"):
+            file.flush()
+            os.posix_fallocate(file.fileno(), start, needed)
+        else:
+            file.truncate(start + needed)
+    return _open_images(path, "r+")
+
+
+def keep_rows(folder: Path, images: np.memmap, keep: np.ndarray) -> np.memmap:
+    """Rewrite images.npy with the rows `keep` (int64, ascending) and return its new map."""
+    os.rename(folder / "images.npy", folder / "all.npy")
+    kept = create_images(folder, len(keep), images.shape[-1])
+    for start in range(0, len(keep), 256):
+        kept[start : start + 256] = images[keep[start : start + 256]]
+    os.unlink(folder / "all.npy")
+    return kept
+
+
+def obtain(
+    root: Path, key: str, build: Callable[[Path], Content], *, spec: Mapping[str, Any]
+) -> Prepared:
+    """The prepared set `key`; built by `build(folder)` when it is missing or damaged.
+
+    `build` writes images.npy with `create_images` and returns the rest. What it raises is passed
+    on, and nothing of its work stays.
+
+    Raises:
+        StorageError: the data directory cannot be written.
+    """
+    folder = root / "prepared" / key
+    found = load(folder)
+    if found is not None:
+        return found
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(folder.parent / f".{key}.lock") as alone:
+            found = load(folder)  # another process may have built it while this one waited
+            if found is not None:
+                return found
+            if alone:
+                for stale in folder.parent.glob(f".{key}.*.partial"):
+                    shutil.rmtree(stale, ignore_errors=True)
+            partial = folder.parent / f".{key}.{uuid.uuid4().hex[:12]}.partial"
+            partial.mkdir()
+            try:
+                _write(partial, build(partial), spec)
+                _put(partial, folder)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        raise StorageError(
+            f"The data directory {str(root)!r} cannot be written ({error.strerror or error}); make "
+            "room, correct its permissions, or choose another one with DEEP_CLUSTERING_DATA."
+        ) from error
+    found = load(folder)
+    if found is None:
+        raise StorageError(
+            f"{str(folder)!r} was written and cannot be read back; check the disk, delete it and repeat."
+        )
+    return found
+
+
+def load(folder: Path) -> Prepared | None:
+    """Open a prepared set, or None when it is absent, of another format, or damaged in its size."""
+    try:
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        if meta["format"] != FORMAT:
+            return None
+        images = _open_images(folder / "images.npy", "r")
+        split = np.load(folder / "split.npy")
+        labels = np.load(folder / "labels.npy") if meta["labelled"] else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if list(images.shape) != meta["shape"] or len(split) != len(images):
+        return None
+    if labels is not None and len(labels) != len(images):
+        return None
+    return Prepared(images=images, labels=labels, split=split, meta=meta)
+
+
+def _open_images(path: Path, mode: Literal["r", "r+"]) -> np.memmap:
+    opened = np.load(path, mmap_mode=mode)
+    if not isinstance(opened, np.memmap):
+        raise ValueError(f"{path} is not a plain array")
+    return opened
+
+
+def _write(folder: Path, content: Content, spec: Mapping[str, Any]) -> None:
+    """Labels, split and, last, meta.json, each synced; the fingerprint is of what is on disk."""
+    images = _open_images(folder / "images.npy", "r")
+    digests = row_digests(images)
+    split = content.split.astype(np.uint8)
+    np.save(folder / "split.npy", split)
+    if content.labels is not None:
+        np.save(folder / "labels.npy", content.labels.astype(np.int64))
+    meta = {
+        "format": FORMAT,
+        **spec,
+        "shape": list(images.shape),
+        "labelled": content.labels is not None,
+        "fingerprint": fingerprint(digests, content.labels, split, images.shape),
+        "duplicates": len(digests) - len(set(digests)),
+        "class_names": content.class_names,
+        "paths": content.paths,
+        "skipped": dict(content.skipped),
+        "notes": content.notes,
+        "source": content.source,
+    }
+    text = json.dumps(meta, ensure_ascii=True)
+    for name in os.listdir(folder):
+        _sync(folder / name)
+    (folder / "meta.json").write_text(text, encoding="utf-8")
+    _sync(folder / "meta.json")
+    _sync(folder)
+
+
+def row_digests(images: np.ndarray) -> list[bytes]:
+    """A 16-byte hash per image, in order (hashing releases the interpreter lock)."""
+
+    def chunk(start: int) -> list[bytes]:
+        rows = np.ascontiguousarray(images[start : start + 256])
+        return [hashlib.blake2b(row.data, digest_size=16).digest() for row in rows]
+
+    with ThreadPoolExecutor(workers()) as pool:
+        parts = pool.map(chunk, range(0, len(images), 256))
+        return [digest for part in parts for digest in part]
+
+
+def fingerprint(
+    digests: list[bytes], labels: np.ndarray | None, split: np.ndarray, shape: tuple[int, ...]
+) -> str:
+    """16 hexadecimal digits of the content: pixels, labels, split and shape; names play no part."""
+    whole = hashlib.sha256(repr(tuple(shape)).encode())
+    whole.update(b"".join(digests))
+    whole.update(b"labels" + labels.astype("<i8").tobytes() if labels is not None else b"none")
+    whole.update(b"split" + split.astype(np.uint8).tobytes())
+    return whole.hexdigest()[:16]
+
+
+def workers() -> int:
+    """Threads for decoding and hashing: the CPUs this process may use, at most 32."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(32, available or 1))
+
+
+def _put(partial: Path, folder: Path) -> None:
+    """Rename into place; a damaged folder there gives way, a good one by another process stays."""
+    try:
+        os.rename(partial, folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        if load(folder) is not None:
+            return
+        damaged = partial.with_name(partial.name.replace(".partial", ".damaged.partial"))
+        os.rename(folder, damaged)
+        os.rename(partial, folder)
+        shutil.rmtree(damaged, ignore_errors=True)
+    _sync(folder.parent)
+
+
+def _sync(path: Path) -> None:
+    """Force a file or a folder to disk; folders cannot be opened everywhere, which is no error."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        if path.is_dir():
+            return
+        raise
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[bool]:
+    """Hold an exclusive lock on `path`; yields whether there is one, as some systems have none."""
+    if fcntl is None:
+        yield False
+        return
+    with open(path, "ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:
+            yield False
+            return
+        yield True  # closing the file releases the lock, and so does the end of the process

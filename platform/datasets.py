@@ -1,0 +1,690 @@
+"""Named datasets and the user's own folders, each as one memory-mapped uint8 array.
+
+`prepare("cifar10", root=...)` or `prepare("folder:/my/pictures", root=...)` decodes once into the
+data directory; every later call opens the memory map. Which images are trained on and which are
+scored is the protocol, and part of the dataset:
+
+    all         trained on and scored: train and test together (CDC, DPAC)
+    train-test  trained on the train split, scored on the test split (SCAN)
+    train-val   the same where the held-out split is called validation (ImageNet-50/100/200)
+    train       trained on and scored: the train split (RUC on CIFAR; CDC on ImageNet-10, -Dogs, Tiny)
+
+STL-10's 100,000 unlabelled images serve pretraining only; in the protocols without the test split,
+pretraining leaves that out too. How folders and files are read is written in `_folder.py`.
+"""
+
+import contextlib
+import csv
+import os
+import shutil
+import socket
+import urllib.error
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from deep_clustering.platform import _cache, _folder
+from deep_clustering.platform._cache import TEST, TRAIN, UNLABELLED, Content, Progress
+from deep_clustering.platform._folder import show
+from deep_clustering.platform.errors import InputError, nearest
+
+DATA_VARIABLE = "DEEP_CLUSTERING_DATA"
+IMAGENET_VARIABLE = "DEEP_CLUSTERING_IMAGENET"
+
+Triple = tuple[float, float, float]
+
+IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
+IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A dataset as the runs see it. Arrays are read-only."""
+
+    name: str  # "cifar10", or "folder:" and the absolute path
+    images: np.ndarray  # uint8 (N, 3, S, S), memory-mapped
+    labels: np.ndarray | None  # int64 (N,), 0..classes-1, -1 where an image has none
+    classes: int | None  # number of classes; None without labels
+    class_names: tuple[str, ...] | None
+    fingerprint: str  # 16 hexadecimal digits of pixels, labels and split; not of names or places
+    mean: Triple  # per channel, of values in 0..1
+    std: Triple
+    view: int  # side of the clean view that networks see, the centre of the stored square; pixels
+    protocol: str
+    train: np.ndarray  # int64, ascending: images trained on
+    score: np.ndarray  # int64, ascending: images scored
+    pretrain: np.ndarray  # int64, ascending: images for pretraining
+    paths: list[str] | None  # per image, relative to the source folder; None for archives
+    skipped: tuple[str, ...]  # files left out as unreadable
+    duplicates: int  # images that repeat an earlier one pixel by pixel
+    notes: tuple[str, ...]  # what a user should know, a sentence each
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSpec:
+    """What is known about a named dataset before it is there."""
+
+    name: str
+    summary: str  # one line
+    classes: int
+    side: int  # stored side, pixels
+    view: int  # side that networks see, pixels
+    mean: Triple
+    std: Triple
+    protocols: tuple[str, ...]  # the first is the default
+    count: int | None  # images in all, pretraining included, under the default protocol
+    source: str  # "built in", "download" or "imagenet"
+    status: str = ""  # "ready", "downloadable", "needs your ImageNet at ..."; filled by `known`
+
+
+def _spec(
+    name: str,
+    summary: str,
+    *,
+    classes: int,
+    side: int,
+    count: int | None,
+    source: str,
+    view: int | None = None,
+    mean: Triple = IMAGENET_MEAN,
+    std: Triple = IMAGENET_STD,
+    protocols: tuple[str, ...] = ("train",),
+) -> DatasetSpec:
+    return DatasetSpec(
+        name=name, summary=summary, classes=classes, side=side, view=view or side,
+        mean=mean, std=std, protocols=protocols, count=count, source=source,
+    )  # fmt: skip
+
+
+_BOTH = ("all", "train-test", "train")
+_IMAGENET: dict[str, Any] = {"side": 256, "view": 224, "source": "imagenet"}
+
+# Normalisation: the values of CDC's clustering stage, one std for both stages. CIFAR-10's std is the
+# mean of the stds of single images, as in CDC, SCAN and RUC, not that over all pixels (0.2470, ...).
+_SPECS = {
+    spec.name: spec
+    for spec in (
+        _spec(
+            "digits", "scikit-learn's handwritten digits, 8x8 grey; needs no network",
+            classes=10, side=8, count=1797, source="built in", protocols=("all",),
+            mean=(0.3053,) * 3, std=(0.3759,) * 3,
+        ),
+        _spec(
+            "cifar10", "CIFAR-10, 50,000 train and 10,000 test images of 32x32",
+            classes=10, side=32, count=60_000, source="download", protocols=_BOTH,
+            mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010),
+        ),
+        _spec(
+            "cifar20", "CIFAR-100 with its 20 coarse labels, 50,000 and 10,000 images of 32x32",
+            classes=20, side=32, count=60_000, source="download", protocols=_BOTH,
+            mean=(0.5071, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2762),
+        ),
+        _spec(
+            "stl10", "STL-10, 5,000 train, 8,000 test, 100,000 unlabelled for pretraining, 96x96",
+            classes=10, side=96, count=113_000, source="download", protocols=_BOTH,
+            mean=(0.4914, 0.4823, 0.4466), std=(0.247, 0.243, 0.261),
+        ),
+        _spec(
+            "imagenet10", "10 classes of ImageNet, train images",
+            classes=10, count=13_000, **_IMAGENET,
+        ),
+        _spec(
+            "imagenet-dogs", "15 dog breeds of ImageNet, train images",
+            classes=15, count=19_500, **_IMAGENET,
+        ),
+        _spec(
+            "imagenet50", "50 classes of ImageNet, scored on validation images",
+            classes=50, count=None, protocols=("train-val", "train"), **_IMAGENET,
+        ),
+        _spec(
+            "imagenet100", "100 classes of ImageNet, scored on validation images",
+            classes=100, count=None, protocols=("train-val", "train"), **_IMAGENET,
+        ),
+        _spec(
+            "imagenet200", "200 classes of ImageNet, scored on validation images",
+            classes=200, count=None, protocols=("train-val", "train"), **_IMAGENET,
+        ),
+        _spec(
+            "tiny-imagenet", "Tiny-ImageNet, 200 classes, the 100,000 train images of 64x64",
+            classes=200, side=64, count=100_000, source="download",
+        ),
+    )
+}  # fmt: skip
+
+TINY_URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
+TINY_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
+
+_TIMEOUT = 60.0  # seconds without a byte before a download is given up
+
+
+def default_root() -> Path:
+    """The data directory: $DEEP_CLUSTERING_DATA, else ~/.cache/deep-clustering."""
+    given = os.environ.get(DATA_VARIABLE)
+    return Path(given).expanduser() if given else Path.home() / ".cache" / "deep-clustering"
+
+
+def known(root: Path | None = None) -> dict[str, DatasetSpec]:
+    """All named datasets, in the order to list them, with their status under `root`."""
+    root = default_root() if root is None else Path(root)
+    return {name: replace(spec, status=_status(spec, root)) for name, spec in _SPECS.items()}
+
+
+def _status(spec: DatasetSpec, root: Path) -> str:
+    if any((root / "prepared").glob(f"{spec.name}-v{_cache.FORMAT}*/meta.json")):
+        return "ready"
+    if spec.source == "built in":
+        return "ready"
+    if spec.source == "download":
+        return "downloadable"
+    place = imagenet_folder(root)
+    if (place / "train").is_dir():
+        return "ready to be prepared"
+    return f"needs your ImageNet at {place} (or ${IMAGENET_VARIABLE})"
+
+
+def prepare(
+    spec: str,
+    *,
+    root: Path | None = None,
+    skip_broken: bool = False,
+    side: int | None = None,
+    protocol: str | None = None,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Open a dataset, decoding it into `root` when that has not been done.
+
+    Args:
+        spec: a name of `known()`, or "folder:PATH".
+        root: the data directory; None: `default_root()`.
+        skip_broken: leave unreadable images out and list them in `skipped`, instead of stopping.
+        side: stored side in pixels, 8..1024, folders only; None: by `_folder.stored_side`.
+        protocol: one of those that the dataset has; None: its default.
+        progress: called with (done, total) while files are read, from the calling thread.
+
+    Raises:
+        InputError: unknown name, missing or unreadable files, no network, a protocol it lacks.
+        StorageError: `root` cannot be written or has too little room.
+    """
+    root = default_root() if root is None else Path(root)
+    if spec.startswith("folder:"):
+        return _prepare_folder(
+            spec.removeprefix("folder:"), root, skip_broken, side, protocol, progress
+        )
+    if spec not in _SPECS:
+        hint = nearest(spec, _SPECS)
+        if not hint and os.path.isdir(os.path.expanduser(spec)):
+            hint = f" For your own images say 'folder:{spec}'."
+        raise InputError(
+            f"There is no dataset {spec!r}; the names are {', '.join(_SPECS)}, and folder:PATH for "
+            f"your own images.{hint}"
+        )
+    about = _SPECS[spec]
+    if side is not None and side != about.side:
+        raise InputError(
+            f"{spec} is stored at {about.side} pixels, and side={side} was asked for; "
+            "a side can be chosen for folder:PATH only."
+        )
+    protocol = _checked_protocol(spec, protocol, about.protocols)
+    opened = _open_named(about, root, protocol, skip_broken, progress)
+    return _dataset(spec, opened, protocol, about.mean, about.std, about.view)
+
+
+def _checked_protocol(name: str, protocol: str | None, having: tuple[str, ...]) -> str:
+    if protocol is None:
+        return having[0]
+    if protocol not in having:
+        raise InputError(
+            f"{name} has the protocols {', '.join(having)}, and {protocol!r} was asked for."
+            f"{nearest(protocol, having)}"
+        )
+    return protocol
+
+
+def _dataset(
+    name: str, opened: _cache.Prepared, protocol: str, mean: Triple, std: Triple, view: int
+) -> Dataset:
+    """Index arrays from the split, by the protocol (top of this file)."""
+    meta, split = opened.meta, opened.split
+    in_train, labelled = split == TRAIN, split != UNLABELLED
+    trained = labelled if protocol == "all" else in_train
+    scored = split == TEST if protocol in ("train-test", "train-val") else trained
+    pretrained = trained | (split == UNLABELLED)
+    for array in (split, opened.labels):
+        if array is not None:
+            array.setflags(write=False)
+    names = meta["class_names"]
+    notes = list(meta["notes"])
+    if meta["duplicates"]:
+        notes.append(
+            f"{meta['duplicates']} of {len(split)} images repeat an earlier one pixel by pixel"
+        )
+    return Dataset(
+        name=name,
+        images=opened.images,
+        labels=opened.labels,
+        classes=None if names is None else len(names),
+        class_names=None if names is None else tuple(names),
+        fingerprint=meta["fingerprint"],
+        mean=mean,
+        std=std,
+        view=view,
+        protocol=protocol,
+        train=np.flatnonzero(trained),
+        score=np.flatnonzero(scored),
+        pretrain=np.flatnonzero(pretrained),
+        paths=meta["paths"],
+        skipped=tuple(meta["skipped"]),
+        duplicates=meta["duplicates"],
+        notes=tuple(notes),
+    )
+
+
+# --- folders of images ---------------------------------------------------------------------------
+
+
+def _prepare_folder(
+    text: str,
+    root: Path,
+    skip_broken: bool,
+    side: int | None,
+    protocol: str | None,
+    progress: Progress | None,
+) -> Dataset:
+    place = _existing_folder(text)
+    if side is not None and not 8 <= side <= 1024:
+        raise InputError(f"The stored side must be in 8..1024 pixels, and it is {side}.")
+    found = _folder.listing(place)
+    name = f"folder:{place}"
+    splits = ("all", "train-test", "train") if bool((found.split == TEST).any()) else ("all",)
+    protocol = _checked_protocol(show(name), protocol, splits)
+    opened = _cache.obtain(
+        root,
+        f"folder-{found.key(side)}",
+        partial(
+            _build_listing,
+            listing=found,
+            again=partial(_folder.listing, place),
+            side=side,
+            skip_broken=skip_broken,
+            progress=progress,
+        ),
+        spec={"name": name},
+    )
+    _refuse_skipped(opened, place, skip_broken)
+    return _dataset(
+        name, opened, protocol, IMAGENET_MEAN, IMAGENET_STD, view_side(opened.images.shape[-1])
+    )
+
+
+def view_side(side: int) -> int:
+    """The side networks see of a stored side: 224 of 256, as for ImageNet, otherwise all of it."""
+    return 224 if side == 256 else side
+
+
+def _existing_folder(text: str) -> Path:
+    """The absolute path with links resolved, so that all spellings of a folder are one."""
+    if not text:
+        raise InputError("folder: needs a path, as in folder:/home/me/pictures.")
+    if "\0" in text:
+        raise InputError(f"A path cannot hold a zero byte, and {text!r} does.")
+    try:
+        place = Path(os.path.realpath(os.path.expanduser(text)))
+        if place.is_dir():
+            return place
+        exists = place.exists()
+    except OSError as error:  # a name too long, a loop of links
+        raise InputError(
+            f"The folder {show(text)} cannot be opened ({error.strerror}); correct the path."
+        ) from error
+    if exists:
+        raise InputError(
+            f"{show(place)} is a file, and folder: takes a folder of images; unpack it if it is an "
+            "archive, or give the folder it lies in."
+        )
+    parent = place.parent
+    while not parent.is_dir():
+        place, parent = parent, parent.parent
+    try:
+        siblings = sorted(entry.name for entry in os.scandir(parent) if entry.is_dir())
+    except OSError:
+        siblings = []
+    raise InputError(
+        f"There is no folder {show(text)}: {show(parent)} has no {place.name!r}."
+        f"{nearest(place.name, siblings)}"
+    )
+
+
+def _build_listing(
+    folder: Path,
+    *,
+    listing: _folder.Listing,
+    again: Callable[[], _folder.Listing],
+    side: int | None,
+    skip_broken: bool,
+    progress: Progress | None,
+    notes: tuple[str, ...] = (),
+) -> Content:
+    """Decode all files of a listing into folder/images.npy."""
+    place = Path(listing.root)
+    broken: dict[int, str] = {}
+    if side is None:
+        sizes, broken = _folder.measure(listing, progress)
+        good = [index for index in range(len(sizes)) if index not in broken]
+        if not good:
+            raise _broken_images(place, _reasons(listing, broken), len(sizes))
+        side = _folder.stored_side(sizes[good])
+    images = _cache.create_images(folder, len(listing.paths), side)
+    _folder.decode(listing, images, broken, progress)
+    if again().key() != listing.key():
+        raise InputError(
+            f"The folder {show(place)} changed while it was being read; repeat when it is at rest."
+        )
+    reasons = _reasons(listing, broken)
+    if (broken and not skip_broken) or len(broken) == len(listing.paths):
+        raise _broken_images(place, reasons, len(listing.paths))
+    keep = np.array([i for i in range(len(listing.paths)) if i not in broken], np.int64)
+    if broken:
+        images = _cache.keep_rows(folder, images, keep)
+    images.flush()
+    labels = None if listing.labels is None else listing.labels[keep]
+    names = listing.class_names
+    if labels is not None and names is not None:
+        lost = [name for label, name in enumerate(names) if not (labels == label).any()]
+        if lost:
+            raise InputError(
+                f"No image of the classes {', '.join(map(repr, lost[:10]))} in {show(place)} can be "
+                "read; repair them or take these folders out."
+            )
+    return Content(
+        labels=labels,
+        split=listing.split[keep],
+        class_names=names and tuple(_folder.printable(name) for name in names),
+        paths=tuple(_folder.printable(listing.paths[index]) for index in keep),
+        skipped=reasons,
+        notes=listing.notes + notes,
+        source=_folder.printable(listing.root),
+    )
+
+
+def _reasons(listing: _folder.Listing, broken: Mapping[int, str]) -> dict[str, str]:
+    return {_folder.printable(listing.paths[index]): broken[index] for index in sorted(broken)}
+
+
+def _broken_images(place: Path, reasons: Mapping[str, str], count: int) -> InputError:
+    listed = ", ".join(f"{show(path)} ({why})" for path, why in list(reasons.items())[:10])
+    more = f" and {len(reasons) - 10} more" if len(reasons) > 10 else ""
+    return InputError(
+        f"{len(reasons)} of {count} images in {show(place)} cannot be read: {listed}{more}; repair "
+        "or remove them, or leave them out with --skip-broken."
+    )
+
+
+def _refuse_skipped(opened: _cache.Prepared, place: Path, skip_broken: bool) -> None:
+    """A set that was prepared with files left out is opened only by someone who wants that too."""
+    skipped = opened.meta["skipped"]
+    if skipped and not skip_broken:
+        raise _broken_images(place, skipped, len(skipped) + len(opened.images))
+
+
+# --- named datasets ------------------------------------------------------------------------------
+
+
+def _open_named(
+    about: DatasetSpec, root: Path, protocol: str, skip_broken: bool, progress: Progress | None
+) -> _cache.Prepared:
+    key = f"{about.name}-v{_cache.FORMAT}"
+    if about.source == "imagenet":
+        return _open_imagenet(about, root, protocol, key, skip_broken, progress)
+    builders: dict[str, Callable[[Path], Content]] = {
+        "digits": _build_digits,
+        "cifar10": partial(_build_cifar, root=root, name="CIFAR10", label_key="labels"),
+        "cifar20": partial(_build_cifar, root=root, name="CIFAR100", label_key="coarse_labels"),
+        "stl10": partial(_build_stl10, root=root),
+        "tiny-imagenet": partial(_build_tiny, root=root, progress=progress),
+    }
+    return _cache.obtain(root, key, builders[about.name], spec={"name": about.name})
+
+
+def _build_digits(folder: Path) -> Content:
+    """1,797 images, grey 0..16 scaled to 0..255 and copied to three channels."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    grey = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+    images = _cache.create_images(folder, len(grey), 8)
+    images[:] = grey[:, None]
+    images.flush()
+    return Content(
+        labels=digits.target.astype(np.int64),
+        split=np.full(len(grey), TRAIN, np.uint8),
+        class_names=tuple("0123456789"),
+        source="scikit-learn",
+    )
+
+
+def _build_cifar(folder: Path, *, root: Path, name: str, label_key: str) -> Content:
+    """CIFAR-10 or CIFAR-100 through torchvision, which checks the MD5 of files before reading."""
+    import pickle
+
+    from torchvision import datasets
+
+    kind = getattr(datasets, name)
+    with _unpacked(root, folder, kind.base_folder, kind.url, kind.filename, kind.tgz_md5) as place:
+        parts = [_checked(partial(kind, place, train=train), place) for train in (True, False)]
+        pixels = np.concatenate([part.data for part in parts]).transpose(0, 3, 1, 2)
+        labels: list[int] = []
+        for file, _ in kind.train_list + kind.test_list:
+            # torchvision keeps the fine labels only; this file has just passed its check.
+            with open(Path(place) / kind.base_folder / file, "rb") as handle:
+                labels += pickle.load(handle, encoding="latin1")[label_key]
+        with open(Path(place) / kind.base_folder / kind.meta["filename"], "rb") as handle:
+            names = pickle.load(handle, encoding="latin1")[label_key[:-1] + "_names"]
+    images = _cache.create_images(folder, len(pixels), pixels.shape[-1])
+    images[:] = pixels
+    images.flush()
+    split = np.repeat(np.array([TRAIN, TEST], np.uint8), [len(part.data) for part in parts])
+    return Content(
+        labels=np.array(labels, np.int64), split=split, class_names=tuple(names), source=kind.url
+    )
+
+
+def _build_stl10(folder: Path, *, root: Path) -> Content:
+    """STL-10: 5,000 train, 8,000 test, then 100,000 unlabelled images."""
+    from torchvision.datasets import STL10
+
+    with _unpacked(
+        root, folder, STL10.base_folder, STL10.url, STL10.filename, STL10.tgz_md5
+    ) as place:
+        parts = [
+            _checked(partial(STL10, place, split=split), place)
+            for split in ("train", "test", "unlabeled")
+        ]
+    counts = [len(part.data) for part in parts]
+    images = _cache.create_images(folder, sum(counts), parts[0].data.shape[-1])
+    start = 0
+    for part in parts:
+        for first in range(
+            0, len(part.data), 1000
+        ):  # the source is a transposed view, slow in one go
+            rows = part.data[first : first + 1000]
+            images[start : start + len(rows)] = rows
+            start += len(rows)
+    images.flush()
+    return Content(
+        labels=np.concatenate([np.asarray(part.labels).astype(np.int64) for part in parts[:2]]
+                              + [np.full(counts[2], -1, np.int64)]),
+        split=np.repeat(np.array([TRAIN, TEST, UNLABELLED], np.uint8), counts),
+        class_names=tuple(parts[0].classes),
+        source=STL10.url,
+    )  # fmt: skip
+
+
+def _build_tiny(folder: Path, *, root: Path, progress: Progress | None) -> Content:
+    """Tiny-ImageNet's train folder; its validation images are unused, as in CDC."""
+    base = "tiny-imagenet-200"
+    with _unpacked(root, folder, base, TINY_URL, f"{base}.zip", TINY_MD5) as place:
+        tree = place / base
+        if not (tree / "train").is_dir():
+            raise InputError(f"{show(tree)} has no train folder; delete it and repeat.")
+        names = sorted(entry.name for entry in os.scandir(tree / "train") if entry.is_dir())
+        list_again = partial(_folder.class_folders, tree, [("train", TRAIN)], names)
+        content = _build_listing(
+            folder, listing=list_again(), again=list_again, side=_SPECS["tiny-imagenet"].side,
+            skip_broken=False, progress=progress,
+        )  # fmt: skip
+    return replace(content, source=TINY_URL)
+
+
+def _checked(load: Callable[[], Any], place: Path) -> Any:
+    """torchvision's reader, whose complaint about a failed checksum is put into a sentence."""
+    try:
+        return load()
+    except RuntimeError as error:
+        raise InputError(
+            f"The files unpacked in {show(place)} do not have the published checksums; delete that "
+            "folder and repeat, and they are unpacked or downloaded again."
+        ) from error
+
+
+@contextlib.contextmanager
+def _unpacked(
+    root: Path, work: Path, base: str, url: str, filename: str, md5: str
+) -> Iterator[Path]:
+    """The folder in which `base` lies unpacked.
+
+    In order: `base` under the data directory or its `archives`; an archive at either place; a
+    download into `archives`. Nothing is unpacked whose checksum is not the published one.
+    """
+    places = (root, root / "archives")
+    for place in places:
+        if (place / base).is_dir():
+            yield place
+            return
+    from torchvision.datasets.utils import check_md5, extract_archive
+
+    archive = next((place / filename for place in places if (place / filename).is_file()), None)
+    if archive is None:
+        archive = _downloaded(root / "archives", work, url, filename, md5)
+    elif not check_md5(archive, md5):
+        raise InputError(
+            f"The archive {show(archive)} is damaged or incomplete: its MD5 is not {md5}; delete it "
+            f"and repeat, or put a complete copy of {url} there."
+        )
+    target = work / "unpacked"
+    try:
+        extract_archive(str(archive), str(target))
+        yield target
+    finally:
+        shutil.rmtree(target, ignore_errors=True)
+
+
+def _downloaded(archives: Path, work: Path, url: str, filename: str, md5: str) -> Path:
+    """Download into `work` and move the archive to `archives` when its checksum is right."""
+    from torchvision.datasets.utils import download_url
+
+    by_hand = (
+        f"download it elsewhere, put it at {show(archives / filename)} (MD5 {md5}), and repeat."
+    )
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_TIMEOUT)  # torchvision passes none on and would wait for ever
+    try:
+        download_url(url, str(work), filename, md5)
+    except RecursionError as error:
+        raise InputError(f"{url} redirects without end; {by_hand}") from error
+    except RuntimeError as error:
+        raise InputError(
+            f"What came from {url} is incomplete or altered: its MD5 is not {md5}; repeat, or "
+            f"{by_hand}"
+        ) from error
+    except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise InputError(f"{url} cannot be downloaded ({reason}); {by_hand}") from error
+    finally:
+        socket.setdefaulttimeout(before)
+    archives.mkdir(parents=True, exist_ok=True)
+    os.replace(work / filename, archives / filename)
+    return archives / filename
+
+
+# --- ImageNet ------------------------------------------------------------------------------------
+
+
+def imagenet_folder(root: Path) -> Path:
+    """Where ImageNet is looked for: $DEEP_CLUSTERING_IMAGENET, else imagenet/ under root."""
+    given = os.environ.get(IMAGENET_VARIABLE)
+    return Path(given).expanduser() if given else root / "imagenet"
+
+
+@cache
+def imagenet_classes() -> Mapping[str, tuple[str, ...]]:
+    """WordNet ids of each ImageNet subset, sorted; their position is the label."""
+    subsets: dict[str, list[str]] = {}
+    with open(Path(__file__).with_name("imagenet_subsets.csv"), newline="") as file:
+        for row in csv.DictReader(file):
+            subsets.setdefault(row["dataset"], []).append(row["wordnet_id"])
+    return {name: tuple(sorted(ids)) for name, ids in subsets.items()}
+
+
+def _open_imagenet(
+    about: DatasetSpec,
+    root: Path,
+    protocol: str,
+    key: str,
+    skip_broken: bool,
+    progress: Progress | None,
+) -> _cache.Prepared:
+    place = imagenet_folder(root)
+    parts = [("train", TRAIN)] + ([("val", TEST)] if protocol == "train-val" else [])
+    key = f"{key}-{protocol}"
+    if not (place / "train").is_dir():
+        # The source may be on a disk that is not always there; the newest prepared copy serves.
+        prepared = (root / "prepared").glob(f"{key}-*/meta.json")
+        for meta in sorted(prepared, key=lambda path: path.stat().st_mtime, reverse=True):
+            opened = _cache.load(meta.parent)
+            if opened is not None:
+                _refuse_skipped(opened, place, skip_broken)
+                return opened
+        raise InputError(
+            f"{about.name} is made from your copy of ImageNet, and {show(place)} has no train "
+            f"folder; set {IMAGENET_VARIABLE} to the folder with train/n01440764/*.JPEG and so on"
+            + (", and val/ in the same form." if len(parts) == 2 else ".")
+        )
+    names = imagenet_classes()[about.name]
+    for part, _ in parts:
+        lacking = [name for name in names if not (place / part / name).is_dir()]
+        if lacking:
+            listed = ", ".join(lacking[:10]) + (", ..." if len(lacking) > 10 else "")
+            raise InputError(
+                f"{show(place / part)} lacks {len(lacking)} of the {len(names)} class folders of "
+                f"{about.name}: {listed}; put each class's images into a folder of its WordNet id"
+                + (
+                    ", or say --protocol train, which needs no validation images."
+                    if part == "val"
+                    else "."
+                )
+            )
+    list_again = partial(_folder.class_folders, place, parts, names)
+    found = list_again()
+    notes: tuple[str, ...] = ()
+    if about.count is not None and len(found.paths) != about.count:
+        notes = (f"{len(found.paths)} images where the published set has {about.count}",)
+    opened = _cache.obtain(
+        root,
+        f"{key}-{found.key()}",
+        partial(
+            _build_listing,
+            listing=found,
+            again=list_again,
+            side=about.side,
+            skip_broken=skip_broken,
+            progress=progress,
+            notes=notes,
+        ),
+        spec={"name": about.name},
+    )
+    _refuse_skipped(opened, place, skip_broken)
+    return opened
