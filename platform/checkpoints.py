@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-
 from safetensors.torch import load, save
 from torch import Tensor
 
