@@ -8,8 +8,8 @@ A prepared set is a folder `prepared/<key>/` in the data directory:
     meta.json    format, fingerprint, class names, paths, skipped files, duplicates; written last
 
 It is built in a hidden folder beside its place, synced and renamed. A file lock per key makes a
-second process wait for the first; where the file system has no locks both build and the first rename
-wins.
+second process wait for the first; where the file system has no locks both build, and the first to
+rename wins.
 """
 
 import contextlib
@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+
 from deep_clustering.platform.errors import StorageError
 
 try:
@@ -74,8 +75,9 @@ def create_images(folder: Path, count: int, side: int) -> np.memmap:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise StorageError(
-            f"{count:,} images of {side}x{side} need {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB "
-            f"are free at {str(folder.parent)!r}; make room or choose another data directory."
+            f"{count:,} images of {side}x{side} need {needed / 1e9:.1f} GB, and only "
+            f"{free / 1e9:.1f} GB are free at {str(folder.parent)!r}; make room or choose another "
+            "data directory."
         )
     path = folder / "images.npy"
     header = {"descr": "|u1", "fortran_order": False, "shape": (count, 3, side, side)}
@@ -133,13 +135,14 @@ def obtain(
                 shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise StorageError(
-            f"The data directory {str(root)!r} cannot be written ({error.strerror or error}); make "
+            f"The data directory {str(root)!r} cannot be used ({error.strerror or error}); make "
             "room, correct its permissions, or choose another one with DEEP_CLUSTERING_DATA."
         ) from error
     found = load(folder)
     if found is None:
         raise StorageError(
-            f"{str(folder)!r} was written and cannot be read back; check the disk, delete it and repeat."
+            f"{str(folder)!r} was written and cannot be read back; check the disk, delete it, "
+            "and repeat."
         )
     return found
 

@@ -24,15 +24,16 @@ import stat
 import struct
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageOps
+
 from deep_clustering.platform._cache import FORMAT, TEST, TRAIN, Progress, workers
 from deep_clustering.platform.errors import InputError
-from PIL import Image, ImageOps
 
 SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp",
@@ -43,6 +44,8 @@ SPLITS = ("train", "test", "val")
 UNREADABLE = -1  # in place of a file size: not a regular file, or a link to nothing
 
 _CHUNK = 64  # files per task of the thread pool
+
+_File = tuple[str, int, int]  # relative path, bytes, time of change in ns
 
 
 @dataclass(frozen=True)
@@ -97,107 +100,117 @@ def listing(root: Path) -> Listing:
     if tops and set(tops) <= set(SPLITS) and all("/" in path for path, *_ in files):
         return _split_tree(root, files, folders, tops)
     files.sort()
-    notes = []
-    if any("/" not in path for path, *_ in files):
-        names = None
-        labels = None
-        nested = sum("/" in path for path, *_ in files)
-        if nested:
-            notes.append(
-                f"{len(files) - nested} images lie directly in the folder, so its sub-folders are "
-                f"not taken for classes: all {len(files)} images are used without labels"
-            )
-    else:
-        names = tuple(tops)
-        labels = _labels((path.split("/", 1)[0] for path, *_ in files), names, root, "")
-    return _listing(root, files, labels, np.full(len(files), TRAIN, np.uint8), names, notes)
+    split = np.full(len(files), TRAIN, np.uint8)
+    where = [path.split("/", 1) for path, *_ in files]
+    direct = sum(len(parts) == 1 for parts in where)
+    if direct:
+        return _listing(root, files, None, split, None, _mixed(direct, len(files)))
+    names = [parts[0] for parts in where]
+    _refuse_empty(root, set(tops) - set(names))
+    return _listing(root, files, names, split, tops, [])
 
 
 def class_folders(root: Path, parts: Sequence[tuple[str, int]], names: Sequence[str]) -> Listing:
-    """List `root/<part>/<name>/**` for each (part, split) and each class name, which must exist."""
-    files: list[tuple[str, int, int]] = []
-    labels: list[int] = []
+    """List `root/<part>/<name>/**` for each (part, split) and each class name, which must exist.
+
+    Raises:
+        InputError: a class folder cannot be read or has no image.
+    """
+    files: list[_File] = []
+    classes: list[str] = []
     split: list[int] = []
     for part, number in parts:
-        for label, name in enumerate(names):
+        for name in names:
             found, _, _ = _walk(os.path.join(root, part, name))
+            if not found:
+                _refuse_empty(root, [f"{part}/{name}"])
             found.sort()
             files += [(f"{part}/{name}/{path}", size, mtime) for path, size, mtime in found]
-            labels += [label] * len(found)
+            classes += [name] * len(found)
             split += [number] * len(found)
-            if not found:
-                raise InputError(
-                    f"The class folder {show(root / part / name)} has no image; unpack it again."
-                )
-    return _listing(
-        root, files, np.array(labels, np.int64), np.array(split, np.uint8), tuple(names), []
-    )
+    return _listing(root, files, classes, np.array(split, np.uint8), names, [])
 
 
-def _split_tree(
-    root: Path, files: list[tuple[str, int, int]], folders: list[str], tops: list[str]
-) -> Listing:
+def _split_tree(root: Path, files: list[_File], folders: list[str], tops: list[str]) -> Listing:
     number = {"train": TRAIN, "test": TEST, "val": TRAIN if "test" in tops else TEST}
     if len(tops) == 1:
         number = dict.fromkeys(SPLITS, TRAIN)
-    files.sort(key=lambda file: (number[file[0].split("/", 1)[0]], file[0]))
-    split = np.array([number[path.split("/", 1)[0]] for path, *_ in files], np.uint8)
-    if any(path.count("/") == 1 for path, *_ in files):
-        return _listing(root, files, None, split, None, [])
+    files.sort()
+    files.sort(key=lambda file: number[file[0].split("/", 1)[0]])
+    where = [path.split("/", 2) for path, *_ in files]
+    split = np.array([number[parts[0]] for parts in where], np.uint8)
+    direct = sum(len(parts) == 2 for parts in where)
+    if direct:
+        return _listing(root, files, None, split, None, _mixed(direct, len(files)))
     classes = {
-        top: {name.split("/")[1] for name in folders if name.startswith(top + "/")} for top in tops
+        top: {name.split("/", 2)[1] for name in folders if name.startswith(top + "/")}
+        for top in tops
     }
-    names = tuple(sorted(set().union(*classes.values())))
-    lacking = [f"{top!r} lacks {sorted(set(names) - classes[top])[:5]}" for top in tops
-               if set(names) - classes[top]]  # fmt: skip
-    if lacking:
+    names = sorted(set().union(*classes.values()))
+    lacking = {top: sorted(set(names) - classes[top]) for top in tops}
+    told = [f"{top!r} lacks {', '.join(map(repr, of[:5]))}" for top, of in lacking.items() if of]
+    if told:
         raise InputError(
-            f"The splits in {show(root)} must have the same class folders, and "
-            f"{'; '.join(lacking)}: add or rename the folders, or give one split alone."
+            f"The splits in {show(root)} must have the same class folders, and {'; '.join(told)}: "
+            "add or rename the folders, or give one split alone."
         )
-    for top in tops:
-        _labels(
-            (path.split("/")[1] for path, *_ in files if path.startswith(top + "/")),
-            names, root, top,
-        )  # fmt: skip
-    labels = _labels((path.split("/")[1] for path, *_ in files), names, root, "")
-    return _listing(root, files, labels, split, names, [])
+    filled = {f"{parts[0]}/{parts[1]}" for parts in where}
+    _refuse_empty(root, {f"{top}/{name}" for top in tops for name in names} - filled)
+    return _listing(root, files, [parts[1] for parts in where], split, names, [])
 
 
-def _labels(of_files: Iterable[str], names: tuple[str, ...], root: Path, below: str) -> np.ndarray:
-    """Class number per file; every class must have one."""
-    number = {name: label for label, name in enumerate(names)}
-    labels = np.array([number[name] for name in of_files], np.int64)
-    empty = [name for label, name in enumerate(names) if not (labels == label).any()]
+def _mixed(direct: int, count: int) -> list[str]:
+    if direct == count:
+        return []
+    return [
+        f"{direct} images lie beside the sub-folders, so these are not taken for classes: all "
+        f"{count} images are used without labels"
+    ]
+
+
+def _refuse_empty(root: Path, empty: Collection[str]) -> None:
     if empty:
-        listed = ", ".join(show(os.path.join(below, name)) for name in empty[:10])
+        listed = ", ".join(show(name) for name in sorted(empty)[:10])
         raise InputError(
             f"Each class folder in {show(root)} must hold an image, and {len(empty)} hold none: "
             f"{listed}; remove them or add images ({', '.join(SUFFIXES)})."
         )
-    return labels
 
 
 def _listing(
     root: Path,
-    files: list[tuple[str, int, int]],
-    labels: np.ndarray | None,
+    files: list[_File],
+    classes: list[str] | None,
     split: np.ndarray,
-    names: tuple[str, ...] | None,
+    names: Sequence[str] | None,
     notes: list[str],
 ) -> Listing:
-    if names is not None and len(names) == 1:
-        notes.append(
-            f"there is one class, {names[0]!r}, so scores against labels are undefined; "
-            "give its folder itself to have no labels"
-        )
-    paths, sizes, mtimes = (list(column) for column in zip(*files, strict=True))
-    return Listing(os.fspath(root), paths, sizes, mtimes, labels, split, names, tuple(notes))
+    """Put the columns together; a file's label is the place of its class in `names`."""
+    labels = None
+    if classes is not None and names is not None:
+        number = {name: label for label, name in enumerate(names)}
+        labels = np.array([number[name] for name in classes], np.int64)
+        if len(names) == 1:
+            notes = [
+                *notes,
+                f"there is one class, {names[0]!r}, so scores against labels are undefined; "
+                "give its folder itself to have no labels",
+            ]
+    return Listing(
+        root=os.fspath(root),
+        paths=[path for path, _, _ in files],
+        sizes=[size for _, size, _ in files],
+        mtimes=[mtime for _, _, mtime in files],
+        labels=labels,
+        split=split,
+        class_names=None if names is None else tuple(names),
+        notes=tuple(notes),
+    )
 
 
-def _walk(top: str) -> tuple[list[tuple[str, int, int]], list[str], Counter[str]]:
+def _walk(top: str) -> tuple[list[_File], list[str], Counter[str]]:
     """Image files (path, bytes, mtime in ns), folders, and a count of the other files by suffix."""
-    files: list[tuple[str, int, int]] = []
+    files: list[_File] = []
     folders: list[str] = []
     others: Counter[str] = Counter()
     # One set of visited folders per first-level branch: a link may repeat a folder in another
@@ -210,15 +223,14 @@ def _walk(top: str) -> tuple[list[tuple[str, int, int]], list[str], Counter[str]
             if (about.st_dev, about.st_ino) in seen:
                 continue
             seen.add((about.st_dev, about.st_ino))
+            inner: list[tuple[bool, str]] = []
             with os.scandir(folder) as entries:
                 for entry in entries:
                     name = entry.name
                     if name.startswith("."):
                         continue
-                    if entry.is_dir():
-                        folders.append(prefix + name)
-                        branch = set(seen) if prefix == "" else seen
-                        pending.append((entry.path, f"{prefix}{name}/", branch))
+                    if _is_folder(entry):
+                        inner.append((entry.is_symlink(), name))
                     elif name.lower().endswith(SUFFIXES):
                         files.append((prefix + name, *_size_and_time(entry)))
                     else:
@@ -228,7 +240,19 @@ def _walk(top: str) -> tuple[list[tuple[str, int, int]], list[str], Counter[str]
                 f"The folder {show(folder)} cannot be read ({error.strerror or error}); correct "
                 "its permissions or take it out of the dataset."
             ) from error
+        # The last is taken first: real folders before links, each in the order of the names.
+        for _, name in sorted(inner, reverse=True):
+            folders.append(prefix + name)
+            branch = set(seen) if prefix == "" else seen
+            pending.append((os.path.join(folder, name), f"{prefix}{name}/", branch))
     return files, folders, others
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _size_and_time(entry: os.DirEntry[str]) -> tuple[int, int]:
@@ -358,13 +382,17 @@ def _each(
                 failed.append((index, _reason(error)))
         return failed
 
-    with warnings.catch_warnings(), ThreadPoolExecutor(workers()) as pool:
+    pool = ThreadPoolExecutor(workers())
+    with warnings.catch_warnings():
         # Remarks about odd metadata in single files; what cannot be decoded is an error anyway.
         warnings.simplefilter("ignore")
-        for number, failed in enumerate(pool.map(chunk, range(0, count, _CHUNK)), start=1):
-            yield from failed
-            if progress is not None:
-                progress(min(number * _CHUNK, count), count)
+        try:
+            for number, failed in enumerate(pool.map(chunk, range(0, count, _CHUNK)), start=1):
+                yield from failed
+                if progress is not None:
+                    progress(min(number * _CHUNK, count), count)
+        finally:
+            pool.shutdown(cancel_futures=True)  # an interruption does not wait for the rest
 
 
 def _reason(error: Exception) -> str:

@@ -7,10 +7,10 @@ scored is the protocol, and part of the dataset:
     all         trained on and scored: train and test together (CDC, DPAC)
     train-test  trained on the train split, scored on the test split (SCAN)
     train-val   the same where the held-out split is called validation (ImageNet-50/100/200)
-    train       trained on and scored: the train split (RUC on CIFAR; CDC on ImageNet-10, -Dogs, Tiny)
+    train       trained on and scored: the train split (RUC on CIFAR; CDC on ImageNet subsets)
 
-STL-10's 100,000 unlabelled images serve pretraining only; in the protocols without the test split,
-pretraining leaves that out too. How folders and files are read is written in `_folder.py`.
+Pretraining uses what is trained on, and with STL-10 its 100,000 unlabelled images as well. How
+folders and files are read is written in `_folder.py`.
 """
 
 import contextlib
@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from deep_clustering.platform import _cache, _folder
 from deep_clustering.platform._cache import TEST, TRAIN, UNLABELLED, Content, Progress
 from deep_clustering.platform._folder import show
@@ -103,8 +104,8 @@ def _spec(
 _BOTH = ("all", "train-test", "train")
 _IMAGENET: dict[str, Any] = {"side": 256, "view": 224, "source": "imagenet"}
 
-# Normalisation: the values of CDC's clustering stage, one std for both stages. CIFAR-10's std is the
-# mean of the stds of single images, as in CDC, SCAN and RUC, not that over all pixels (0.2470, ...).
+# Normalisation: the values of CDC's clustering stage, one std for both stages. CIFAR-10's std is
+# that of CDC, SCAN and RUC: the mean of single images' stds, not that over all pixels (0.247, ...).
 _SPECS = {
     spec.name: spec
     for spec in (
@@ -371,14 +372,16 @@ def _build_listing(
     """Decode all files of a listing into folder/images.npy."""
     place = Path(listing.root)
     broken: dict[int, str] = {}
+    passes = 1
     if side is None:
-        sizes, broken = _folder.measure(listing, progress)
+        passes = 2
+        sizes, broken = _folder.measure(listing, _part(progress, 0, passes))
         good = [index for index in range(len(sizes)) if index not in broken]
         if not good:
             raise _broken_images(place, _reasons(listing, broken), len(sizes))
         side = _folder.stored_side(sizes[good])
     images = _cache.create_images(folder, len(listing.paths), side)
-    _folder.decode(listing, images, broken, progress)
+    _folder.decode(listing, images, broken, _part(progress, passes - 1, passes))
     if again().key() != listing.key():
         raise InputError(
             f"The folder {show(place)} changed while it was being read; repeat when it is at rest."
@@ -396,8 +399,8 @@ def _build_listing(
         lost = [name for label, name in enumerate(names) if not (labels == label).any()]
         if lost:
             raise InputError(
-                f"No image of the classes {', '.join(map(repr, lost[:10]))} in {show(place)} can be "
-                "read; repair them or take these folders out."
+                f"No image of the classes {', '.join(map(repr, lost[:10]))} in {show(place)} "
+                "can be read; repair them or take these folders out."
             )
     return Content(
         labels=labels,
@@ -408,6 +411,13 @@ def _build_listing(
         notes=listing.notes + notes,
         source=_folder.printable(listing.root),
     )
+
+
+def _part(progress: Progress | None, number: int, passes: int) -> Progress | None:
+    """`progress` of pass `number` (from 0) over the files, told as a part of all passes."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(number * total + done, passes * total)
 
 
 def _reasons(listing: _folder.Listing, broken: Mapping[int, str]) -> dict[str, str]:
@@ -571,8 +581,8 @@ def _unpacked(
         archive = _downloaded(root / "archives", work, url, filename, md5)
     elif not check_md5(archive, md5):
         raise InputError(
-            f"The archive {show(archive)} is damaged or incomplete: its MD5 is not {md5}; delete it "
-            f"and repeat, or put a complete copy of {url} there."
+            f"The archive {show(archive)} is damaged or incomplete: its MD5 is not {md5}; "
+            f"delete it and repeat, or put a complete copy of {url} there."
         )
     target = work / "unpacked"
     try:
