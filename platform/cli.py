@@ -1,5 +1,318 @@
-"""The command `platform`."""
+"""The command `platform`: options and help only; the work is in the modules it imports late."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from deep_clustering.platform import registry
+from deep_clustering.platform.errors import PlatformError, nearest
 
 
-def main() -> None:
-    raise SystemExit(0)
+class _Commands(click.Group):
+    """A group that names the nearest command to a misspelt one, and tells failures in a line."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            known = self.list_commands(ctx)
+            ctx.fail(
+                f"there is no command '{args[0]}'.{nearest(args[0], known)} "
+                f"Known: {', '.join(known)}."
+            )
+        return super().resolve_command(ctx, args)
+
+
+class _Command(click.Command):
+    """A command whose help ends with an example, kept as written."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if self.epilog:
+            with formatter.section("Example"):
+                for line in self.epilog.splitlines():
+                    formatter.write(f"  {line}\n")
+
+
+def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def decorate(function: Any) -> Any:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def _method_names(_: Any, __: Any, start: str) -> list[str]:
+    return [n for n in registry.names() if n.startswith(start)]
+
+
+def _dataset_names(_: Any, __: Any, start: str) -> list[str]:
+    from deep_clustering.platform import datasets
+
+    return [n for n in datasets.known() if n.startswith(start)]
+
+
+_method = click.argument("method", shell_complete=_method_names)
+_store = click.option(
+    "--store",
+    metavar="URI",
+    help="Where results live: a folder or an object-store URI. "
+    "[default: $DEEP_CLUSTERING_STORE, else ./store]",
+)
+_data = click.option(
+    "--data",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Where decoded images live. [default: $DEEP_CLUSTERING_DATA, else "
+    "~/.cache/deep-clustering; with --address, in the store]",
+)
+_request = _options(
+    click.option(
+        "--dataset",
+        required=True,
+        metavar="NAME",
+        shell_complete=_dataset_names,
+        help="A name of `platform datasets`, or folder:PATH for your own images.",
+    ),
+    click.option(
+        "--set",
+        "sets",
+        multiple=True,
+        metavar="FIELD=VALUE",
+        help="Change a field of the configuration; repeatable. `platform methods METHOD` lists them.",
+    ),
+    click.option(
+        "--preset", metavar="NAME", help="Follow `paper` or `release` where the two differ."
+    ),
+    click.option("--protocol", metavar="NAME", help="Which images are trained on and scored."),
+    click.option(
+        "--image-size", "side", type=int, metavar="PIXELS", help="Stored side, folder:PATH only."
+    ),
+    click.option("--skip-broken", is_flag=True, help="Leave unreadable images out and say which."),
+)
+_compute = _options(
+    _store,
+    _data,
+    click.option(
+        "--seeds",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="Seeds per configuration: 0 to N-1.",
+    ),
+    click.option(
+        "--address", metavar="ADDRESS", help="A Ray cluster to use instead of this machine."
+    ),
+    click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="Processes that train one run together; the batch stays the global batch.",
+    ),
+    click.option(
+        "--gpus-per-run",
+        type=click.FloatRange(min=0, min_open=True, max=1),
+        metavar="SHARE",
+        help="Share of a GPU for each process, to pack several runs on one. [default: 1]",
+    ),
+    click.option(
+        "--retry", type=click.Choice(["failed"]), help="Also run what failed before, once more."
+    ),
+    click.option(
+        "--dry-run", is_flag=True, help="Say what would run and what is there; run nothing."
+    ),
+)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="deep-clustering", prog_name="platform")
+def cli() -> None:
+    """Search, ablate and replicate calibrated deep clustering.
+
+    The same command again continues, extends, or does nothing: results are in the store, and
+    what is there is never computed twice.
+    """
+
+
+@cli.command(
+    cls=_Command,
+    epilog="platform train cdc --dataset digits --seeds 3\n"
+    "platform train cdc --dataset folder:photos --set clusters=10",
+)
+@_method
+@_request
+@_compute
+def train(**options: Any) -> None:
+    """Train one configuration on one or several seeds.
+
+    Leaves the models as safetensors and the predictions as a table in the store.
+    """
+    from deep_clustering.platform import commands
+
+    sys.exit(commands.train(**options))
+
+
+@cli.command(
+    cls=_Command,
+    epilog="platform tune cdc --dataset digits\n"
+    "platform tune cdc --dataset cifar20 --trials 50 --objective acc,ece --seeds 3",
+)
+@_method
+@_request
+@_compute
+@click.option(
+    "--trials",
+    type=int,
+    default=8,
+    show_default=True,
+    metavar="N",
+    help="Configurations in all; a larger number later adds the rest.",
+)
+@click.option(
+    "--objective",
+    metavar="METRIC[,METRIC]",
+    help="What to optimise; several give a Pareto front; some need no labels. "
+    "[default: silhouette, which needs no labels]",
+)
+@click.option("--sampler", default="tpe", show_default=True, metavar="tpe|random|grid|gp")
+@click.option("--scheduler", default="none", show_default=True, metavar="asha|none")
+@click.option(
+    "--space",
+    metavar="FIELD,...",
+    help="Search only these fields. `platform spaces METHOD` lists them.",
+)
+@click.option("--study", metavar="NAME", help="Name of the study. [default: from what is asked]")
+@click.option(
+    "--sampler-seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N"
+)
+def tune(**options: Any) -> None:
+    """Search over a method's hyperparameters with Ray Tune and Optuna.
+
+    The study is kept in the store, in Optuna's own format.
+    """
+    from deep_clustering.platform import commands
+
+    sys.exit(commands.tune(**options))
+
+
+@cli.command(
+    cls=_Command,
+    epilog="platform predict 3f2a --images photos --output clusters.csv",
+)
+@click.argument("run")
+@click.option(
+    "--images", required=True, type=click.Path(path_type=Path), metavar="PATH", help="A folder."
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help=".csv, .parquet or .arrow; without it a summary is shown.",
+)
+@click.option("--skip-broken", is_flag=True, help="Leave unreadable images out and say which.")
+@_store
+@_data
+def predict(**options: Any) -> None:
+    """Cluster new images with a trained run, with calibrated confidences.
+
+    RUN is a run id of `platform results`, or its first letters.
+    """
+    from deep_clustering.platform import commands
+
+    sys.exit(commands.predict(**options))
+
+
+@cli.command(
+    cls=_Command,
+    epilog="platform results --where \"dataset = 'digits' and acc > 0.8\" --sort ece\n"
+    "platform results --output runs.parquet",
+)
+@click.argument(
+    "table", type=click.Choice(["runs", "epochs", "predictions", "stages"]), default="runs"
+)
+@click.option("--where", metavar="SQL", help="A condition on the columns.")
+@click.option("--sort", metavar="COLUMN", help="Sort by this column; -COLUMN for descending.")
+@click.option("--columns", metavar="A,B,...", help="Show these columns.")
+@click.option("--study", metavar="NAME", help="Only the runs of this study.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N rows.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write .csv, .parquet or .arrow instead of showing.",
+)
+@click.option("--verify", is_flag=True, help="Check every file of the store; exit 4 on damage.")
+@_store
+def results(**options: Any) -> None:
+    """List, filter, sort and export what the store holds."""
+    from deep_clustering.platform import commands
+
+    sys.exit(commands.results(**options))
+
+
+@cli.command(cls=_Command, epilog="platform methods cdc")
+@click.argument("method", required=False, shell_complete=_method_names)
+def methods(method: str | None) -> None:
+    """What can be trained; with a name, its fields, presets and paper-release differences."""
+    from deep_clustering.platform import listings
+
+    listings.methods(method)
+
+
+@cli.command(cls=_Command, epilog="platform datasets")
+@_data
+def datasets(data: Path | None) -> None:
+    """The named datasets, and whether they are here."""
+    from deep_clustering.platform import listings
+
+    listings.datasets(data)
+
+
+@cli.command(cls=_Command, epilog="platform spaces cdc")
+@click.argument("method", required=False, shell_complete=_method_names)
+def spaces(method: str | None) -> None:
+    """What `platform tune` searches over, and the objectives it knows."""
+    from deep_clustering.platform import listings
+
+    listings.spaces(method)
+
+
+@cli.command(cls=_Command, epilog="platform doctor")
+@_store
+@_data
+def doctor(store: str | None, data: Path | None) -> None:
+    """What this machine can do, and what is missing."""
+    from deep_clustering.platform import doctor as examination
+
+    sys.exit(examination.examine(store, data))
+
+
+@cli.command(cls=_Command, epilog='eval "$(platform completion bash)"')
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script of a shell."""
+    from click.shell_completion import get_completion_class
+
+    found = get_completion_class(shell)
+    assert found is not None
+    click.echo(found(cli, {}, "platform", "_PLATFORM_COMPLETE").source())
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point; every failure ends in one exit code of `errors.py`."""
+    try:
+        cli(arguments, prog_name="platform")
+    except PlatformError as error:
+        lines = str(error).splitlines()
+        click.echo("\n".join([f"error: {lines[0]}", *(f"       {x}" for x in lines[1:])]), err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

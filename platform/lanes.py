@@ -26,8 +26,8 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
 
-import ray  # noqa: E402
-from ray import train  # noqa: E402
+import ray
+from ray import train
 
 #: Memory that one training process needs beside its data: torch, Ray and a small model (MiB).
 _PROCESS_MB = 1500

@@ -34,7 +34,10 @@ class Planner:
     # ---- asked by whoever wants results
 
     async def submit(self, jobs: list[dict[str, Any]], owner: str = "") -> None:
-        """Add jobs; one that is already known keeps its state and gains an owner."""
+        """Add jobs; one that is already known keeps its state and gains an owner.
+
+        A job may carry "stored", its metrics in the store, or "failed", why it failed before.
+        """
         for job in jobs:
             known = self._jobs.get(job["id"])
             if known is not None:
@@ -43,7 +46,7 @@ class Planner:
                     known.update(state="waiting", cancel=False)
                     self._queue.append(job["id"])
                 continue
-            stored = job.pop("stored", None)
+            stored, failed = job.pop("stored", None), job.pop("failed", None)
             self._jobs[job["id"]] = {
                 "job": job,
                 "state": "waiting",
@@ -61,6 +64,8 @@ class Planner:
             }
             if stored is not None:
                 self._jobs[job["id"]].update(state="done", values=stored, epoch=job["epochs"])
+            elif failed is not None:
+                self._jobs[job["id"]].update(state="failed", reason=failed)
             elif job["kind"] != "run" and job["id"] in self._ready:
                 self._jobs[job["id"]].update(state="done", epoch=job["epochs"])
             elif broken := [n for n in job["needs"] if self._jobs[n]["state"] == "failed"]:

@@ -28,8 +28,8 @@ from ray.tune.search.optuna import OptunaSearch
 from deep_clustering.platform import configs
 from deep_clustering.platform._distributions import make_sampler, suggest
 from deep_clustering.platform.errors import InputError, StorageError
-from deep_clustering.platform.jobs import Job
 from deep_clustering.platform.request import Request
+from deep_clustering.platform.view import Row
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -75,7 +75,7 @@ class Study:
     On an object store the journal is a local copy that is uploaded whenever a trial ends.
     """
 
-    def __init__(self, store: Any, name: str, settings: Settings, generation: int) -> None:
+    def __init__(self, store: Any, name: str, settings: Settings) -> None:
         self.name, self._store = name, store
         self._remote = None if store.local else f"studies/{name}.log"
         folder = (store.local or store.cache) / "studies"
@@ -100,13 +100,12 @@ class Study:
                 "the search anew: runs that are in the store are not computed again."
             ) from error
         self.storage = storage
-        self._agree(settings, generation)
+        self._agree(settings)
 
-    def _agree(self, settings: Settings, generation: int) -> None:
+    def _agree(self, settings: Settings) -> None:
         wanted = settings.as_json()
         known = self.study.user_attrs.get("settings")
         if known is None:
-            self.study.set_user_attr("generation", generation)
             self.study.set_user_attr("settings", wanted)
         elif known != wanted:
             key = next(k for k in wanted if known.get(k) != wanted[k])
@@ -114,7 +113,25 @@ class Study:
                 f"the study '{self.name}' was made with another {key}: {known.get(key)} there, "
                 f"{wanted[key]} now; choose another --study name or leave the option out."
             )
-        self.generation = int(self.study.user_attrs["generation"])
+
+    def settle(self, generation: int) -> None:
+        """Fix how many trials are proposed together; the first command of a study decides."""
+        if "generation" not in self.study.user_attrs:
+            self.study.set_user_attr("generation", generation)
+
+    @property
+    def generation(self) -> int:
+        """How many trials are proposed together."""
+        return int(self.study.user_attrs["generation"])
+
+    def enqueue_failed(self) -> int:
+        """Ask for the configurations of failed trials once more; returns how many."""
+        tried = {json.dumps(t.params) for t in self.over() if t.values is not None}
+        again = {json.dumps(t.params): t.params for t in self.over() if t.state.name == "FAIL"}
+        lost = [params for text, params in again.items() if text not in tried]
+        for params in lost:
+            self.study.enqueue_trial(params)
+        return len(lost)
 
     def over(self) -> list[optuna.trial.FrozenTrial]:
         """Trials that have ended, in order."""
@@ -144,11 +161,12 @@ class Search(OptunaSearch):
         study: Study,
         total: int,
         *,
-        stored: Callable[[str], dict[str, Any] | None],
+        known: Callable[[str], dict[str, Any]],
         submit: Callable[[list[dict[str, Any]], str], None],
     ) -> None:
         self._settings, self._kept, self._total = settings, study, total
-        self._stored, self._submit = stored, submit  # what the store has; how jobs are handed on
+        # What the store says of a run ("stored" or "failed"), and how jobs are handed on.
+        self._known, self._submit = known, submit
         self.concurrency = study.generation
         self._mutex = threading.RLock()
         self.trials: dict[int, dict[str, Any]] = {}  # number -> what the view shows
@@ -189,7 +207,7 @@ class Search(OptunaSearch):
                 self._ot_study.tell(trial, state=TrialState.FAIL)
                 return self.suggest(trial_id)
             jobs = [
-                job.as_json() | self._found(job)
+                job.as_json() | (self._known(job.id) if job.kind == "run" else {})
                 for job in request.jobs(self._settings.seeds, config, watch)
             ]
             runs = [j["id"] for j in jobs if j["kind"] == "run"]
@@ -226,9 +244,18 @@ class Search(OptunaSearch):
             self._settings.sampler, self._settings.seed, number, self._settings.space
         )
 
-    def _found(self, job: Job) -> dict[str, Any]:
-        values = self._stored(job.id) if job.kind == "run" else None
-        return {} if values is None else {"stored": values}
+    def rows(self) -> list[Row]:
+        """The trials of this command, for the view."""
+        with self._mutex:
+            return [
+                Row(
+                    f"trial {number}",
+                    tuple(t["runs"]),
+                    " ".join(f"{k}={_short(v)}" for k, v in t["params"].items()),
+                    t["state"],
+                )
+                for number, t in sorted(self.trials.items())
+            ]
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         with self._mutex:
@@ -274,6 +301,19 @@ class Search(OptunaSearch):
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing, for the same reason."""
+
+
+def best(study: Any, objectives: tuple[Any, ...]) -> list[optuna.trial.FrozenTrial]:
+    """Trials by the one objective, best first; the Pareto front where there are several."""
+    if len(objectives) > 1:
+        return sorted(study.best_trials, key=lambda t: t.number)
+    over = [t for t in study.get_trials(deepcopy=False) if t.state == TrialState.COMPLETE]
+    sign = -1 if objectives[0].direction == "max" else 1
+    return sorted(over, key=lambda t: (sign * t.values[0], t.number))
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _plain(name: str, value: Any) -> bool:

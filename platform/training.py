@@ -18,6 +18,10 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
 from deep_clustering.methods._images import Images
 from deep_clustering.methods._kmeans import neighbours
 from deep_clustering.methods._replicas import Replicas
@@ -25,9 +29,6 @@ from deep_clustering.platform import configs, criteria, datasets, metrics, regis
 from deep_clustering.platform.checkpoints import Checkpoints
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.jobs import NEIGHBOURS, Job
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
-from torch import Tensor
 
 #: What every epoch reports of each head when labels exist; the rest is computed once, at the end.
 _EPOCH_METRICS = ("acc", "nmi", "ari", "ece", "mean_confidence")

@@ -1,0 +1,610 @@
+"""The commands that compute: say which runs are wanted, take away what the store has, do the rest."""
+
+import contextlib
+import re
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from deep_clustering.platform.errors import EnvironmentProblem, InputError, nearest
+from deep_clustering.platform.jobs import Job
+from deep_clustering.platform.request import Request, resolve
+from deep_clustering.platform.store import Store
+from deep_clustering.platform.view import Row, View
+
+_POLL = 0.25  # seconds between two looks at the planner
+#: What a study may be called: it becomes a file name.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_METRICS = ("acc", "ece", "nmi", "mean_confidence")
+
+
+def train(
+    *,
+    method: str,
+    seeds: int,
+    workers: int,
+    gpus_per_run: float | None,
+    address: str | None,
+    retry: str | None,
+    dry_run: bool,
+    store: str | None,
+    data: Path | None,
+    **asked: Any,
+) -> int:
+    """`platform train`; returns the exit code."""
+    request = _resolve(method, data=data, address=address, store=store, **asked)
+    kept = _open(store)
+    jobs = request.jobs(range(seeds))
+    runs = [j for j in jobs if j.kind == "run"]
+    todo = _missing(jobs, kept, retry)
+    if dry_run:
+        _print_dry_run(request, jobs, todo, kept)
+        return 0
+    name = f"{method}-{request.dataset.name.partition(':')[0]}"
+    kept.write_plan("train", name, {"runs": [j.id for j in runs], "command": _command()})
+    title = _title(request, f"{seeds} seed{'s' * (seeds > 1)}")
+    rows = [Row(f"seed {j.identity['seed']}", (j.id,)) for j in runs]
+    if any(j.kind == "run" for j in todo):
+        with (
+            _interruptible(kept, [j.id for j in runs]),
+            View(title, _shown(request)) as view,
+            _session(kept, seeds, workers, gpus_per_run, address) as session,
+        ):
+            session.ask("submit", [_with_stored(j, kept) for j in jobs if _wanted(j, todo, kept)])
+            session.ask("close")
+            _watch(session, view, kept, lambda: rows)
+    return _close(kept, request, runs)
+
+
+def tune(
+    *,
+    method: str,
+    seeds: int,
+    workers: int,
+    gpus_per_run: float | None,
+    address: str | None,
+    retry: str | None,
+    dry_run: bool,
+    store: str | None,
+    data: Path | None,
+    trials: int,
+    objective: str | None,
+    sampler: str,
+    scheduler: str,
+    space: str | None,
+    study: str | None,
+    sampler_seed: int,
+    **asked: Any,
+) -> int:
+    """`platform tune`; returns the exit code."""
+    from deep_clustering.platform import criteria, registry, search
+    from deep_clustering.platform._distributions import check_sampler
+
+    objectives = criteria.parse_objective(objective or criteria.DEFAULT_OBJECTIVE)
+    check_sampler(sampler)
+    if scheduler not in ("asha", "none"):
+        raise InputError(
+            f"there is no scheduler '{scheduler}'.{nearest(scheduler, ('asha', 'none'))} "
+            "Known: asha, none."
+        )
+    if scheduler == "asha" and len(objectives) > 1:
+        raise InputError(
+            "asha stops trials by one objective; give one --objective or no scheduler."
+        )
+    if trials < 1:
+        raise InputError(f"--trials: needs at least 1, got {trials}.")
+    request = _resolve(method, data=data, address=address, store=store, **asked)
+    if request.dataset.labels is None:
+        criteria.refuse_labels(objectives)
+    domains = _space(registry.space(method), request, space)
+    settings = search.Settings(
+        request=request,
+        space=domains,
+        objectives=objectives,
+        sampler=sampler,
+        scheduler=scheduler,
+        seeds=tuple(range(seeds)),
+        seed=sampler_seed,
+    )
+    name = study or settings.default_name()
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"--study: letters, digits, '.', '_' and '-' only, at most 64, got '{name}'."
+        )
+    kept = _open(store)
+    if dry_run:
+        _print_dry_search(settings, name, trials, kept)
+        return 0
+    watched = tuple(dict.fromkeys((*(o.name for o in objectives), *_shown(request))))[:4]
+    title = _title(request, f"{trials} trials × {seeds} seed{'s' * (seeds > 1)}, {sampler}")
+    with _alone(kept, name):
+        held = search.Study(kept, name, settings)
+        again = held.enqueue_failed() if retry else 0
+        if len(held.over()) < trials + again:
+            _search(
+                held,
+                settings,
+                trials + again,
+                kept,
+                title,
+                watched,
+                retry=bool(retry),
+                workers=workers,
+                gpus_per_run=gpus_per_run,
+                address=address,
+            )
+        return _conclude(held, settings, kept, trials)
+
+
+def _search(
+    held: Any,
+    settings: Any,
+    total: int,
+    kept: Store,
+    title: str,
+    watched: tuple[str, ...],
+    *,
+    retry: bool,
+    **use: Any,
+) -> None:
+    """The part of `tune` that trains."""
+    from deep_clustering.platform import search
+
+    failed = {} if retry else kept.failures()
+    found: dict[str, Any] = {}
+    with (
+        _interruptible(kept, found),
+        View(title, watched, lambda rows: _best_line(rows, settings.objectives)) as view,
+        _session(kept, total * len(settings.seeds), **use) as session,
+        tempfile.TemporaryDirectory(prefix="deep-clustering-tune-") as scratch,
+    ):
+        held.settle(-(-session.room.lanes // len(settings.seeds)))
+        finished = kept.finished()
+
+        def known(run: str) -> dict[str, Any]:
+            if run in finished:
+                return {"stored": kept.metrics_of(run)}
+            return {"failed": failed[run]} if run in failed else {}
+
+        def submit(jobs: list[dict[str, Any]], owner: str) -> None:
+            found.update((j["id"], None) for j in jobs if j["kind"] == "run")
+            kept.write_plan("study", held.name, {"runs": sorted(found)})
+            session.ask("submit", jobs, owner)
+
+        searcher = search.Search(settings, held, total, known=known, submit=submit)
+        errors: list[BaseException] = []
+
+        def drive() -> None:
+            try:
+                search.run(searcher, settings, session.planner, scratch)
+            except BaseException as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=drive, daemon=True)
+        thread.start()
+        _watch(session, view, kept, searcher.rows, until=lambda: not thread.is_alive())
+        if errors:
+            raise EnvironmentProblem(
+                f"the search stopped ({type(errors[0]).__name__}: {errors[0]}); "
+                "give the same command again to continue."
+            ) from errors[0]
+
+
+def _conclude(held: Any, settings: Any, kept: Store, trials: int) -> int:
+    """What is said at the end of a search; returns the exit code."""
+    from deep_clustering.platform import search, trust
+
+    console = Console(highlight=False)
+    over = held.over()
+    good = [t for t in over if t.values is not None and "metrics" in t.user_attrs]
+    names = [o.name for o in settings.objectives]
+    console.print(
+        f"\n{len(over)} trials of study [bold]{held.name}[/]: {len(good)} finished"
+        + "".join(
+            f", {n} {word}"
+            for word, n in (
+                ("stopped early", sum(t.state.name == "PRUNED" for t in over)),
+                ("failed", len(over) - len(good) - sum(t.state.name == "PRUNED" for t in over)),
+            )
+            if n
+        )
+    )
+    best = search.best(held.study, settings.objectives) if good else []
+    if best:
+        several = len(names) > 1
+        table = Table(title="Pareto front" if several else "best", box=None, pad_edge=False)
+        metrics = list(dict.fromkeys([*names, *_shown(settings.request)]))
+        table.add_column("trial", justify="right")
+        for metric in metrics:
+            table.add_column(metric, justify="right")
+        table.add_column("configuration", overflow="fold")
+        for trial in best[:10]:
+            values = trial.user_attrs["metrics"]
+            table.add_row(
+                str(trial.number),
+                *(f"{values[m]:.3f}" if m in values else "-" for m in metrics),
+                " ".join(f"{k}={_plain(v)}" for k, v in trial.params.items()),
+            )
+        console.print(table)
+        how = [o.name for o in settings.objectives if o.needs_labels]
+        console.print(
+            f"chosen with labels ({', '.join(how)})" if how else "chosen without labels",
+            style="dim",
+        )
+        if settings.request.dataset.labels is not None:
+            rows = [t.user_attrs["metrics"] for t in good]
+            console.print(trust.table(rows), "")
+        example = " ".join(f"--set {k}={_plain(v)}" for k, v in best[0].params.items())
+        console.print("[bold]train the best[/]", soft_wrap=True)
+        console.print(f"  {_again('train', settings.request, example)}", soft_wrap=True)
+    _where(console, kept, f'results.study("{held.name}", store)')
+    console.print(f"[bold]more trials[/]\n  {_command(trials=trials * 2)}", soft_wrap=True)
+    kept.compact_if_needed()
+    failed = [t for t in over if t.state.name == "FAIL"]
+    for trial in failed[:5]:
+        console.print(f"trial {trial.number} failed: {trial.user_attrs.get('reason')}", style="red")
+    return 3 if failed else 0
+
+
+def _close(kept: Store, request: Request, runs: list[Job]) -> int:
+    """What is said at the end of `train`; returns the exit code."""
+    console = Console(highlight=False)
+    finished, failures = kept.finished(), kept.failures()
+    table = Table(box=None, pad_edge=False)
+    shown = _shown(request)
+    for column in ("run", "seed", *shown):
+        table.add_column(column, justify="left" if column == "run" else "right")
+    rows = []
+    for job in runs:
+        if job.id in finished:
+            values = kept.metrics_of(job.id)
+            rows.append(values)
+            table.add_row(
+                job.id,
+                str(job.identity["seed"]),
+                *("-" if values.get(m) is None else f"{values[m]:.3f}" for m in shown),
+            )
+        else:
+            reason = failures.get(job.id, "not done")
+            table.add_row(job.id, str(job.identity["seed"]), f"[red]{reason}[/]")
+    if len(rows) > 1:
+        means = [[r[m] for r in rows if r.get(m) is not None] for m in shown]
+        table.add_row(
+            f"mean ± sd, n={len(rows)}",
+            "",
+            *(
+                f"{statistics.fmean(v):.3f}±{statistics.stdev(v):.3f}" if len(v) > 1 else "-"
+                for v in means
+            ),
+        )
+    console.print(table)
+    if any(values.get("collapsed") for values in rows):
+        console.print("a run collapsed: nearly all images are in one cluster", style="bold red")
+    _where(console, kept, "results.runs(store)")
+    if rows:
+        first = next(j.id for j in runs if j.id in finished)
+        console.print(
+            f"[bold]cluster new images[/]\n  platform predict {first[:8]} --images FOLDER"
+            f"{_store_option(kept)}",
+            soft_wrap=True,
+        )
+    kept.compact_if_needed()
+    lost = [j for j in runs if j.id not in finished]
+    if lost:
+        console.print(f"{len(lost)} of {len(runs)} runs failed; again: {_command()} --retry failed")
+    return 3 if lost else 0
+
+
+# ---- predict and results
+
+
+def predict(
+    *,
+    run: str,
+    images: Path,
+    output: Path | None,
+    skip_broken: bool,
+    store: str | None,
+    data: Path | None,
+) -> int:
+    """`platform predict`; returns the exit code."""
+    from deep_clustering.platform import prediction
+
+    table, spread = prediction.predict(
+        _open(store, create=False), run, images, root=_data_root(data), skip_broken=skip_broken
+    )
+    if output is not None:
+        from deep_clustering.platform._export import write
+
+        write(table, output)
+        print(f"{table.height} images clustered; written to {output}")
+    else:
+        Console(highlight=False).print(spread)
+        print("give --output FILE (.csv, .parquet, .arrow) for the cluster of every image")
+    return 0
+
+
+def results(
+    *,
+    table: str,
+    where: str | None,
+    sort: str | None,
+    columns: str | None,
+    study: str | None,
+    limit: int | None,
+    output: Path | None,
+    verify: bool,
+    store: str | None,
+) -> int:
+    """`platform results`; returns the exit code."""
+    from deep_clustering.platform import _export
+    from deep_clustering.platform import results as tables
+
+    kept = _open(store, create=False)
+    if verify:
+        problems = kept.verify()
+        for path, reason in problems:
+            print(f"{path}: {reason}")
+        print(f"{len(problems)} damaged files" if problems else "every file is whole")
+        return 4 if problems else 0
+    frame = tables.study(study, kept.uri) if study else getattr(tables, table)(kept.uri)
+    chosen = _export.select(frame, where=where, sort=sort, columns=columns, limit=limit)
+    if output is not None:
+        _export.write(chosen, output)
+        print(f"{chosen.height} rows written to {output}")
+    else:
+        _export.show(chosen, Console(highlight=False))
+    return 0
+
+
+# ---- shared
+
+
+def _resolve(
+    method: str, *, data: Path | None, address: str | None, store: str | None, **asked: Any
+) -> Request:
+    console = Console(stderr=True, highlight=False)
+    with console.status("") as status:
+
+        def progress(done: int, total: int) -> None:
+            status.update(f"reading images {done}/{total}")
+
+        root = _data_root(data) if data or not address else _shared_data(store)
+        request = resolve(method, root=root, progress=progress, **asked)
+    for note in request.dataset.notes:
+        console.print(f"note: {note}", style="yellow", markup=False)
+    return request
+
+
+def _data_root(data: Path | None) -> Path:
+    from deep_clustering.platform import datasets
+
+    return (data or datasets.default_root()).expanduser().resolve()
+
+
+def _shared_data(store: str | None) -> Path:
+    """On a cluster the decoded images live in the store, where every node finds them."""
+    kept = _open(store)
+    if kept.local is None:
+        raise InputError(
+            f"--address with the store {kept.uri}: say with --data where the nodes find the images."
+        )
+    return kept.local / "data"
+
+
+def _open(uri: str | None, create: bool = True) -> Store:
+    from deep_clustering.platform.results import default_store
+
+    store = Store.open(uri or default_store(), create=create)
+    store.sweep()
+    return store
+
+
+def _missing(jobs: list[Job], kept: Store, retry: str | None) -> list[Job]:
+    """Jobs that have to be computed: not in the store, and not failed unless asked again."""
+    finished, stages = kept.finished(), kept.stages()
+    failed = {} if retry else kept.failures()
+    runs = [j for j in jobs if j.kind == "run" and j.id not in finished and j.id not in failed]
+    needed = {n for j in runs for n in j.needs} - stages
+    return [j for j in jobs if j.id in needed] + runs
+
+
+def _wanted(job: Job, todo: list[Job], kept: Store) -> bool:
+    return job.kind != "run" or job in todo or kept.has_run(job.id)
+
+
+def _with_stored(job: Job, kept: Store) -> dict[str, Any]:
+    done = job.kind == "run" and kept.has_run(job.id)
+    return job.as_json() | ({"stored": kept.metrics_of(job.id)} if done else {})
+
+
+def _session(
+    kept: Store,
+    parallel: int,
+    workers: int,
+    gpus_per_run: float | None,
+    address: str | None,
+) -> Any:
+    from deep_clustering.platform.lanes import Session
+
+    return Session(
+        kept,
+        provenance=provenance(),
+        parallel=parallel,
+        workers=workers,
+        gpus_per_run=gpus_per_run,
+        address=address,
+    )
+
+
+def _watch(session: Any, view: View, kept: Store, rows: Any, until: Any = None) -> None:
+    """Show what happens until nothing is left to do (or `until` says so); record lost workers."""
+    from deep_clustering.platform.training import failure
+
+    while True:
+        over = until() if until else False
+        snapshot = session.ask("snapshot")
+        view.update(snapshot, rows())
+        for job, reason in session.ask("unrecorded"):
+            failure(Job.from_json(job), kept, reason, provenance())
+        states = [j["state"] for j in snapshot["jobs"].values() if j["kind"] == "run"]
+        if over or (until is None and all(s in ("done", "failed", "cancelled") for s in states)):
+            return
+        session.check()
+        time.sleep(_POLL)
+
+
+@contextlib.contextmanager
+def _interruptible(kept: Store, runs: Any) -> Iterator[None]:
+    """Turns a Ctrl-C into a summary and exit code 130; SIGTERM counts as one."""
+    import signal
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        done = len(kept.finished() & set(runs))
+        print(
+            f"\ninterrupted: {done} of {len(runs)} runs done, the rest keep their last epoch.\n"
+            f"continue with: {_command()}",
+            file=sys.stderr,
+        )
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _alone(kept: Store, study: str) -> Iterator[None]:
+    """One command at a time works on a study; another one waits for it."""
+    told = False
+    while True:
+        claim = kept.claim(f"study-{study}")
+        if claim is not None:
+            with claim:
+                yield
+            return
+        if not told:
+            print(f"another command is running the study {study}; waiting for it", file=sys.stderr)
+            told = True
+        time.sleep(1)
+
+
+def provenance() -> dict[str, Any]:
+    """What every row says about the code that made it."""
+    root = Path(__file__).resolve().parent.parent
+
+    def git(*arguments: str) -> str | None:
+        if not (root / ".git").exists():
+            return None
+        asked = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False
+        )
+        return asked.stdout.strip() if asked.returncode == 0 else None
+
+    def release(package: str) -> str | None:
+        with contextlib.suppress(PackageNotFoundError):
+            return version(package)
+        return None
+
+    changes = git("status", "--porcelain", "--untracked-files=no")
+    return {
+        "git_revision": git("rev-parse", "HEAD"),
+        "git_dirty": None if changes is None else bool(changes),
+        "python_version": sys.version.split()[0],
+        "code_version": release("deep-clustering"),
+        "torch_version": release("torch"),
+        "ray_version": release("ray"),
+    }
+
+
+def _space(space: Any, request: Request, only: str | None) -> dict[str, Any]:
+    from deep_clustering.search_spaces._space import resolve as concrete
+
+    fixed = {k for name, layer in request.layers if name == "--set" for k in layer}
+    found = concrete(space, request.config, bounds={"images": len(request.dataset.train)})
+    if only is not None:
+        wanted = [w.strip() for w in only.split(",") if w.strip()]
+        unknown = [w for w in wanted if w not in found]
+        if unknown:
+            raise InputError(
+                f"--space: '{unknown[0]}' is not searched.{nearest(unknown[0], found)} "
+                f"Known: {', '.join(found)}."
+            )
+        found = {name: found[name] for name in wanted}
+    found = {name: domain for name, domain in found.items() if name not in fixed}
+    if not found:
+        raise InputError("the search space is empty: every field is fixed by --set.")
+    return found
+
+
+def _shown(request: Request) -> tuple[str, ...]:
+    return _METRICS if request.dataset.labels is not None else ("mean_confidence", "silhouette")
+
+
+def _title(request: Request, what: str) -> str:
+    return f"{request.method} on {request.dataset.name}, {what}"
+
+
+def _best_line(rows: list[tuple[str, Mapping[str, Any]]], objectives: Any) -> str:
+    first = objectives[0]
+    scored = [(v[first.name], label) for label, v in rows if v.get(first.name) is not None]
+    if not scored:
+        return ""
+    value, label = max(scored) if first.direction == "max" else min(scored)
+    return f"best so far: {label}, {first.name} {value:.3f}"
+
+
+def _where(console: Console, kept: Store, query: str) -> None:
+    console.print("[bold]read the results[/]")
+    console.print("  from deep_clustering.platform import results", soft_wrap=True)
+    console.print(f"  store = {kept.uri!r}", soft_wrap=True, markup=False)
+    console.print(f'  {query}.sort("acc", descending=True).collect()', soft_wrap=True, markup=False)
+
+
+def _command(**changes: Any) -> str:
+    """The command as it was given, with some options changed."""
+    words = list(sys.argv[1:])
+    for name, value in changes.items():
+        option = f"--{name}"
+        if option in words:
+            words[words.index(option) + 1] = str(value)
+        else:
+            words += [option, str(value)]
+    return shlex.join(["platform", *words])
+
+
+def _again(command: str, request: Request, extra: str) -> str:
+    given = [
+        f"--set {k}={_plain(v)}"
+        for n, layer in request.layers
+        if n == "--set"
+        for k, v in layer.items()
+    ]
+    preset = next((f"--preset {n}" for n, _ in request.layers if n in request.record.readings), "")
+    parts = ["platform", command, request.method, "--dataset", shlex.quote(request.dataset.name)]
+    return " ".join(p for p in [*parts, preset, *given, extra, "--seeds 5"] if p)
+
+
+def _store_option(kept: Store) -> str:
+    from deep_clustering.platform.results import default_store
+
+    return "" if str(default_store()) == kept.uri else f" --store {shlex.quote(kept.uri)}"
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
