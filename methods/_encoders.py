@@ -5,9 +5,12 @@ in torchvision, so that its weights load, and initialised as there.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor, nn
 
 from deep_clustering.methods._replicas import BatchNorm, Replicas
-from torch import Tensor, nn
 
 #: Up to this side (pixels) a ResNet takes the stem for small images: 3x3, stride 1, no pooling.
 SMALL_SIDE = 40
@@ -68,13 +71,15 @@ class _ResNet(nn.Module):
         self.bn1 = BatchNorm(64, replicas=replicas)
         self.pool = nn.Identity() if small else nn.MaxPool2d(3, 2, 1)
         inside = 64
+        stages: list[nn.Module] = []
         for stage, depth in enumerate(depths):
             blocks: list[nn.Module] = []
             for i in range(depth):
                 stride = 2 if stage > 0 and i == 0 else 1
                 blocks.append(block(inside, 64 << stage, stride, replicas))
                 inside = (64 << stage) * block.expansion
-            self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
+            stages.append(nn.Sequential(*blocks))
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -85,7 +90,7 @@ class _ResNet(nn.Module):
         x = self.pool(self.bn1(self.conv1(x)).relu_())
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = stage(x)
-        return x.mean((2, 3))
+        return _pooled(x)
 
 
 class _Small(nn.Module):
@@ -106,7 +111,12 @@ class _Small(nn.Module):
         x = self.bn1(self.conv1(x)).relu_()
         x = self.bn2(self.conv2(x)).relu_()
         x = self.bn3(self.conv3(x)).relu_()
-        return x.mean((2, 3))
+        return _pooled(x)
+
+
+def _pooled(x: Tensor) -> Tensor:
+    # At least float32: k-means runs on these, and a bfloat16 mean would round them.
+    return x.mean((2, 3), dtype=torch.promote_types(x.dtype, torch.float32))
 
 
 def _conv(inside: int, outside: int, kernel: int, stride: int) -> nn.Conv2d:
@@ -153,3 +163,24 @@ def encoder(name: str, *, side: int, replicas: Replicas, stem_padding: int = 1) 
     if name not in ENCODERS:
         raise ValueError(f"backbone: must be one of {', '.join(ENCODERS)}, got '{name}'")
     return ENCODERS[name](side, replicas, stem_padding)
+
+
+def place(network: nn.Module, device: torch.device) -> nn.Module:
+    """Moves a network to its device, in the memory layout that is fast there."""
+    network.to(device)
+    if device.type == "cuda":
+        network.to(memory_format=torch.channels_last)
+    return network
+
+
+def features_of(network: nn.Module, view: Tensor) -> Tensor:
+    """Output of a network for a view (n, 3, S, S), handed over in the layout of `place`."""
+    if view.is_cuda:
+        view = view.contiguous(memory_format=torch.channels_last)
+    return network(view)
+
+
+def autocast(precision: str, device: torch.device) -> Callable[[], AbstractContextManager[None]]:
+    """What to run a network in: bfloat16 autocast for "bf16", and for "auto" on CUDA."""
+    low = precision == "bf16" or (precision == "auto" and device.type == "cuda")
+    return lambda: torch.autocast(device.type, torch.bfloat16, enabled=low)

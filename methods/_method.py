@@ -119,7 +119,7 @@ class Method:
             known = ", ".join(self.readings) or "none"
             raise ValueError(f"reading: must be one of {known}, got '{reading}'")
         layers.append((reading, self.readings[reading]))
-        own = self.reading_presets.get(reading, {}).get(preset)
+        own = self.reading_presets.get(reading, {}).get(dataset)
         if own is not None:
-            layers.append((f"{reading}/{preset}", own))
+            layers.append((f"{reading}/{dataset}", own))
         return layers

@@ -1,0 +1,929 @@
+"""CDC: calibrated deep clustering.
+
+Jia, Peng, Liu and Hou, "Towards Calibrated Deep Clustering Network", ICLR 2025
+(https://arxiv.org/abs/2403.02998). Eq., Sec., Table and App. below are those of the paper;
+"release" is the authors' code, whose reading is the default where the paper is silent.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deep_clustering.methods._augment import Clean, Strong, Weak
+from deep_clustering.methods._cdc_differences import DIFFERENCES
+from deep_clustering.methods._encoders import autocast, encoder, features_of, place
+from deep_clustering.methods._fields import (
+    Precision,
+    check,
+    choice,
+    not_negative,
+    positive,
+    share,
+    spread,
+)
+from deep_clustering.methods._images import Images
+from deep_clustering.methods._kmeans import kmeans
+from deep_clustering.methods._method import Method, Pretrain
+from deep_clustering.methods._moco import MoCo, MoCoConfig
+from deep_clustering.methods._prototypes import prototypes
+from deep_clustering.methods._random import generator, seeded
+from deep_clustering.methods._replicas import BatchNorm, Replicas
+from deep_clustering.methods._selection import Fixed, FlexMatch, FreeMatch, Gradients, Prototypes
+from deep_clustering.methods._state import pack, prepare, unpack
+
+Initialisation = Literal["prototype", "random"]
+Heads = Literal["dual", "single", "single-calibrated"]
+Selection = Literal["calibrated", "flexmatch", "freematch"]
+Filter = Literal["gsf", "ppf"]
+Calibration = Literal["mini-cluster", "label-smoothing", "focal", "l1"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CDCConfig:
+    """Defaults are those of CIFAR-10; `METHOD.presets` has the other data sets."""
+
+    pretrain: MoCoConfig = field(default_factory=MoCoConfig)
+    clusters: int = 10  # C; the platform sets it from the data set
+    epochs: int = 100  # passes over the data; Sec. 4.1
+    batch_size: int = 1000  # B, images per selection and k-means; Sec. 4.1
+    sub_batch_size: int = 500  # b, images per optimiser step; Algorithm 1, release
+    mini_clusters: int = 500  # K, regions per batch; Sec. 4.1
+    hidden: int = 512  # H, hidden units of the heads and prototypes behind them; Table 6
+    initialisation: Initialisation = "prototype"  # of the heads, Sec. 3.3; Table 2-I
+    heads: Heads = "dual"  # one head without or with the calibration loss: Table 2-III and IV
+    stop_gradient: bool = True  # calibration loss stops before the encoder, Sec. 3.1; Table 2-V
+    encoder_lr: float = 5e-5  # Adam, per step; Sec. 4.1
+    head_lr: float = 1e-4  # Adam, per step, of each head; Sec. 4.1
+    weight_decay: float = 0.0  # L2, Adam, all parameters; release
+    entropy_weight: float = 1.0  # lambda of Eq. 3; 0 removes the term, Table 6
+    calibration_loss: Calibration = "mini-cluster"  # Eq. 1; the others: App. B.5, Figs. 3 and 9
+    label_smoothing: float = 0.05  # probability spread over all classes; Fig. 8
+    focal_gamma: float = 2.0  # exponent of "focal"; Zhu et al. 2022
+    focal_warmup: int = 10  # epochs of plain cross-entropy before it; Zhu et al. 2022
+    l1_weight: float = 0.01  # per sum of absolute logits of a sample, "l1"; Zhu et al. 2022
+    selection: Selection = "calibrated"  # Eq. 4; the others: App. C.1.2, Table 9
+    fixed_threshold: float | None = None  # probability in place of `selection`; Table 2-II
+    class_cap: int | None = None  # M, candidates per class; None is floor(B / C), Eq. 4
+    flexmatch_threshold: float = 0.95  # probability; App. C.1.2
+    flexmatch_warmup: bool = True  # count never confident samples as a class; FlexMatch Eq. 11
+    freematch_momentum: float = 0.999  # of the running thresholds, per batch; FreeMatch
+    filter: Filter | None = None  # adds moderately confident samples; App. C.1.1, Table 8
+    filter_floor: float = 0.75  # probability above which a sample may be added; Tang & Jia 2022
+    filter_momentum: float = 0.7  # of class centres and directions, per batch; Tang & Jia 2022
+    gsf_score: float = 0.95  # (1 + cosine) / 2 asked by "gsf"; Tang & Jia 2022
+    unit_features: bool = True  # L1 norm 1 before the mini-cluster k-means; release
+    kmeans_restarts: int = 10  # of the mini-cluster k-means; release
+    batch_statistics: bool = True  # BN of the passes without gradient; False is running ones
+    weak_crop: float = 0.08  # smallest area of the random crop, share; 1 is no crop; release
+    weak_flip: float = 0.5  # probability of the mirror image, weak view; release
+    strong_crop: float = 0.08  # smallest area of the random crop, share; 1 is no crop; release
+    strong_flip: float = 0.5  # probability of the mirror image, strong view; release
+    operations: int = 4  # random operations of the strong view; App. B.1, SCAN
+    cutout: int = 16  # largest side of the hole in the strong view, pixels; SCAN
+    std: tuple[float, float, float] | None = None  # of the normalisation; None is the data set's
+    precision: Precision = "auto"
+
+    def __post_init__(self) -> None:
+        counts = ("clusters", "epochs", "batch_size", "sub_batch_size", "mini_clusters", "hidden")
+        batch, sub, threshold = self.batch_size, self.sub_batch_size, self.fixed_threshold
+        cap = self.class_cap
+        check(
+            self,
+            [
+                *positive(self, *counts, "encoder_lr", "head_lr", "kmeans_restarts"),
+                *choice(self, initialisation=Initialisation, heads=Heads, selection=Selection),
+                *choice(self, calibration_loss=Calibration, precision=Precision),
+                *not_negative(self, "weight_decay", "entropy_weight", "focal_gamma"),
+                *not_negative(self, "focal_warmup", "l1_weight", "operations", "cutout"),
+                *share(self, "label_smoothing", "flexmatch_threshold", "freematch_momentum"),
+                *share(self, "filter_floor", "filter_momentum", "gsf_score"),
+                *share(self, "weak_flip", "strong_flip"),
+                *spread(self),
+                (
+                    self.filter is None or self.filter in Filter.__args__,  # type: ignore[attr-defined]
+                    "filter",
+                    "must be none, gsf or ppf",
+                ),
+                (0 < self.weak_crop <= 1, "weak_crop", "must be above 0 and at most 1"),
+                (0 < self.strong_crop <= 1, "strong_crop", "must be above 0 and at most 1"),
+                (
+                    sub > 0 and batch % sub == 0,
+                    "sub_batch_size",
+                    f"must divide batch_size ({batch})",
+                ),
+                (
+                    self.mini_clusters <= batch,
+                    "mini_clusters",
+                    f"must be at most batch_size ({batch})",
+                ),
+                (
+                    self.clusters <= batch,
+                    "clusters",
+                    f"must be at most batch_size ({batch}), or no class has a candidate",
+                ),
+                (
+                    cap is None or 0 < cap <= batch,
+                    "class_cap",
+                    f"must be none or from 1 to batch_size ({batch})",
+                ),
+                (
+                    threshold is None or 0 <= threshold <= 1,
+                    "fixed_threshold",
+                    "must be none or from 0 to 1",
+                ),
+                (
+                    threshold is None or self.selection == "calibrated",
+                    "fixed_threshold",
+                    f"must be none with selection '{self.selection}': one rule selects",
+                ),
+            ],
+        )
+
+
+# --- Losses and targets, in the order of the paper ------------------------------------------------
+
+
+def mini_cluster_targets(probabilities: Tensor, assignment: Tensor, regions: int) -> Tensor:
+    """Targets of Eq. 1: each sample gets the mean prediction of its mini-cluster.
+
+    Args:
+        probabilities: (B, C), predictions of the clustering head; no gradient passes.
+        assignment: (B,) mini-cluster of each sample, 0 to K - 1; some may be empty.
+        regions: K.
+
+    Returns:
+        (B, C) distributions with the same sum over the batch as `probabilities`.
+    """
+    probabilities = probabilities.detach()
+    member = assignment[:, None] == torch.arange(regions, device=assignment.device)
+    weights = member.to(probabilities.dtype)
+    sizes = weights.sum(0).clamp_min(1)  # an empty mini-cluster is never looked up
+    means = (weights.T @ probabilities) / sizes[:, None]
+    return means[assignment]
+
+
+def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy (n,) of each sample's logits (n, C) against a distribution (n, C); Eq. 1."""
+    return -(targets * logits.log_softmax(1)).sum(1)
+
+
+def negative_entropy(mean: Tensor) -> Tensor:
+    """Eq. 2: sum of m log m of a mean prediction m (C,), from -log C to 0; 0 log 0 is 0."""
+    return (mean * mean.clamp_min(torch.finfo(mean.dtype).tiny).log()).sum()
+
+
+def focal_loss(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
+    """-sum of t (1 - p)^gamma log p for each sample (n,); gamma 0 is the cross-entropy."""
+    log_p = logits.log_softmax(1)
+    return -(targets * (1 - log_p.exp()).pow(gamma) * log_p).sum(1)
+
+
+def class_counts(confidence: Tensor, cap: int) -> Tensor:
+    """Eq. 4: floor(M * mean confidence of a class's M candidates) samples to take from it.
+
+    The product is float32, as in the release: a class saturated up to rounding yields M - 1.
+
+    Args:
+        confidence: (M, C), largest probability of each candidate.
+        cap: M.
+
+    Returns:
+        (C,) counts from 0 to M, of the dtype of `confidence`.
+    """
+    return (cap * confidence.mean(0)).floor()
+
+
+def select_by_confidence(probabilities: Tensor, cap: int) -> Tensor:
+    """Samples worth learning from, by the confidence of their class (Sec. 3.2, Eq. 4).
+
+    For each class the M samples of the whole batch with the largest probability of it are its
+    candidates; the first n_c (Eq. 4) of them are taken. A sample may enter through a class that is
+    not its own most probable one, and counts once.
+
+    Args:
+        probabilities: (B, C) of the calibration head on weak views.
+        cap: M, at most B.
+
+    Returns:
+        (B,) bool.
+    """
+    candidates = probabilities.topk(cap, dim=0).indices  # (M, C), best first
+    counts = class_counts(probabilities.amax(1)[candidates], cap)
+    taken = torch.arange(cap, device=probabilities.device)[:, None] < counts
+    hits = torch.zeros(len(probabilities), device=probabilities.device)
+    return hits.index_add_(0, candidates.flatten(), taken.flatten().to(hits.dtype)) > 0
+
+
+def smoothed_labels(probabilities: Tensor, smoothing: float) -> Tensor:
+    """Hard labels of the predictions (B, C) as distributions (B, C), some of it spread evenly."""
+    classes = probabilities.shape[1]
+    best = probabilities.argmax(1, keepdim=True)
+    hard = torch.zeros_like(probabilities).scatter_(1, best, 1.0)
+    return (1 - smoothing) * hard + smoothing / classes
+
+
+# --- Choices, each looked up once when the class is built -----------------------------------------
+
+
+class Calibrator(NamedTuple):
+    """How the calibration head is taught.
+
+    `targets(features (B, D), probabilities (B, C))` makes distributions (B, C) from the clean views
+    of a whole batch; `loss(logits (n, C), targets (n, C), epoch)` is a loss (n,) for each sample,
+    the epoch counted from 0.
+    """
+
+    targets: Callable[[Tensor, Tensor], Tensor]
+    loss: Callable[[Tensor, Tensor, int], Tensor]
+
+
+def _mini_clusters(config: CDCConfig) -> Calibrator:
+    def targets(features: Tensor, probabilities: Tensor) -> Tensor:
+        points = F.normalize(features, p=1.0, dim=1) if config.unit_features else features
+        found = kmeans(points, config.mini_clusters, restarts=config.kmeans_restarts)
+        return mini_cluster_targets(probabilities, found.labels, config.mini_clusters)
+
+    return Calibrator(targets, lambda logits, targets, epoch: soft_cross_entropy(logits, targets))
+
+
+def _label_smoothing(config: CDCConfig) -> Calibrator:
+    return Calibrator(
+        lambda features, p: smoothed_labels(p, config.label_smoothing),
+        lambda logits, targets, epoch: soft_cross_entropy(logits, targets),
+    )
+
+
+def _focal(config: CDCConfig) -> Calibrator:
+    def loss(logits: Tensor, targets: Tensor, epoch: int) -> Tensor:
+        gamma = config.focal_gamma if epoch >= config.focal_warmup else 0.0
+        return focal_loss(logits, targets, gamma)
+
+    return Calibrator(lambda features, p: smoothed_labels(p, 0.0), loss)
+
+
+def _l1(config: CDCConfig) -> Calibrator:
+    def loss(logits: Tensor, targets: Tensor, epoch: int) -> Tensor:
+        return soft_cross_entropy(logits, targets) + config.l1_weight * logits.abs().sum(1)
+
+    return Calibrator(lambda features, p: smoothed_labels(p, 0.0), loss)
+
+
+CALIBRATORS: dict[str, Callable[[CDCConfig], Calibrator]] = {
+    "mini-cluster": _mini_clusters,
+    "label-smoothing": _label_smoothing,
+    "focal": _focal,
+    "l1": _l1,
+}
+
+
+class Calibrated(nn.Module):
+    """The selection rule of CDC, in the form of the rules in `_selection`."""
+
+    def __init__(self, cap: int) -> None:
+        super().__init__()
+        self.cap = cap
+
+    def forward(self, probabilities: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
+        selected = select_by_confidence(probabilities, self.cap)
+        confidence = probabilities.amax(1)
+        return selected, torch.where(selected, confidence, 1.0).amin()
+
+
+RULES: dict[str, Callable[[CDCConfig, int, Tensor], nn.Module]] = {
+    "calibrated": lambda config, images, trained: Calibrated(
+        config.class_cap or config.batch_size // config.clusters
+    ),
+    "flexmatch": lambda config, images, trained: FlexMatch(
+        images,
+        trained,
+        config.clusters,
+        threshold=config.flexmatch_threshold,
+        warmup=config.flexmatch_warmup,
+    ),
+    "freematch": lambda config, images, trained: FreeMatch(
+        config.clusters, momentum=config.freematch_momentum
+    ),
+}
+
+FILTERS: dict[str, Callable[[CDCConfig, int], nn.Module]] = {
+    "ppf": lambda config, dimension: Prototypes(
+        config.clusters, dimension, floor=config.filter_floor, momentum=config.filter_momentum
+    ),
+    "gsf": lambda config, dimension: Gradients(
+        config.clusters,
+        dimension,
+        floor=config.filter_floor,
+        momentum=config.filter_momentum,
+        score=config.gsf_score,
+    ),
+}
+
+
+class _NoFilter(nn.Module):
+    def forward(self, selected: Tensor, *others: Any) -> Tensor:
+        return selected
+
+
+# --- The model ------------------------------------------------------------------------------------
+
+
+class Head(nn.Module):
+    """Features (n, D) to logits (n, C): linear, batch normalisation, ReLU, linear (Sec. 3.3)."""
+
+    def __init__(self, dimension: int, hidden: int, clusters: int, replicas: Replicas) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(dimension, hidden)
+        self.norm = BatchNorm(hidden, replicas=replicas)
+        self.output = nn.Linear(hidden, clusters)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.output(self.norm(self.hidden(features)).relu_())
+
+    @torch.no_grad()
+    def install(self, first: Tensor, second: Tensor) -> None:
+        """Puts prototypes (H, D) and (C, H) in as weights, in place, and clears the biases."""
+        self.hidden.weight.copy_(first)
+        self.output.weight.copy_(second)
+        self.hidden.bias.zero_()
+        self.output.bias.zero_()
+
+
+@dataclass
+class _Batch:
+    """What the sub-steps of one batch need; tensors hold this rank's rows, slice after slice."""
+
+    strong: Tensor  # (n, 3, S, S) strong views
+    clean: Tensor  # (n, 3, S, S) clean views
+    features: Tensor  # (n, D) of the clean views, no gradient
+    labels: Tensor  # (n,) pseudo-labels
+    selected: Tensor  # (n,) 1.0 where selected
+    counts: Tensor  # (slices,) selected samples of each slice, over all ranks
+    empty: Tensor  # (slices,) 1.0 where there are none
+    targets: Callable[[], Tensor]  # (n, C), made at the first call
+
+
+class _Aside:
+    """A result made at its first call from what was there when this was: on CUDA on a side stream.
+
+    The side stream waits for the work queued before this object was made and for none queued
+    after it, so the two overlap; the caller's stream then waits for the result.
+    """
+
+    def __init__(self, make: Callable[[], Tensor], stream: torch.cuda.Stream | None) -> None:
+        self._make = make
+        self._stream = stream
+        self._result: Tensor | None = None
+        self._ready = None if stream is None else torch.cuda.current_stream().record_event()
+
+    def __call__(self) -> Tensor:
+        if self._result is None:
+            self._result = self._made()
+        return self._result
+
+    def _made(self) -> Tensor:
+        if self._stream is None or self._ready is None:
+            return self._make()
+        self._stream.wait_event(self._ready)
+        with torch.cuda.stream(self._stream):
+            result = self._make()
+        torch.cuda.current_stream().wait_stream(self._stream)
+        result.record_stream(torch.cuda.current_stream())
+        return result
+
+
+class CDC:
+    """Joint training of a clustering and a calibration head (Algorithm 1).
+
+    See `Trainable` for what the loop outside calls. `predict`, `features` and `model_state` involve
+    this process alone; `initialise` and `step` are called on every rank.
+
+    Args:
+        config: the method.
+        images: to draw from.
+        replicas: the processes that share a batch.
+        seed: of all random choices.
+        encoder_state: pretrained weights of exactly the configured backbone; None starts from
+            random ones.
+        index: (n,) the images trained on, and whose features make the prototypes; None for all.
+
+    Attributes:
+        heads: names of the heads that `predict` reports.
+        final_head: the one that is the method's answer.
+
+    Raises:
+        ValueError: fewer images than a batch or than prototypes, a batch that the processes cannot
+            share, or weights that are not those of the backbone.
+    """
+
+    def __init__(
+        self,
+        config: CDCConfig,
+        *,
+        images: Images,
+        replicas: Replicas,
+        seed: int,
+        encoder_state: Mapping[str, Tensor] | None = None,
+        index: Tensor | None = None,
+    ) -> None:
+        self.config = config
+        self.epochs = config.epochs
+        self.batch_size = config.batch_size
+        self._images = images
+        self._replicas = replicas
+        self._seed = seed
+        self._device = device = replicas.device
+        self._index = torch.arange(len(images)) if index is None else index.cpu()
+        self._slices = config.batch_size // config.sub_batch_size
+        self._rows = replicas.rows(config.batch_size, self._slices)
+        self._host_rows = self._rows.cpu()  # of draws, which are made on the host
+        self._share = config.sub_batch_size // replicas.world
+        self._autocast = autocast(config.precision, device)
+        self._steps = 0
+
+        side = config.pretrain.side or images.side
+        self._clean = Clean(side=side)
+        self._weak = Weak(side=side, crop_scale=(config.weak_crop, 1.0), flip=config.weak_flip)
+        self._strong = Strong(
+            side=side,
+            crop_scale=(config.strong_crop, 1.0),
+            flip=config.strong_flip,
+            operations=config.operations,
+            cutout=config.cutout,
+        )
+        self._mean = images.mean
+        self._std = images.std if config.std is None else torch.tensor(config.std, device=device)
+        self._generators = {
+            "weak": generator(seed, "weak view"),
+            "strong": generator(seed, "strong view"),
+        }
+
+        with seeded(seed, "encoder"):
+            self._encoder = encoder(
+                config.pretrain.backbone,
+                side=side,
+                replicas=replicas,
+                stem_padding=config.pretrain.stem_padding,
+            )
+        if encoder_state is not None:
+            unpack(encoder_state, {"": self._encoder})
+        place(self._encoder, device)
+        dimension = int(self._encoder.dimension)
+        self.heads: tuple[str, ...] = HEADS[config.heads]
+        self.final_head = self.heads[-1]
+        self._heads: dict[str, nn.Module] = {}
+        for name in self.heads:
+            with seeded(seed, name):
+                self._heads[name] = Head(dimension, config.hidden, config.clusters, replicas)
+            self._heads[name].to(device)
+        self._clustering = self._heads["clustering"]
+        self._final = self._heads[self.final_head]
+
+        rates = {"encoder": config.encoder_lr, **dict.fromkeys(self.heads, config.head_lr)}
+        self._optimisers = {
+            name: prepare(
+                torch.optim.Adam(
+                    module.parameters(),
+                    lr=rates[name],
+                    weight_decay=config.weight_decay,
+                    fused=True,
+                )
+            )
+            for name, module in self._networks().items()
+        }
+
+        self._calibrator = CALIBRATORS[config.calibration_loss](config)
+        rule = RULES[config.selection]
+        self._rule = (
+            rule(config, len(images), self._index)
+            if config.fixed_threshold is None
+            else Fixed(config.fixed_threshold)
+        ).to(device)
+        self._filter = (
+            _NoFilter() if config.filter is None else FILTERS[config.filter](config, dimension)
+        ).to(device)
+        self._update = UPDATES[config.heads, config.stop_gradient]
+        self._side_stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    @classmethod
+    def restore(
+        cls,
+        config: CDCConfig,
+        model_state: Mapping[str, Tensor],
+        *,
+        images: Images,
+        replicas: Replicas,
+    ) -> Self:
+        """A trained model for `predict` and `features`, from its `model_state()`.
+
+        Raises:
+            ValueError: the weights are of another configuration.
+        """
+        model = cls(config, images=images, replicas=replicas, seed=0)
+        unpack(model_state, model._networks())
+        return model
+
+    # --- Sec. 3.3 -------------------------------------------------------------------------------
+
+    def initialise(self) -> dict[str, float]:
+        """Prepares the heads (Sec. 3.3).
+
+        Returns:
+            With prototypes, `prototype_overlap`: the largest cosine between two clusters' rows of
+            the second layer, near 1 when clusters coincide. Otherwise nothing.
+        """
+        return INITIALISATIONS[self.config.initialisation](self)
+
+    def _install_prototypes(self) -> dict[str, float]:
+        config = self.config
+        features = self._gathered_features(self._index)
+        if len(features) < config.hidden:
+            raise ValueError(
+                f"hidden: {config.hidden} prototypes need as many images, got {len(features)}; "
+                "choose a smaller hidden"
+            )
+        # K-means seed 0 for every run, as in the release: the prototypes follow from the features.
+        first, second = prototypes(features, config.hidden, config.clusters, 0)
+        for head in self._heads.values():
+            head.install(first, second)  # type: ignore[operator]
+        rows = F.normalize(second, dim=1)
+        cosines = (rows @ rows.T).fill_diagonal_(-1.0)
+        return {"prototype_overlap": float(cosines.amax())}
+
+    def _gathered_features(self, indices: Tensor) -> Tensor:
+        """Features (n, D), each rank computing a share of them; the same bits on every rank."""
+        places = torch.arange(len(indices)).tensor_split(self._replicas.world)
+        mine = places[self._replicas.rank]
+        return self._replicas.gather(
+            self.features(indices[mine]), mine.to(self._device), len(indices)
+        )
+
+    # --- Algorithm 1, one batch -----------------------------------------------------------------
+
+    def step(self, indices: Tensor) -> dict[str, Tensor]:
+        """Selection and targets for a global batch, then one optimiser step for each slice of it.
+
+        Args:
+            indices: (batch_size,) of the images, the same on every rank.
+
+        Returns:
+            `clustering_loss` (Eq. 5; 0 when nothing was selected), `calibration_loss` (Eq. 1) and
+            `entropy` (of the mean prediction, in nats, -Eq. 2), means over the slices; `selected`,
+            share of the batch; `skipped`, slices without a selected sample, whose clustering step
+            was left out; `threshold`, the confidence asked (the lowest selected one where the rule
+            is by counts); `confidence`, mean over the batch on weak views.
+        """
+        rows = self._rows if indices.device == self._rows.device else self._host_rows
+        pixels = self._images.take(indices[rows])
+        indices = indices.to(self._device)
+        batch, metrics = self._observed(indices, pixels)
+        losses = torch.stack([self._update(self, batch, j) for j in range(self._slices)])
+        clustering, calibration, entropy = losses.sum(0)
+        # The first two are this rank's shares of the sum, the entropy is of all.
+        clustering, calibration = self._replicas.total(torch.stack([clustering, calibration]))
+        taught = (self._slices - batch.empty.sum()).clamp_min(1)
+        self._steps += 1
+        return {
+            "clustering_loss": clustering / taught,
+            "calibration_loss": calibration / self._slices,
+            "entropy": entropy / self._slices,
+            **metrics,
+        }
+
+    @torch.no_grad()
+    def _observed(self, indices: Tensor, pixels: Tensor) -> tuple[_Batch, dict[str, Tensor]]:
+        """Predictions of clean and weak views, pseudo-labels, selection and targets (Sec. 3.1-2).
+
+        Also the passes whose output nobody reads are made: they feed the running statistics that
+        evaluation uses.
+        """
+        clean = self._clean.apply(pixels, {}, self._mean, self._std)
+        with self._statistics(), self._autocast():
+            features = features_of(self._encoder, clean)
+            clean_logits = self._clustering(features)
+            weak_features = features_of(self._encoder, self._augmented("weak", self._weak, pixels))
+            weak_logits = {name: head(weak_features) for name, head in self._heads.items()}
+        features = features.float()
+        whole = self._replicas.gather
+        size = len(indices)
+        weak = whole(weak_logits[self.final_head].float().softmax(1), self._rows, size)
+        selected, threshold = self._rule(weak, indices)
+        selected = self._filter(
+            selected, weak, whole(weak_features.float(), self._rows, size), self._clustering
+        )
+        confidence, labels = weak.max(1)
+        all_features = whole(features, self._rows, size)
+        all_clean = whole(clean_logits.float().softmax(1), self._rows, size)
+        chosen = selected.float()
+        counts = chosen.view(self._slices, -1).sum(1)
+        empty = (counts == 0).float()
+        batch = _Batch(
+            strong=self._augmented("strong", self._strong, pixels),
+            clean=clean,
+            features=features,
+            labels=labels[self._rows],
+            selected=chosen[self._rows],
+            counts=counts,
+            empty=empty,
+            targets=_Aside(
+                lambda: self._calibrator.targets(all_features, all_clean)[self._rows],
+                self._side_stream,
+            ),
+        )
+        return batch, {
+            "selected": chosen.mean(),
+            "skipped": empty.sum(),
+            "threshold": threshold,
+            "confidence": confidence.mean(),
+        }
+
+    def _augmented(self, name: str, view: Any, pixels: Tensor) -> Tensor:
+        draws = view.draw(self.batch_size, self._generators[name])
+        mine = {key: values[self._host_rows] for key, values in draws.items()}
+        return view.apply(pixels, mine, self._mean, self._std)
+
+    def _part(self, values: Tensor, j: int) -> Tensor:
+        return values[j * self._share : (j + 1) * self._share]
+
+    def _clustering_loss(self, batch: _Batch, j: int) -> Tensor:
+        """Eq. 5 on a slice: this rank's part of the mean over its selected samples."""
+        with self._autocast():
+            logits = self._clustering(features_of(self._encoder, self._part(batch.strong, j)))
+        losses = F.cross_entropy(logits.float(), self._part(batch.labels, j), reduction="none")
+        return (losses * self._part(batch.selected, j)).sum() / batch.counts[j].clamp_min(1)
+
+    def _calibration_losses(self, batch: _Batch, features: Tensor, j: int) -> tuple[Tensor, Tensor]:
+        """Eqs. 1 and 2 on a slice: this rank's part of the first, and the second of all ranks."""
+        with self._autocast():
+            logits = self._final(features)
+        logits = logits.float()
+        size = self.config.sub_batch_size
+        epoch = self._steps // (len(self._index) // self.batch_size or 1)
+        losses = self._calibrator.loss(logits, self._part(batch.targets(), j), epoch)
+        mean = self._replicas.global_sum(logits.softmax(1).sum(0) / size)
+        return losses.sum() / size, negative_entropy(mean)
+
+    def _learn_clusters(self, batch: _Batch, j: int) -> Tensor:
+        """Table 2-III: the clustering step of a slice alone."""
+        loss = self._clustering_loss(batch, j)
+        self._descend(
+            loss, batch, j, taught=("encoder", "clustering"), gated=("encoder", "clustering")
+        )
+        zero = torch.zeros_like(loss.detach())
+        return torch.stack([loss.detach(), zero, zero])
+
+    def _learn_in_turn(self, batch: _Batch, j: int) -> Tensor:
+        """Algorithm 1: the clustering step of a slice, then the calibration step.
+
+        The second sees features stored before the first, so nothing of it reaches the encoder.
+        """
+        clustering, zero, _ = self._learn_clusters(batch, j)
+        calibration, negative = self._calibration_losses(batch, self._part(batch.features, j), j)
+        loss = calibration + self.config.entropy_weight * negative
+        self._descend(loss, batch, j, taught=("calibration",), gated=())
+        return torch.stack([clustering, calibration.detach(), zero - negative.detach()])
+
+    def _learn_jointly(self, batch: _Batch, j: int) -> Tensor:
+        """Table 2-IV: one head, both losses in one step; the encoder sees the first alone."""
+        return self._joint(batch, j, self._part(batch.features, j), gated=("encoder",))
+
+    def _learn_through(self, batch: _Batch, j: int) -> Tensor:
+        """Table 2-V: both losses in one step, and both reach the encoder."""
+        with self._autocast():
+            features = features_of(self._encoder, self._part(batch.clean, j))
+        gated = () if len(self.heads) == 1 else ("clustering",)
+        return self._joint(batch, j, features, gated=gated)
+
+    def _joint(self, batch: _Batch, j: int, features: Tensor, gated: tuple[str, ...]) -> Tensor:
+        clustering = self._clustering_loss(batch, j)
+        calibration, negative = self._calibration_losses(batch, features, j)
+        loss = clustering + calibration + self.config.entropy_weight * negative
+        self._descend(loss, batch, j, taught=("encoder", *self.heads), gated=gated)
+        return torch.stack([clustering.detach(), calibration.detach(), -negative.detach()])
+
+    def _descend(
+        self, loss: Tensor, batch: _Batch, j: int, taught: tuple[str, ...], gated: tuple[str, ...]
+    ) -> None:
+        """One Adam step on the `taught` networks.
+
+        Those `gated` by the selection stay exactly as they are, optimiser state included, when the
+        slice has no selected sample: a zero gradient would still move them. The switch is the one
+        that gradient scaling uses, which the device reads without telling the host.
+        """
+        networks = self._networks()
+        parameters = [p for name in taught for p in networks[name].parameters()]
+        for parameter in parameters:
+            parameter.grad = None
+        loss.backward()
+        self._replicas.reduce_gradients(parameters)
+        for name in taught:
+            optimiser = self._optimisers[name]
+            optimiser.found_inf = batch.empty[j] if name in gated else None  # type: ignore[attr-defined]
+            optimiser.step()
+
+    # --- Prediction -----------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def predict(self, indices: Tensor) -> dict[str, Tensor]:
+        """Probabilities (n, C) float32 of each head for clean views, in evaluation mode."""
+        parts: dict[str, list[Tensor]] = {name: [] for name in self.heads}
+        with self._evaluation():
+            for features in self._evaluated(indices):
+                for name, head in self._heads.items():
+                    with self._autocast():
+                        logits = head(features)
+                    parts[name].append(logits.float().softmax(1))
+        return {name: torch.cat(found) for name, found in parts.items()}
+
+    @torch.no_grad()
+    def features(self, indices: Tensor) -> Tensor:
+        """Encoder features (n, D) float32 of clean views, in evaluation mode."""
+        with self._evaluation():
+            return torch.cat([features.float() for features in self._evaluated(indices)])
+
+    def _evaluated(self, indices: Tensor) -> Iterator[Tensor]:
+        for part in indices.split(1000):
+            view = self._clean.apply(self._images.take(part), {}, self._mean, self._std)
+            with self._autocast():
+                features = features_of(self._encoder, view)
+            yield features
+
+    @contextmanager
+    def _evaluation(self) -> Iterator[None]:
+        networks = self._networks().values()
+        for network in networks:
+            network.eval()
+        try:
+            yield
+        finally:
+            for network in networks:
+                network.train()
+
+    @contextmanager
+    def _statistics(self) -> Iterator[None]:
+        """The mode of the passes without gradient: batch statistics as in the release, or not."""
+        networks = self._networks().values()
+        for network in networks:
+            network.train(self.config.batch_statistics)
+        try:
+            yield
+        finally:
+            for network in networks:
+                network.train()
+
+    # --- State ----------------------------------------------------------------------------------
+
+    def model_state(self) -> dict[str, Tensor]:
+        """Weights and buffers of encoder and heads: what `restore` takes."""
+        return pack(self._networks())
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that decides how training continues."""
+        return pack(*self._parts()) | {"steps": torch.tensor(self._steps)}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Continues from a `state()`.
+
+        Raises:
+            ValueError: names or shapes differ from this configuration's.
+        """
+        state = dict(state)
+        self._steps = int(state.pop("steps"))
+        unpack(state, *self._parts())
+
+    def _networks(self) -> dict[str, nn.Module]:
+        return {"encoder": self._encoder, **self._heads}
+
+    def _parts(
+        self,
+    ) -> tuple[dict[str, nn.Module], dict[str, torch.optim.Optimizer], dict[str, torch.Generator]]:
+        modules = {**self._networks(), "rule": self._rule, "filter": self._filter}
+        optimisers: dict[str, torch.optim.Optimizer] = {
+            f"optimiser.{name}": optimiser for name, optimiser in self._optimisers.items()
+        }
+        generators = {f"generator.{name}": g for name, g in self._generators.items()}
+        return modules, optimisers, generators
+
+
+HEADS: dict[str, tuple[str, ...]] = {
+    "dual": ("clustering", "calibration"),
+    "single": ("clustering",),
+    "single-calibrated": ("clustering",),
+}
+
+INITIALISATIONS: dict[str, Callable[[CDC], dict[str, float]]] = {
+    "prototype": CDC._install_prototypes,
+    "random": lambda model: {},
+}
+
+#: (heads, stop_gradient) -> the update of one slice; returns the losses (3,) it had.
+UPDATES: dict[tuple[str, bool], Callable[[CDC, _Batch, int], Tensor]] = {
+    ("dual", True): CDC._learn_in_turn,
+    ("dual", False): CDC._learn_through,
+    ("single", True): CDC._learn_clusters,
+    ("single", False): CDC._learn_clusters,
+    ("single-calibrated", True): CDC._learn_jointly,
+    ("single-calibrated", False): CDC._learn_through,
+}
+
+
+_RESNET50 = {
+    "pretrain.backbone": "resnet50",
+    "pretrain.side": 224,
+    "batch_size": 500,
+    "sub_batch_size": 125,
+    "mini_clusters": 150,
+    "cutout": 32,
+}
+
+#: Sec. 4.1 and the release; Table 12 for the last three, with the values of ImageNet-10.
+PRESETS: dict[str, dict[str, Any]] = {
+    "cifar10": {"pretrain.blur": 0.0},
+    "cifar20": {"pretrain.blur": 0.0, "mini_clusters": 40, "encoder_lr": 1e-5},
+    "stl10": {"mini_clusters": 150, "cutout": 32},
+    "imagenet10": {**_RESNET50, "pretrain.backbone": "resnet34"},
+    "imagenet-dogs": {**_RESNET50, "pretrain.backbone": "resnet34", "mini_clusters": 40},
+    "tiny-imagenet": {
+        "batch_size": 5000,
+        "sub_batch_size": 1000,
+        "mini_clusters": 1000,
+        "encoder_lr": 1e-5,
+        "cutout": 32,
+    },
+    "imagenet50": _RESNET50,
+    "imagenet100": _RESNET50,
+    "imagenet200": _RESNET50,
+    "digits": {
+        "pretrain.backbone": "small",
+        "pretrain.epochs": 30,
+        "pretrain.warmup_epochs": 2,
+        "pretrain.batch_size": 128,
+        "pretrain.queue_size": 1024,
+        "pretrain.projector_hidden": 128,
+        "pretrain.projector_dimension": 64,
+        "pretrain.crop_scale": 0.5,
+        "pretrain.grey": 0.0,
+        "pretrain.blur": 0.0,
+        "pretrain.flip": 0.0,
+        "epochs": 20,
+        "batch_size": 500,
+        "sub_batch_size": 125,
+        "mini_clusters": 100,
+        "hidden": 64,
+        "encoder_lr": 1e-3,
+        "head_lr": 1e-3,
+        "weak_crop": 0.6,
+        "weak_flip": 0.0,
+        "strong_crop": 0.5,
+        "strong_flip": 0.0,
+        "cutout": 4,
+    },
+}
+
+#: What the paper says where the release does otherwise; the defaults are the release's.
+_PAPER = {
+    "pretrain.stem_padding": 2,
+    "pretrain.projector_norm": True,
+    "pretrain.momentum_end": 0.99,
+    "pretrain.symmetric": False,
+    "unit_features": False,
+    "weak_crop": 1.0,
+    "weak_flip": 0.0,
+    "strong_crop": 1.0,
+}
+
+
+def _by_side(side: int) -> str:
+    """The preset for a data set without one, by the side of its images in pixels."""
+    bounds = ((12, "digits"), (48, "cifar10"), (223, "stl10"))
+    return next((name for bound, name in bounds if side <= bound), "imagenet10")
+
+
+METHOD = Method(
+    summary="Calibrated deep clustering: a clustering head taught by a calibration head",
+    citation=(
+        "Jia, Peng, Liu, Hou. Towards Calibrated Deep Clustering Network. ICLR 2025. "
+        "https://arxiv.org/abs/2403.02998"
+    ),
+    version=1,
+    config=CDCConfig,
+    build=CDC,
+    restore=CDC.restore,
+    pretrain=Pretrain(
+        summary="MoCo v2+ on the images, without labels", config=MoCoConfig, build=MoCo
+    ),
+    presets=PRESETS,
+    by_side=_by_side,
+    readings={"paper": _PAPER, "release": {"pretrain.blur": 0.5}},
+    reading_presets={
+        "release": {
+            "cifar10": {"pretrain.std": (0.2470, 0.2435, 0.2616)},
+            "imagenet10": {"batch_size": 1000, "class_cap": 50},
+        }
+    },
+    differences=DIFFERENCES,
+)
