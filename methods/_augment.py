@@ -29,8 +29,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import wraps
 from math import log
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Generator, Tensor
@@ -40,6 +41,7 @@ Draws = dict[str, Tensor]
 CROP_ATTEMPTS = 10  # torchvision's RandomResizedCrop gives up after as many
 CROP_RATIO = (3 / 4, 4 / 3)  # width over height, log-uniform; torchvision's default
 BLUR_RADIUS = (0.1, 2.0)  # pixels, standard deviation; MoCo v2
+CPU_PART = 2**20  # pixel values worked on at a time on a CPU: what its caches hold as float32
 
 
 class View(Protocol):
@@ -107,6 +109,39 @@ STRONG_RANGES: dict[Operation, tuple[float, float]] = {
 # --------------------------------------------------------------------------------------------------
 
 
+V = TypeVar("V", bound=View)
+Apply = Callable[[V, Tensor, Draws, Tensor, Tensor], Tensor]
+
+
+def _in_parts(apply: Apply[V]) -> Apply[V]:
+    """``View.apply`` without gradient, with its input checked, in parts on a CPU."""
+
+    @wraps(apply)
+    @torch.no_grad()
+    def whole(view: V, images: Tensor, draws: Draws, mean: Tensor, std: Tensor) -> Tensor:
+        n = len(images)
+        if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] != 3:
+            raise ValueError(
+                f"images: uint8 (n, 3, H, H), got {images.dtype} {tuple(images.shape)}."
+            )
+        for name, values in draws.items():
+            if len(values) != n:
+                raise ValueError(
+                    f"draws: one row per image, got {len(values)} rows of {name!r} for {n} images."
+                )
+        rows = max(16, CPU_PART // (3 * max(view.side, images.shape[-1]) ** 2))
+        if images.device.type != "cpu" or n <= rows:
+            return apply(view, images, draws, mean, std)
+        result = torch.empty(n, 3, view.side, view.side)
+        for start in range(0, n, rows):
+            part = slice(start, start + rows)
+            mine = {name: values[part] for name, values in draws.items()}
+            result[part] = apply(view, images[part], mine, mean, std)
+        return result
+
+    return whole
+
+
 @dataclass(frozen=True)
 class Clean:
     """The image itself: centre crop to ``side``, normalise. Draws nothing.
@@ -130,13 +165,14 @@ class Clean:
         """See ``View.draw``: nothing, and the generator stays where it is."""
         return {}
 
-    @torch.no_grad()
+    @_in_parts
     def apply(self, images: Tensor, draws: Draws, mean: Tensor, std: Tensor) -> Tensor:
         """See ``View.apply``."""
         stored = images.shape[-1]
         if self.resize is not None and self.resize != stored:
             whole = torch.tensor([[0, stored]], device=images.device)
-            weights = _resampling_weights(whole, stored, self.resize, _triangle)
+            forward = torch.zeros(1, dtype=torch.bool, device=images.device)
+            weights = _resampling_weights(whole, forward, stored, self.resize, _triangle)
             weights = _centre(weights, self.side, dims=(1,)).expand(len(images), -1, -1)
             pixels = _resample(images, weights, weights)
         elif stored >= self.side:
@@ -168,7 +204,7 @@ class Weak:
         """See ``View.draw``."""
         return _draw_crop(n, self.crop_scale, self.flip, generator)
 
-    @torch.no_grad()
+    @_in_parts
     def apply(self, images: Tensor, draws: Draws, mean: Tensor, std: Tensor) -> Tensor:
         """See ``View.apply``."""
         return _normalise(_crop(images, draws, self.side, _triangle), mean, std)
@@ -220,7 +256,7 @@ class Strong:
             draws["hole"] = torch.cat([centre, length // 2], dim=1)  # row, column, half-side
         return draws
 
-    @torch.no_grad()
+    @_in_parts
     def apply(self, images: Tensor, draws: Draws, mean: Tensor, std: Tensor) -> Tensor:
         """See ``View.apply``."""
         pixels = _crop(images, draws, self.side, _triangle)
@@ -295,7 +331,7 @@ class Contrastive:
         )
         return draws
 
-    @torch.no_grad()
+    @_in_parts
     def apply(self, images: Tensor, draws: Draws, mean: Tensor, std: Tensor) -> Tensor:
         """See ``View.apply``. The flip commutes with all that follows it here."""
         pixels = _crop(images, draws, self.side, _cubic)
@@ -378,24 +414,22 @@ def _cubic(distance: Tensor) -> Tensor:
 
 
 def _resampling_weights(
-    span: Tensor, source: int, target: int, kernel: Kernel, flip: Tensor | None = None
+    span: Tensor, mirrored: Tensor, source: int, target: int, kernel: Kernel
 ) -> Tensor:
-    """Weights that resample pixels ``span[:, 0]`` to ``span[:, 0] + span[:, 1]`` of a line.
+    """Weights that resample a part of a line of ``source`` pixels to ``target`` pixels.
 
-    Pillow's resize: the kernel widens when shrinking (antialias), and taps beyond the span are left
-    out. ``span``: (n, 2), start and length in pixels. ``flip``: bool (n,), mirrors the result.
-    Returns float32 (n, target, source): multiples of 1/1024, each row summing to 1.
+    Pillow's resize: the kernel widens when shrinking (antialias), and taps beyond the part are left
+    out. ``span``: (..., 2), the part's start and length in pixels. ``mirrored``: bool (...).
+    Returns float32 (..., target, source): multiples of 1/1024, each row summing to 1.
     """
-    device = span.device
-    start, length = span.to(torch.float32)[:, None, :, None].unbind(2)  # (n, 1, 1)
-    place = torch.arange(target, device=device)[:, None] + 0.5
-    if flip is not None:
-        place = torch.where(flip[:, None, None], target - place, place)
+    start, length = span.to(torch.float32)[..., None, None].unbind(-3)  # (..., 1, 1)
+    place = torch.arange(target, device=span.device)[:, None] + 0.5
+    place = torch.where(mirrored[..., None, None], target - place, place)
     step = length / target
     centre = start + place * step
-    pixel = torch.arange(source, device=device) + 0.5
-    weight = kernel(((pixel - centre) / step.clamp(min=1)).abs_())
-    weight = weight * ((pixel > start) & (pixel < start + length))
+    pixel = torch.arange(source, device=span.device) + 0.5
+    weight = kernel((pixel - centre).abs_().div_(step.clamp(min=1)))
+    weight *= (pixel > start) & (pixel < start + length)
     # Whole numbers from here on: sums are exact, so that they cannot depend on the batch's size.
     upto = weight.mul_(4096).round_().cumsum(-1)
     return _thousandths(upto / upto[..., -1:])
@@ -449,10 +483,12 @@ def _resample(pixels: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 def _crop(images: Tensor, draws: Draws, side: int, kernel: Kernel) -> Tensor:
     """Random resized crop and flip: uint8 (n, 3, side, side)."""
     source = images.shape[-1]
-    boxes = _moved(crop_boxes(draws, source), images.device)
-    flip = _moved(draws["flip"], images.device)
-    rows = _resampling_weights(boxes[:, 0::2], source, side, kernel)
-    columns = _resampling_weights(boxes[:, 1::2], source, side, kernel, flip)
+    span = crop_boxes(draws, source).view(-1, 2, 2).mT  # vertical, horizontal; start, length
+    mirrored = torch.stack([torch.zeros_like(draws["flip"]), draws["flip"]], dim=1)
+    weights = _resampling_weights(
+        _moved(span, images.device), _moved(mirrored, images.device), source, side, kernel
+    )
+    rows, columns = weights.unbind(1)
     return _resample(images, rows, columns)
 
 
@@ -466,7 +502,7 @@ def _centre(x: Tensor, side: int, dims: tuple[int, ...]) -> Tensor:
 def _normalise(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """uint8 (n, 3, H, W) to float32 (x / 255 - mean) / std, contiguous."""
     x = pixels.to(torch.float32, memory_format=torch.contiguous_format)
-    return x.sub_(mean[:, None, None] * 255).div_(std[:, None, None] * 255)
+    return x.sub_(255 * mean[:, None, None]).mul_(1 / (255 * std[:, None, None]))
 
 
 def _cut(x: Tensor, hole: Tensor) -> Tensor:
@@ -495,7 +531,7 @@ def _moved(x: Tensor, device: torch.device) -> Tensor:
 def operate(pixels: Tensor, operation: Tensor, magnitude: Tensor) -> Tensor:
     """Applies to each sample its own operations, one after the other.
 
-    ``pixels``: uint8 (n, 3, S, S), contiguous, overwritten. ``operation``: int64 (n, k), members of
+    ``pixels``: uint8 (n, 3, S, S), contiguous. ``operation``: int64 (n, k), members of
     ``Operation``, first to last; on the CPU if the host shall not wait. ``magnitude``: float (n, k)
     in the operation's unit. Returns uint8 (n, 3, S, S).
     """
@@ -504,29 +540,35 @@ def operate(pixels: Tensor, operation: Tensor, magnitude: Tensor) -> Tensor:
     matrix = affine_matrices(operation, magnitude, pixels.shape[-1])
     # The geometric operations differ in their matrix only, so they are done together.
     kind = torch.where(_is_geometric(operation), int(Operation.ROTATE), operation)
-    order = kind.argsort(dim=0, stable=True)
     counts = torch.stack([(kind == o).sum(dim=0) for o in Operation], dim=1).tolist()
-    sorted_magnitude = _moved(magnitude.gather(0, order).to(torch.float32), device)
-    sorted_matrix = _moved(matrix.gather(0, order[..., None].expand_as(matrix)), device)
-    order = _moved(order, device)
+    # In each slot the samples are brought into the order of their operations.
+    order = kind.argsort(dim=0, stable=True)
+    place = order.argsort(dim=0)
+    moves = order.clone()  # from the arrangement of the slot before
+    for slot in range(1, len(counts)):
+        moves[:, slot] = place[order[:, slot], slot - 1]
+    magnitude = _moved(magnitude.gather(0, order).to(torch.float32), device)
+    matrix = _moved(matrix.gather(0, order[..., None].expand_as(matrix)), device)
+    moves, place = _moved(moves, device), _moved(place, device)
     for slot, lengths in enumerate(counts):
-        parts = zip(
+        groups = zip(
             Operation,
-            order[:, slot].split(lengths),
-            sorted_magnitude[:, slot].split(lengths),
-            sorted_matrix[:, slot].split(lengths),
+            pixels.index_select(0, moves[:, slot]).split(lengths),
+            magnitude[:, slot].split(lengths),
+            matrix[:, slot].split(lengths),
             strict=True,
         )
-        for o, rows, strength, coefficients in parts:
-            if o is Operation.IDENTITY or len(rows) == 0:
-                continue
-            x = pixels.index_select(0, rows)
-            if o is Operation.ROTATE:
-                x = _affine(x, coefficients)
-            else:
-                x = _FUNCTIONS[o](x, strength[:, None, None, None])
-            pixels.index_copy_(0, rows, x)
-    return pixels
+        pixels = torch.cat([_operated(*group) for group in groups])
+    return pixels.index_select(0, place[:, -1]) if counts else pixels
+
+
+def _operated(o: Operation, x: Tensor, magnitude: Tensor, matrix: Tensor) -> Tensor:
+    """One operation for all of ``x``, which stays as it is."""
+    if o is Operation.IDENTITY or len(x) == 0:
+        return x
+    if o is Operation.ROTATE:
+        return _affine(x, matrix)
+    return _FUNCTIONS[o](x, magnitude[:, None, None, None])
 
 
 _GEOMETRIC = (
@@ -632,9 +674,10 @@ def _colour(x: Tensor, factor: Tensor) -> Tensor:
 
 def _contrast(x: Tensor, factor: Tensor) -> Tensor:
     x = x.float()
-    # In float64 the sum of the levels is exact at any size.
-    mean = _luma(x).mean(dim=(2, 3), keepdim=True, dtype=torch.float64)
-    return _blend((mean + 0.5).floor().float(), x, factor)
+    # The sum of a row is exact in float32, the sum of all in float64.
+    total = _luma(x).sum(3, keepdim=True).sum(2, keepdim=True, dtype=torch.float64)
+    mean = (total / (x.shape[2] * x.shape[3]) + 0.5).floor().float()
+    return _blend(mean, x, factor)
 
 
 def _brightness(x: Tensor, factor: Tensor) -> Tensor:
@@ -656,19 +699,16 @@ def _hue(x: Tensor, turns: Tensor) -> Tensor:
     red, green, blue = x.float().unbind(1)
     value = torch.maximum(torch.maximum(red, green), blue)
     chroma = value - torch.minimum(torch.minimum(red, green), blue)
-    # Hue in sixths of a turn.
-    hue = torch.where(
-        value == red,
-        green - blue,
-        torch.where(value == green, blue - red, red - green),
-    ).div_(chroma.clamp(min=1))
-    hue = hue + torch.where(value == red, 0.0, torch.where(value == green, 2.0, 4.0))
-    hue = hue + 6 * turns[:, 0]
-    # A channel is `value` within one sixth of its own hue, `value - chroma` beyond two.
-    phase = torch.tensor([5.0, 3.0, 1.0], device=x.device)[:, None, None] + hue[:, None]
-    phase = phase.remainder_(6)
-    lack = torch.minimum(phase, 4 - phase).clamp_(0, 1)
-    return (value[:, None] - chroma[:, None] * lack).add_(0.5).to(torch.uint8)
+    # Hue in sixths of a turn, [0, 6).
+    hue = torch.where(value == green, blue - red, red - green)
+    hue = torch.where(value == red, green - blue, hue).div_(chroma.clamp(min=1))
+    hue += torch.where(value == red, 0.0, torch.where(value == green, 2.0, 4.0))
+    hue = hue.add_(6 * turns[:, 0])
+    hue -= (hue / 6).floor_().mul_(6)
+    # How much of the chroma each channel has: trapezoids about its own hue.
+    share = torch.stack([(hue - 3).abs_() - 1, 2 - (hue - 2).abs_(), 2 - (hue - 4).abs_()], dim=1)
+    share = share.clamp_(0, 1).mul_(chroma[:, None])
+    return share.add_((value - chroma)[:, None]).add_(0.5).to(torch.uint8)
 
 
 def _blur(x: Tensor, radius: Tensor) -> Tensor:
