@@ -21,7 +21,7 @@ from deep_clustering.platform.errors import EnvironmentProblem, InputError, near
 from deep_clustering.platform.jobs import Job
 from deep_clustering.platform.request import Request, resolve
 from deep_clustering.platform.store import Store
-from deep_clustering.platform.view import Row, View
+from deep_clustering.platform.view import Row, View, clock
 
 _POLL = 0.25  # seconds between two looks at the planner
 #: What a study may be called: it becomes a file name.
@@ -608,3 +608,66 @@ def _store_option(kept: Store) -> str:
 
 def _plain(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+# ---- dry runs
+
+
+def _print_dry_run(request: Request, jobs: list[Job], todo: list[Job], kept: Store) -> None:
+    console = Console(highlight=False)
+    runs = [j for j in jobs if j.kind == "run"]
+    missing = [j for j in todo if j.kind == "run"]
+    console.print(f"[bold]{_title(request, f'{len(runs)} runs')}[/]", soft_wrap=True)
+    for name, layer in request.layers:
+        if layer:
+            changed = " ".join(f"{k}={_plain(v)}" for k, v in layer.items())
+            console.print(f"  {name}: {changed}", soft_wrap=True, markup=False)
+    console.print(f"in the store: {len(runs) - len(missing)} of {len(runs)} runs")
+    stages = len(todo) - len(missing)
+    console.print(f"would run: {stages} pretraining, {len(missing)} runs{_cost(todo, kept)}")
+
+
+def _print_dry_search(settings: Any, name: str, trials: int, kept: Store) -> None:
+    console = Console(highlight=False)
+    console.print(f"[bold]study {name}: {trials} trials × {len(settings.seeds)} seeds[/]")
+    for field, domain in settings.space.items():
+        console.print(f"  {field}: {domain}", markup=False)
+    objectives = ", ".join(f"{o.name} ({o.direction})" for o in settings.objectives)
+    console.print(f"objective: {objectives}; sampler {settings.sampler}")
+    done = 0
+    journal = kept.local / "studies" / f"{name}.log" if kept.local else None
+    if journal is not None and journal.exists():
+        from deep_clustering.platform.search import Study
+
+        done = len(Study(kept, name, settings).over())
+    jobs = settings.request.jobs(settings.seeds)
+    todo = [j for j in _missing(jobs, kept, None) if j.kind != "run"]
+    runs = [j for j in jobs if j.kind == "run"] * max(0, trials - done)
+    console.print(f"in the study: {done} trials")
+    console.print(f"would run: {len(todo)} pretraining, {len(runs)} runs{_cost(todo + runs, kept)}")
+
+
+def _cost(todo: list[Job], kept: Store) -> str:
+    """An estimate from what the store has measured of the same method on the same dataset."""
+    from deep_clustering.platform import results
+
+    seconds = 0.0
+    for kind, frame in (("run", results.runs(kept.uri)), ("encoder", results.stages(kept.uri))):
+        mine = [j for j in todo if j.kind == kind]
+        if not mine:
+            continue
+        known = frame.collect()
+        if "seconds" not in known.columns:
+            return ""
+        alike = [
+            row["seconds"] / row["epochs"]
+            for row in known.iter_rows(named=True)
+            if row["dataset_fingerprint"] == mine[0].identity["dataset"]
+            and row["method"] == mine[0].identity["method"]
+            and row["seconds"] is not None
+            and row["status"] == "ok"
+        ]
+        if not alike:
+            return "; nothing like it is in the store to estimate the time from"
+        seconds += statistics.median(alike) * sum(j.epochs for j in mine)
+    return f"; about {clock(seconds)} on one lane" if seconds else ""

@@ -104,8 +104,12 @@ def resolve(
     source["spec"] = prepared.name
 
     layers = list(record.layers(prepared.name, prepared.view, preset))
+    own: dict[str, Any] = {}
     if prepared.classes is not None and prepared.classes > 1:
-        layers.append(("dataset", {"clusters": prepared.classes}))
+        own["clusters"] = prepared.classes
+    if prepared.view != prepared.images.shape[-1]:  # networks see the centre of the stored square
+        own["pretrain.side"] = prepared.view
+    layers.append(("dataset", own))
     if chosen:
         layers.append(("--set", chosen))
     if not any("clusters" in layer for _, layer in layers):

@@ -120,9 +120,13 @@ def execute(job: Job, place: Workplace, progress: Progress) -> dict[str, Any]:
 def _encoder(job: Job, place: Workplace, progress: Progress) -> dict[str, Any]:
     dataset, images = place.data(job)
     method = registry.method(job.identity["method"])
-    config = configs.build(type(method.config().pretrain), job.identity["config"])
+    config = configs.build(method.pretrain.config, job.identity["config"])
     trainable = method.pretrain.build(
-        config, images=images, replicas=place.replicas, seed=job.identity["seed"]
+        config,
+        images=images,
+        replicas=place.replicas,
+        seed=job.identity["seed"],
+        index=torch.from_numpy(dataset.pretrain),
     )
     clock = _fit(trainable, dataset.pretrain, job, place, progress)
     features = trainable.features(torch.from_numpy(dataset.score)).float().cpu()
@@ -154,6 +158,7 @@ def _run(job: Job, place: Workplace, progress: Progress) -> dict[str, Any]:
         replicas=place.replicas,
         seed=job.identity["seed"],
         encoder_state=place.encoder(stage) if stage else None,
+        index=torch.from_numpy(dataset.train),
     )
     reference = place.reference(stage) if stage else None
     score = torch.from_numpy(dataset.score)
@@ -312,6 +317,9 @@ def _row(job: Job, place: Workplace, dataset: Any, clock: _Clock) -> dict[str, A
         "threads": torch.get_num_threads(),
         "peak_memory_mb": _peak(place.device),
         "host": machine.node(),
+        "image_side": dataset.images.shape[-1],
+        "image_mean": list(dataset.mean),
+        "image_std": list(dataset.std),
         "skipped_images": len(dataset.skipped),
         **place.provenance,
     }
