@@ -75,8 +75,8 @@ def create_images(folder: Path, count: int, side: int) -> np.memmap:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise StorageError(
-            f"{count:,} images of {side}x{side} need {needed / 1e9:.1f} GB, and only "
-            f"{free / 1e9:.1f} GB are free at {str(folder.parent)!r}; make room or choose another "
+            f"{count:,} images of {side}x{side} need {needed / 1e9:,.1f} GB, and only "
+            f"{free / 1e9:,.1f} GB are free at {str(folder.parent)!r}; make room or choose another "
             "data directory."
         )
     path = folder / "images.npy"
@@ -156,7 +156,7 @@ def load(folder: Path) -> Prepared | None:
         images = _open_images(folder / "images.npy", "r")
         split = np.load(folder / "split.npy")
         labels = np.load(folder / "labels.npy") if meta["labelled"] else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None
     if list(images.shape) != meta["shape"] or len(split) != len(images):
         return None

@@ -175,7 +175,9 @@ def known(root: Path | None = None) -> dict[str, DatasetSpec]:
 
 
 def _status(spec: DatasetSpec, root: Path) -> str:
-    if any((root / "prepared").glob(f"{spec.name}-v{_cache.FORMAT}*/meta.json")):
+    key = _key(spec)
+    prepared = root / "prepared"
+    if (prepared / key / "meta.json").exists() or any(prepared.glob(f"{key}.*/meta.json")):
         return "ready"
     if spec.source == "built in":
         return "ready"
@@ -443,10 +445,14 @@ def _refuse_skipped(opened: _cache.Prepared, place: Path, skip_broken: bool) -> 
 # --- named datasets ------------------------------------------------------------------------------
 
 
+def _key(about: DatasetSpec) -> str:
+    return f"{about.name}-v{_cache.FORMAT}"
+
+
 def _open_named(
     about: DatasetSpec, root: Path, protocol: str, skip_broken: bool, progress: Progress | None
 ) -> _cache.Prepared:
-    key = f"{about.name}-v{_cache.FORMAT}"
+    key = _key(about)
     if about.source == "imagenet":
         return _open_imagenet(about, root, protocol, key, skip_broken, progress)
     builders: dict[str, Callable[[Path], Content]] = {
@@ -649,10 +655,10 @@ def _open_imagenet(
 ) -> _cache.Prepared:
     place = imagenet_folder(root)
     parts = [("train", TRAIN)] + ([("val", TEST)] if protocol == "train-val" else [])
-    key = f"{key}-{protocol}"
+    key = f"{key}.{protocol}"
     if not (place / "train").is_dir():
         # The source may be on a disk that is not always there; the newest prepared copy serves.
-        prepared = (root / "prepared").glob(f"{key}-*/meta.json")
+        prepared = (root / "prepared").glob(f"{key}.*/meta.json")
         for meta in sorted(prepared, key=lambda path: path.stat().st_mtime, reverse=True):
             opened = _cache.load(meta.parent)
             if opened is not None:
@@ -684,7 +690,7 @@ def _open_imagenet(
         notes = (f"{len(found.paths)} images where the published set has {about.count}",)
     opened = _cache.obtain(
         root,
-        f"{key}-{found.key()}",
+        f"{key}.{found.key()}",
         partial(
             _build_listing,
             listing=found,
