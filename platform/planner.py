@@ -68,7 +68,7 @@ class Planner:
                 self._jobs[job["id"]].update(state="failed", reason=failed)
             elif job["kind"] != "run" and job["id"] in self._ready:
                 self._jobs[job["id"]].update(state="done", epoch=job["epochs"])
-            elif broken := [n for n in job["needs"] if self._jobs[n]["state"] == "failed"]:
+            elif broken := self._broken(job):
                 self._fail(job["id"], self._without(broken[0]))
                 self._jobs[job["id"]]["unrecorded"] = True
             else:
@@ -261,6 +261,10 @@ class Planner:
             if job in other["job"]["needs"] and other["state"] not in _FINAL:
                 other["unrecorded"] = True
                 self._end(other, "failed", self._without(job))
+
+    def _broken(self, job: dict[str, Any]) -> list[str]:
+        known = [n for n in job["needs"] if n in self._jobs]
+        return [n for n in known if self._jobs[n]["state"] == "failed"]
 
     def _without(self, stage: str) -> str:
         return f"its pretraining {stage} failed: {self._jobs[stage]['reason']}"
