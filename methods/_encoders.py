@@ -16,6 +16,12 @@ from deep_clustering.methods._replicas import BatchNorm, Replicas
 SMALL_SIDE = 40
 
 
+class Encoder(nn.Module):
+    """Images (n, 3, S, S) to features (n, dimension)."""
+
+    dimension: int
+
+
 class _Basic(nn.Module):
     expansion = 1
 
@@ -54,7 +60,7 @@ class _Bottleneck(nn.Module):
         return (inner + self.downsample(x)).relu_()
 
 
-class _ResNet(nn.Module):
+class _ResNet(Encoder):
     def __init__(
         self,
         block: type[_Basic] | type[_Bottleneck],
@@ -93,7 +99,7 @@ class _ResNet(nn.Module):
         return _pooled(x)
 
 
-class _Small(nn.Module):
+class _Small(Encoder):
     """Three convolutions for images of about 8 x 8 pixels; some 25,000 parameters."""
 
     dimension = 64
@@ -131,13 +137,13 @@ def _shortcut(inside: int, outside: int, stride: int, replicas: Replicas) -> nn.
 
 def _resnet(
     block: type[_Basic] | type[_Bottleneck], depths: tuple[int, int, int, int]
-) -> Callable[[int, Replicas, int], nn.Module]:
+) -> Callable[[int, Replicas, int], Encoder]:
     return lambda side, replicas, stem_padding: _ResNet(
         block, depths, side=side, replicas=replicas, stem_padding=stem_padding
     )
 
 
-ENCODERS: dict[str, Callable[[int, Replicas, int], nn.Module]] = {
+ENCODERS: dict[str, Callable[[int, Replicas, int], Encoder]] = {
     "resnet18": _resnet(_Basic, (2, 2, 2, 2)),
     "resnet34": _resnet(_Basic, (3, 4, 6, 3)),
     "resnet50": _resnet(_Bottleneck, (3, 4, 6, 3)),
@@ -145,7 +151,7 @@ ENCODERS: dict[str, Callable[[int, Replicas, int], nn.Module]] = {
 }
 
 
-def encoder(name: str, *, side: int, replicas: Replicas, stem_padding: int = 1) -> nn.Module:
+def encoder(name: str, *, side: int, replicas: Replicas, stem_padding: int = 1) -> Encoder:
     """An encoder with fresh weights (PyTorch's CPU generator), on the CPU.
 
     Args:
@@ -155,7 +161,7 @@ def encoder(name: str, *, side: int, replicas: Replicas, stem_padding: int = 1) 
         stem_padding: of that small stem; the paper writes 2, its release uses 1.
 
     Returns:
-        A module with `.dimension` (D): (n, 3, S, S) -> (n, D), every entry >= 0.
+        (n, 3, S, S) -> (n, D), every entry >= 0.
 
     Raises:
         ValueError: no such encoder.

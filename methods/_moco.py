@@ -184,13 +184,16 @@ class MoCo:
                 config.backbone, side=side, replicas=replicas, stem_padding=config.stem_padding
             )
         with seeded(seed, "projector"):
-            self._projector = _projector(config, int(self._encoder.dimension), replicas)
+            self._projector = _projector(config, self._encoder.dimension, replicas)
         place(self._encoder, device)
         place(self._projector, device)
         self._key_encoder = copy.deepcopy(self._encoder).requires_grad_(False)
         self._key_projector = copy.deepcopy(self._projector).requires_grad_(False)
-        self._online = [*self._encoder.parameters(), *self._projector.parameters()]
-        self._averaged = [*self._key_encoder.parameters(), *self._key_projector.parameters()]
+        self._online: list[Tensor] = [*self._encoder.parameters(), *self._projector.parameters()]
+        self._averaged: list[Tensor] = [
+            *self._key_encoder.parameters(),
+            *self._key_projector.parameters(),
+        ]
 
         #: (query view, key view): which view is compared with which, and so which queues exist.
         self._pairs = ((0, 1), (1, 0)) if config.symmetric else ((0, 1),)

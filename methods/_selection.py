@@ -2,8 +2,13 @@
 
 A rule is a module, so that what it remembers is in the checkpoint. It is called once per batch with
 `(probabilities (B, C), indices (B,))` of the weak views and returns the mask (B,) of the selected
-samples and a 0-d tensor, the mean confidence asked of a sample. Filters add samples to a mask.
+samples and a 0-d tensor, the mean confidence asked of a sample.
+
+A filter adds samples to a mask. It is called with `(selected (B,), probabilities (B, C), features,
+head)`: a function that returns the features (B, D) of the weak views, and the clustering head.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -118,15 +123,19 @@ class Prototypes(nn.Module):
         self.register_buffer("started", torch.zeros((), dtype=torch.bool))
 
     def forward(
-        self, selected: Tensor, probabilities: Tensor, features: Tensor, head: nn.Module
+        self,
+        selected: Tensor,
+        probabilities: Tensor,
+        features: Callable[[], Tensor],
+        head: nn.Module,
     ) -> Tensor:
-        """The mask (B,) with the added samples; features (B, D) are of the weak views."""
         confidence, labels = probabilities.max(1)
-        sums, counts = class_sums(features, labels, selected, len(self.centres))
+        points = features()
+        sums, counts = class_sums(points, labels, selected, len(self.centres))
         present = counts > 0
         means = sums / counts.clamp_min(1)[:, None]
         _follow(self.centres, means, present, self.seen, self.momentum)
-        scores = 1 / (1 + (features - self.centres[labels]).square().sum(1))
+        scores = 1 / (1 + (points - self.centres[labels]).square().sum(1))
         smallest = torch.where(selected, scores, torch.inf).amin()
         _follow(self.score, smallest, selected.any(), self.started, self.momentum)
         near = (scores >= self.score) & self.seen[labels] & self.started
@@ -154,11 +163,14 @@ class Gradients(nn.Module):
         self.register_buffer("seen", torch.zeros(clusters, dtype=torch.bool))
 
     def forward(
-        self, selected: Tensor, probabilities: Tensor, features: Tensor, head: nn.Module
+        self,
+        selected: Tensor,
+        probabilities: Tensor,
+        features: Callable[[], Tensor],
+        head: nn.Module,
     ) -> Tensor:
-        """The mask (B,) with the added samples; features (B, D) are of the weak views."""
         confidence, labels = probabilities.max(1)
-        gradients = nn.functional.normalize(feature_gradients(head, features, labels), dim=1)
+        gradients = nn.functional.normalize(feature_gradients(head, features(), labels), dim=1)
         sums, counts = class_sums(gradients, labels, selected, len(self.directions))
         _follow(self.directions, sums, counts > 0, self.seen, self.momentum)
         cosines = nn.functional.cosine_similarity(gradients, self.directions[labels], dim=1)

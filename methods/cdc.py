@@ -416,8 +416,8 @@ class CDC:
         final_head: the one that is the method's answer.
 
     Raises:
-        ValueError: fewer images than a batch or than prototypes, a batch that the processes cannot
-            share, or weights that are not those of the backbone.
+        ValueError: a batch that the processes cannot share, or weights that are not those of the
+            backbone.
     """
 
     def __init__(
@@ -472,10 +472,10 @@ class CDC:
         if encoder_state is not None:
             unpack(encoder_state, {"": self._encoder})
         place(self._encoder, device)
-        dimension = int(self._encoder.dimension)
+        dimension = self._encoder.dimension
         self.heads: tuple[str, ...] = HEADS[config.heads]
         self.final_head = self.heads[-1]
-        self._heads: dict[str, nn.Module] = {}
+        self._heads: dict[str, Head] = {}
         for name in self.heads:
             with seeded(seed, name):
                 self._heads[name] = Head(dimension, config.hidden, config.clusters, replicas)
@@ -535,21 +535,29 @@ class CDC:
         Returns:
             With prototypes, `prototype_overlap`: the largest cosine between two clusters' rows of
             the second layer, near 1 when clusters coincide. Otherwise nothing.
+
+        Raises:
+            ValueError: fewer images than a batch, or than prototypes.
         """
+        count = len(self._index)
+        if count < self.batch_size:
+            raise ValueError(
+                f"batch_size: {self.batch_size} exceeds the {count} images; choose a smaller one"
+            )
         return INITIALISATIONS[self.config.initialisation](self)
 
     def _install_prototypes(self) -> dict[str, float]:
         config = self.config
-        features = self._gathered_features(self._index)
-        if len(features) < config.hidden:
+        if len(self._index) < config.hidden:
             raise ValueError(
-                f"hidden: {config.hidden} prototypes need as many images, got {len(features)}; "
+                f"hidden: {config.hidden} prototypes need as many images, got {len(self._index)}; "
                 "choose a smaller hidden"
             )
+        features = self._gathered_features(self._index)
         # K-means seed 0 for every run, as in the release: the prototypes follow from the features.
         first, second = prototypes(features, config.hidden, config.clusters, 0)
         for head in self._heads.values():
-            head.install(first, second)  # type: ignore[operator]
+            head.install(first, second)
         rows = F.normalize(second, dim=1)
         cosines = (rows @ rows.T).fill_diagonal_(-1.0)
         return {"prototype_overlap": float(cosines.amax())}
@@ -613,7 +621,10 @@ class CDC:
         weak = whole(weak_logits[self.final_head].float().softmax(1), self._rows, size)
         selected, threshold = self._rule(weak, indices)
         selected = self._filter(
-            selected, weak, whole(weak_features.float(), self._rows, size), self._clustering
+            selected,
+            weak,
+            lambda: whole(weak_features.float(), self._rows, size),
+            self._clustering,
         )
         confidence, labels = weak.max(1)
         all_features = whole(features, self._rows, size)
@@ -681,11 +692,11 @@ class CDC:
 
         The second sees features stored before the first, so nothing of it reaches the encoder.
         """
-        clustering, zero, _ = self._learn_clusters(batch, j)
+        clustering = self._learn_clusters(batch, j)[0]
         calibration, negative = self._calibration_losses(batch, self._part(batch.features, j), j)
         loss = calibration + self.config.entropy_weight * negative
         self._descend(loss, batch, j, taught=("calibration",), gated=())
-        return torch.stack([clustering, calibration.detach(), zero - negative.detach()])
+        return torch.stack([clustering, calibration.detach(), -negative.detach()])
 
     def _learn_jointly(self, batch: _Batch, j: int) -> Tensor:
         """Table 2-IV: one head, both losses in one step; the encoder sees the first alone."""
