@@ -9,7 +9,7 @@ Layout, decided by the names alone:
    it is part of what is trained on.
 
 Names that begin with a dot are passed over, links are followed (each real folder once per branch,
-so that loops end), and order is that of the relative paths, training images first.
+so that loops end). The order is by split, folder and name, training images first.
 
 Pixels, the same rule for every file: the first frame; turned upright by its EXIF tag; transparency
 over white; grey, palette and CMYK to RGB by Pillow's conversions; 16-bit grey scaled from 0..65535
@@ -24,10 +24,11 @@ import stat
 import struct
 import warnings
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -45,7 +46,14 @@ UNREADABLE = -1  # in place of a file size: not a regular file, or a link to not
 
 _CHUNK = 64  # files per task of the thread pool
 
-_File = tuple[str, int, int]  # relative path, bytes, time of change in ns
+_File = tuple[str, int, int]  # name, bytes, time of change in ns
+
+
+class _Group(NamedTuple):
+    """The images that lie directly in one folder."""
+
+    folder: tuple[str, ...]  # its path below the root, in parts
+    files: list[_File]  # in the order of their names
 
 
 @dataclass(frozen=True)
@@ -93,21 +101,16 @@ def listing(root: Path) -> Listing:
         InputError: the folder cannot be read, has no image, has an empty class folder, or has
             splits with different classes.
     """
-    files, folders, others = _walk(os.fspath(root))
-    if not files:
+    groups, folders, others = _walk(os.fspath(root))
+    if not groups:
         raise InputError(_nothing_found(root, folders, others))
-    tops = sorted({name.split("/", 1)[0] for name in folders})
-    if tops and set(tops) <= set(SPLITS) and all("/" in path for path, *_ in files):
-        return _split_tree(root, files, folders, tops)
-    files.sort()
-    split = np.full(len(files), TRAIN, np.uint8)
-    where = [path.split("/", 1) for path, *_ in files]
-    direct = sum(len(parts) == 1 for parts in where)
-    if direct:
-        return _listing(root, files, None, split, None, _mixed(direct, len(files)))
-    names = [parts[0] for parts in where]
-    _refuse_empty(root, set(tops) - set(names))
-    return _listing(root, files, names, split, tops, [])
+    tops = {parts[0] for parts in folders}
+    if not tops or not tops <= set(SPLITS) or any(not group.folder for group in groups):
+        return _by_class(root, groups, folders, 0, {})
+    splits = {"train": TRAIN, "test": TEST, "val": TRAIN if "test" in tops else TEST}
+    if len(tops) == 1:
+        splits = dict.fromkeys(tops, TRAIN)
+    return _by_class(root, groups, folders, 1, splits)
 
 
 def class_folders(root: Path, parts: Sequence[tuple[str, int]], names: Sequence[str]) -> Listing:
@@ -116,114 +119,111 @@ def class_folders(root: Path, parts: Sequence[tuple[str, int]], names: Sequence[
     Raises:
         InputError: a class folder cannot be read or has no image.
     """
-    files: list[_File] = []
-    classes: list[str] = []
-    split: list[int] = []
-    for part, number in parts:
-        for name in names:
-            found, _, _ = _walk(os.path.join(root, part, name))
-            if not found:
-                _refuse_empty(root, [f"{part}/{name}"])
-            found.sort()
-            files += [(f"{part}/{name}/{path}", size, mtime) for path, size, mtime in found]
-            classes += [name] * len(found)
-            split += [number] * len(found)
-    return _listing(root, files, classes, np.array(split, np.uint8), names, [])
+    groups: list[_Group] = []
+    folders = [(part, name) for part, _ in parts for name in names]
+    for part, name in folders:
+        found, _, _ = _walk(os.path.join(root, part, name))
+        groups += [_Group((part, name, *group.folder), group.files) for group in found]
+    return _by_class(root, groups, folders, 1, dict(parts))
 
 
-def _split_tree(root: Path, files: list[_File], folders: list[str], tops: list[str]) -> Listing:
-    number = {"train": TRAIN, "test": TEST, "val": TRAIN if "test" in tops else TEST}
-    if len(tops) == 1:
-        number = dict.fromkeys(SPLITS, TRAIN)
-    files.sort()
-    files.sort(key=lambda file: number[file[0].split("/", 1)[0]])
-    where = [path.split("/", 2) for path, *_ in files]
-    split = np.array([number[parts[0]] for parts in where], np.uint8)
-    direct = sum(len(parts) == 2 for parts in where)
+def _by_class(
+    root: Path,
+    groups: list[_Group],
+    folders: Sequence[tuple[str, ...]],
+    depth: int,
+    splits: Mapping[str, int],
+) -> Listing:
+    """Order the groups and give them labels; class folders lie below `depth` others.
+
+    `splits` gives the split of each first-level folder when depth is 1.
+    """
+
+    def split(group: _Group) -> int:
+        return splits[group.folder[0]] if depth else TRAIN
+
+    groups.sort(key=lambda group: (split(group), group.folder))
+    counts = [len(group.files) for group in groups]
+    labels: np.ndarray | None = None
+    names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+    direct = sum(len(group.files) for group in groups if len(group.folder) == depth)
     if direct:
-        return _listing(root, files, None, split, None, _mixed(direct, len(files)))
-    classes = {
-        top: {name.split("/", 2)[1] for name in folders if name.startswith(top + "/")}
-        for top in tops
-    }
-    names = sorted(set().union(*classes.values()))
-    lacking = {top: sorted(set(names) - classes[top]) for top in tops}
-    told = [f"{top!r} lacks {', '.join(map(repr, of[:5]))}" for top, of in lacking.items() if of]
+        if direct < sum(counts):
+            notes = (
+                f"{direct} images lie beside the sub-folders, so these are not taken for classes: "
+                f"all {sum(counts)} images are used without labels",
+            )
+    else:
+        names = _class_names(root, groups, folders, depth)
+        label = {name: number for number, name in enumerate(names)}
+        labels = np.repeat(
+            np.array([label[group.folder[depth]] for group in groups], np.int64), counts
+        )
+        if len(names) == 1:
+            notes = (
+                f"there is one class, {names[0]!r}, so scores against labels are undefined; "
+                "give its folder itself to have no labels",
+            )
+    paths: list[str] = []
+    for group in groups:
+        prefix = "".join(f"{part}/" for part in group.folder)
+        paths += [prefix + name for name, _, _ in group.files]
+    return Listing(
+        root=os.fspath(root),
+        paths=paths,
+        sizes=[size for group in groups for _, size, _ in group.files],
+        mtimes=[mtime for group in groups for _, _, mtime in group.files],
+        labels=labels,
+        split=np.repeat(np.array([split(group) for group in groups], np.uint8), counts),
+        class_names=names,
+        notes=notes,
+    )
+
+
+def _class_names(
+    root: Path, groups: Sequence[_Group], folders: Sequence[tuple[str, ...]], depth: int
+) -> tuple[str, ...]:
+    """Sorted names of the class folders; every split must have all, and each holds an image."""
+    places = {parts[: depth + 1] for parts in folders if len(parts) > depth}
+    names = sorted({place[-1] for place in places})
+    told = []
+    for above in sorted({place[:-1] for place in places}):
+        lacking = [name for name in names if (*above, name) not in places]
+        if lacking:
+            told.append(f"{above[0]!r} lacks {', '.join(map(repr, lacking[:5]))}")
     if told:
         raise InputError(
             f"The splits in {show(root)} must have the same class folders, and {'; '.join(told)}: "
             "add or rename the folders, or give one split alone."
         )
-    filled = {f"{parts[0]}/{parts[1]}" for parts in where}
-    _refuse_empty(root, {f"{top}/{name}" for top in tops for name in names} - filled)
-    return _listing(root, files, [parts[1] for parts in where], split, names, [])
-
-
-def _mixed(direct: int, count: int) -> list[str]:
-    if direct == count:
-        return []
-    return [
-        f"{direct} images lie beside the sub-folders, so these are not taken for classes: all "
-        f"{count} images are used without labels"
-    ]
-
-
-def _refuse_empty(root: Path, empty: Collection[str]) -> None:
+    empty = sorted(places - {group.folder[: depth + 1] for group in groups})
     if empty:
-        listed = ", ".join(show(name) for name in sorted(empty)[:10])
+        listed = ", ".join(show("/".join(place)) for place in empty[:10])
         raise InputError(
             f"Each class folder in {show(root)} must hold an image, and {len(empty)} hold none: "
             f"{listed}; remove them or add images ({', '.join(SUFFIXES)})."
         )
+    return tuple(names)
 
 
-def _listing(
-    root: Path,
-    files: list[_File],
-    classes: list[str] | None,
-    split: np.ndarray,
-    names: Sequence[str] | None,
-    notes: list[str],
-) -> Listing:
-    """Put the columns together; a file's label is the place of its class in `names`."""
-    labels = None
-    if classes is not None and names is not None:
-        number = {name: label for label, name in enumerate(names)}
-        labels = np.array([number[name] for name in classes], np.int64)
-        if len(names) == 1:
-            notes = [
-                *notes,
-                f"there is one class, {names[0]!r}, so scores against labels are undefined; "
-                "give its folder itself to have no labels",
-            ]
-    return Listing(
-        root=os.fspath(root),
-        paths=[path for path, _, _ in files],
-        sizes=[size for _, size, _ in files],
-        mtimes=[mtime for _, _, mtime in files],
-        labels=labels,
-        split=split,
-        class_names=None if names is None else tuple(names),
-        notes=tuple(notes),
-    )
-
-
-def _walk(top: str) -> tuple[list[_File], list[str], Counter[str]]:
-    """Image files (path, bytes, mtime in ns), folders, and a count of the other files by suffix."""
-    files: list[_File] = []
-    folders: list[str] = []
+def _walk(top: str) -> tuple[list[_Group], list[tuple[str, ...]], Counter[str]]:
+    """Folders with images, all folders, and a count of the other files by suffix."""
+    groups: list[_Group] = []
+    folders: list[tuple[str, ...]] = []
     others: Counter[str] = Counter()
-    # One set of visited folders per first-level branch: a link may repeat a folder in another
-    # class, while a loop inside a branch ends at the second visit.
-    pending: list[tuple[str, str, set[tuple[int, int]]]] = [(top, "", set())]
+    # Visited folders are kept per branch, down to where classes lie: a link may repeat a folder in
+    # another class, while a loop inside a branch ends at the second visit.
+    pending: list[tuple[str, tuple[str, ...], set[tuple[int, int]]]] = [(top, (), set())]
     while pending:
-        folder, prefix, seen = pending.pop()
+        folder, parts, seen = pending.pop()
         try:
             about = os.stat(folder)
             if (about.st_dev, about.st_ino) in seen:
                 continue
             seen.add((about.st_dev, about.st_ino))
             inner: list[tuple[bool, str]] = []
+            files: list[_File] = []
             with os.scandir(folder) as entries:
                 for entry in entries:
                     name = entry.name
@@ -232,7 +232,7 @@ def _walk(top: str) -> tuple[list[_File], list[str], Counter[str]]:
                     if _is_folder(entry):
                         inner.append((entry.is_symlink(), name))
                     elif name.lower().endswith(SUFFIXES):
-                        files.append((prefix + name, *_size_and_time(entry)))
+                        files.append((name, *_size_and_time(entry)))
                     else:
                         others[os.path.splitext(name)[1].lower() or "no extension"] += 1
         except OSError as error:
@@ -240,12 +240,15 @@ def _walk(top: str) -> tuple[list[_File], list[str], Counter[str]]:
                 f"The folder {show(folder)} cannot be read ({error.strerror or error}); correct "
                 "its permissions or take it out of the dataset."
             ) from error
+        if files:
+            groups.append(_Group(parts, sorted(files)))
         # The last is taken first: real folders before links, each in the order of the names.
         for _, name in sorted(inner, reverse=True):
-            folders.append(prefix + name)
-            branch = set(seen) if prefix == "" else seen
-            pending.append((os.path.join(folder, name), f"{prefix}{name}/", branch))
-    return files, folders, others
+            below = (*parts, name)
+            folders.append(below)
+            branch = set(seen) if len(below) <= 2 else seen
+            pending.append((os.path.join(folder, name), below, branch))
+    return groups, folders, others
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -264,7 +267,7 @@ def _size_and_time(entry: os.DirEntry[str]) -> tuple[int, int]:
     return (about.st_size if stat.S_ISREG(about.st_mode) else UNREADABLE), about.st_mtime_ns
 
 
-def _nothing_found(root: Path, folders: list[str], others: Counter[str]) -> str:
+def _nothing_found(root: Path, folders: Sequence[object], others: Counter[str]) -> str:
     found = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(5))
     return (
         f"There is no image in {show(root)}: it has {len(folders)} sub-folders and "

@@ -275,7 +275,7 @@ def test_names_that_are_not_unicode_are_shown_escaped(tmp_path: Path) -> None:
         os.mkdir(folder)
     except OSError:
         pytest.skip("this file system takes Unicode names only")
-    shutil.copy(tmp_path / "a.png", folder + b"/caf\xe9.png")
+    shutil.copy(os.fsencode(tmp_path / "a.png"), folder + b"/caf\xe9.png")
     found = datasets.prepare(f"folder:{os.fsdecode(folder)}", root=tmp_path / "data")
     assert found.paths == ["caf\\xe9.png"]
     assert len(found.images) == 1
