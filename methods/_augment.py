@@ -430,9 +430,9 @@ def _resampling_weights(
     pixel = torch.arange(source, device=span.device) + 0.5
     weight = kernel((pixel - centre).abs_().div_(step.clamp(min=1)))
     weight *= (pixel > start) & (pixel < start + length)
-    # Whole numbers from here on: sums are exact, so that they cannot depend on the batch's size.
-    upto = weight.mul_(4096).round_().cumsum(-1)
-    return _thousandths(upto / upto[..., -1:])
+    # Whole numbers, whose sums cannot depend on the order in which a device takes them.
+    upto = weight.mul_(4096).round_().cumsum(-1, dtype=torch.int32)
+    return _quantised(upto / upto[..., -1:])
 
 
 def _blur_weights(radius: Tensor, side: int) -> Tensor:
@@ -451,10 +451,10 @@ def _blur_weights(radius: Tensor, side: int) -> Tensor:
     below = torch.special.ndtr(offset / width[:, None])  # (n, 2 side)
     upto = below.unfold(1, side, 1)[:, 1:].flip(1).clone()  # row o: right edges of pixels 0.. - o
     upto[..., -1] = 1
-    return _thousandths(upto.to(torch.float32))
+    return _quantised(upto.to(torch.float32))
 
 
-def _thousandths(upto: Tensor) -> Tensor:
+def _quantised(upto: Tensor) -> Tensor:
     """Cumulative weights (..., m) to weights that are multiples of 1/1024 with the same end."""
     upto = upto.mul(1024).round_()
     weight = upto.clone()
@@ -475,7 +475,7 @@ def _resample(pixels: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         lines = pixels.transpose(1, 2).to(torch.float32, memory_format=torch.contiguous_format)
         lines = torch.bmm(lines.view(n, height * channels, width), columns.mT)
         lines = lines.add_(0.5).floor_().clamp_(0, 255)
-        lines = torch.bmm(rows, lines.view(n, height, -1))
+        lines = torch.bmm(rows, lines.view(n, height, channels * columns.shape[1]))
     lines = lines.add_(0.5).clamp_(0, 255).view(n, rows.shape[1], channels, columns.shape[1])
     return lines.transpose(1, 2).to(torch.uint8, memory_format=torch.contiguous_format)
 
