@@ -1,4 +1,4 @@
-"""The commands that compute: say which runs are wanted, take away what the store has, do the rest."""
+"""The commands: say which runs are wanted, take away what the store has, have the rest computed."""
 
 import contextlib
 import re
@@ -17,6 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from deep_clustering.platform import _ray
 from deep_clustering.platform.errors import EnvironmentProblem, InputError, nearest
 from deep_clustering.platform.jobs import Job
 from deep_clustering.platform.request import Request, resolve
@@ -43,6 +44,7 @@ def train(
     **asked: Any,
 ) -> int:
     """`platform train`; returns the exit code."""
+    _ray.prepare(address)
     request = _resolve(method, data=data, address=address, store=store, **asked)
     kept = _open(store)
     jobs = request.jobs(range(seeds))
@@ -88,6 +90,7 @@ def tune(
     **asked: Any,
 ) -> int:
     """`platform tune`; returns the exit code."""
+    _ray.prepare(address)
     from deep_clustering.platform import criteria, registry, search
     from deep_clustering.platform._distributions import check_sampler
 

@@ -6,7 +6,6 @@ lanes as fit, and leaves nothing behind.
 
 import contextlib
 import logging
-import os
 import secrets
 import tempfile
 import threading
@@ -15,19 +14,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deep_clustering.platform.errors import EnvironmentProblem
-from deep_clustering.platform.planner import Planner
-
-# Ray reads these when it is imported, so they are set before it is.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
-os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-
 import ray
 from ray import train
+
+from deep_clustering.platform.errors import EnvironmentProblem
+from deep_clustering.platform.planner import Planner
 
 #: Memory that one training process needs beside its data: torch, Ray and a small model (MiB).
 _PROCESS_MB = 1500
@@ -209,10 +200,6 @@ class Session:
 
 
 def _start(address: str | None) -> None:
-    if address is None:
-        # A cluster of our own, behind a secret that only its processes know.
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     try:
         ray.init(
             address=address or "local",

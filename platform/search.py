@@ -2,14 +2,13 @@
 
 A Tune trial is a relay: it submits the runs of one configuration to the planner and passes their
 mean over seeds on to Tune. The study is kept in Optuna's own journal inside the store. Trials are
-proposed in generations: a trial sees the results of all earlier generations and of nothing else, and
-draws from a sampler seeded by its number, so that neither the order in which trials finish nor a
-kill in between changes what is proposed.
+proposed in generations: a trial sees the results of all earlier generations and of nothing else,
+and draws from a sampler seeded by its number, so that neither the order in which trials finish nor
+a kill in between changes what is proposed.
 """
 
 import json
 import math
-import os
 import statistics
 import threading
 import warnings
@@ -393,8 +392,6 @@ def run(search: Search, settings: Settings, planner: Any, scratch: str) -> None:
             grace_period=max(1, epochs // 8),
             reduction_factor=2,
         )
-    # Tune's own snapshots are of no use here: what is done is in the study and in the store.
-    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "3600"
     tuner = tune.Tuner(
         tune.with_resources(
             tune.with_parameters(
