@@ -31,11 +31,12 @@ from torch.nn import functional as F
 _MATRIX_LIMIT = 8192  # points; 256 MiB of float32 distances
 _MATRIX_GAIN = 8  # multiply-adds of a matrix product that cost as much as one addition of a row sum
 _ALWAYS_MATRIX = 1024  # points; below, the overhead of calls outweighs the arithmetic
-_CPU_BLOCK = 1 << 20  # floats in flight on CPU, 4 MiB: stays near the cores
-_CUDA_BLOCK = 1 << 26  # floats in flight on CUDA, 256 MiB
+_CACHE_BLOCK = 1 << 20  # floats in flight where a CPU should not leave its caches, 4 MiB
+_MEMORY_BLOCK = 1 << 26  # floats in flight elsewhere, 256 MiB
 _CUDA_STRIDE = (
     4  # Lloyd iterations between two looks at convergence; each look waits for the device
 )
+_FAISS_CUDA_LIMIT = 2048  # results per query
 _ROUNDING = 1e-14  # squared distance below which two points of the unit ball count as equal
 
 
@@ -79,8 +80,7 @@ def kmeans(
         fits = n <= min(_MATRIX_LIMIT, k * d // _MATRIX_GAIN)
         space: _Space = _Matrix(frame, k) if fits or n <= _ALWAYS_MATRIX else _Stream(frame, k)
         first, draws = _uniforms(k, restarts, seed, x.device)
-        block = _CUDA_BLOCK if x.is_cuda else _CPU_BLOCK
-        at_once = max(1, block // (draws.shape[-1] * n))
+        at_once = space.seeds_at_once(draws.shape[-1])
         chosen = torch.cat(
             [
                 _seed(space.rows, n, starts, trials)
@@ -90,12 +90,12 @@ def kmeans(
             ]
         )
         inertias, members = [], []
-        for part in chosen.split(space.restarts_at_once(block)):
+        for part in chosen.split(space.rounds_at_once()):
             inertia, labels = _lloyd(space, space.nearest_seed(part), iterations)
             inertias.append(inertia)
             members.append(labels)
         winner = torch.cat(inertias).argmin()
-        result = frame.finish(torch.cat(members)[winner], k)
+        result = frame.finish(torch.cat(members).index_select(0, winner.view(1)), k)
     if not math.isfinite(result.inertia.item()):
         raise ValueError(_NOT_FINITE)
     return result
@@ -195,9 +195,9 @@ def _seed(rows: Callable[[Tensor], Tensor], n: int, first: Tensor, draws: Tensor
     """
     steps, restarts, trials = draws.shape
     every = torch.arange(restarts, device=first.device)
-    chosen = torch.empty(restarts, steps + 1, dtype=torch.long, device=first.device)
-    chosen[:, 0] = (first * n).long().clamp_(max=n - 1)
-    closest = rows(chosen[:, 0])
+    chosen = torch.empty(steps + 1, restarts, dtype=torch.long, device=first.device)
+    chosen[0] = (first * n).long().clamp_(max=n - 1)
+    closest = rows(chosen[0])
     for step in range(steps):
         cumulative = closest.cumsum(1, dtype=torch.float64)
         # right=True never lands on a point of probability zero; the clamp catches a total of zero.
@@ -208,8 +208,8 @@ def _seed(rows: Callable[[Tensor], Tensor], n: int, first: Tensor, draws: Tensor
         torch.minimum(reduced, closest[:, None], out=reduced)
         pick = reduced.sum(2).argmin(1)
         closest = reduced[every, pick]
-        chosen[:, step + 1] = candidates[every, pick]
-    return chosen
+        torch.gather(candidates, 1, pick[:, None], out=chosen[step + 1, :, None])
+    return chosen.T
 
 
 class _Space(Protocol):
@@ -222,7 +222,11 @@ class _Space(Protocol):
     def update(self, labels: Tensor) -> tuple[Tensor, Tensor]:
         """One round from labels (r, n): the new labels (r, n) and their inertia (r,)."""
 
-    def restarts_at_once(self, block: int) -> int: ...
+    def seeds_at_once(self, trials: int) -> int:
+        """Restarts to seed together, with that many candidates each."""
+
+    def rounds_at_once(self) -> int:
+        """Restarts to update together."""
 
 
 def _lloyd(space: _Space, labels: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
@@ -262,12 +266,17 @@ class _Segments(NamedTuple):
         edges = torch.searchsorted(ordered.values, edges)
         return _Segments(ordered.indices, edges[:-1], edges.diff())
 
-    def means(self, table: Tensor, order: Tensor) -> Tensor:
-        """Means (r * k, columns) of the rows order[i] of `table`; zero for an empty slice.
+    def sums(self, table: Tensor, order: Tensor) -> Tensor:
+        """Sums (r * k, columns) of the rows order[i] of `table`; zero for an empty slice.
 
         An embedding bag rather than `index_add`: each sum has a fixed order on every device.
         """
-        return F.embedding_bag(order, table, self.offsets, mode="mean")
+        return F.embedding_bag(order, table, self.offsets, mode="sum")
+
+    def means(self, table: Tensor, empty: Tensor) -> Tensor:
+        """Means (r * k, columns) of each slice's rows of `table`; the row `empty` without any."""
+        counts = self.counts[:, None]
+        return torch.where(counts > 0, self.sums(table, self.order) / counts, empty)
 
 
 class _Frame:
@@ -281,29 +290,30 @@ class _Frame:
         exact = x.detach().double()
         self.mean = exact.mean(0)
         points = exact - self.mean
-        radius = points.square().sum(1).amax().sqrt()
+        radius = torch.linalg.vector_norm(points, dim=1).amax()
         self.radius = torch.where(radius > 0, radius, torch.ones_like(radius))
         self.points = points.div_(self.radius)
         self.origin = -self.mean / self.radius
 
     def finish(self, labels: Tensor, k: int) -> KMeans:
-        """Means of the clusters in float32, and the assignment to exactly these, in float64."""
-        segments = _Segments.of(labels[None], k)
-        centres = segments.means(self.points, segments.order) * self.radius + self.mean
-        centres = torch.where(segments.counts[:, None] > 0, centres, 0.0).float()
+        """Means of the clusters of labels (1, n) in float32, and, in float64, the assignment to
+        exactly these."""
+        segments = _Segments.of(labels, k)
+        centres = segments.means(self.points, self.origin) * self.radius + self.mean
+        centres = torch.where(segments.counts[:, None] > 0, centres, 0.0).float()  # 0 to the bit
         local = (centres.double() - self.mean) / self.radius
         nearest, distances = [], []
         for block in self.points.split(8192):
             squared = _squared_distances(block, local)
-            nearest.append(squared.argmin(1))
-            distances.append((block - local[nearest[-1]]).square().sum(1).sqrt())
+            nearest.append(squared.min(1).indices)
+            distances.append(torch.linalg.vector_norm(local[nearest[-1]].sub_(block), dim=1))
         inertia = torch.cat(distances).sum() * self.radius
         return KMeans(centres, torch.cat(nearest), inertia.float())
 
 
-def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
-    """(m, d), (n, d) -> (m, n); may be negative by rounding."""
-    sums = a.square().sum(1)[:, None] + b.square().sum(1)
+def _squared_distances(a: Tensor, b: Tensor, b_squares: Tensor | None = None) -> Tensor:
+    """(m, d), (n, d) -> (m, n); may be negative by rounding. b_squares: lengths of b, squared."""
+    sums = a.square().sum(1)[:, None] + (b.square().sum(1) if b_squares is None else b_squares)
     return sums.addmm_(a, b.T, alpha=-2)
 
 
@@ -314,6 +324,7 @@ class _Matrix:
         points = frame.points
         n = len(points)
         self.k = k
+        self.block = _MEMORY_BLOCK if points.is_cuda else _CACHE_BLOCK
         self.distances = torch.empty(n, n, device=points.device)
         width = min(1024, -(-n // 4))
         for start in range(0, n, width):  # the lower triangle of blocks; the upper one mirrors it
@@ -329,23 +340,28 @@ class _Matrix:
     def rows(self, index: Tensor) -> Tensor:
         return self.distances.index_select(0, index)
 
-    def restarts_at_once(self, block: int) -> int:
-        return max(1, block // (self.k * len(self.distances)))
+    def seeds_at_once(self, trials: int) -> int:
+        return max(1, self.block // (trials * len(self.distances)))
+
+    def rounds_at_once(self) -> int:
+        return max(1, self.block // (self.k * len(self.distances)))
 
     def nearest_seed(self, chosen: Tensor) -> Tensor:
-        return self.rows(chosen.view(-1)).view(*chosen.shape, -1).argmin(1)
+        return self.rows(chosen.reshape(-1)).view(*chosen.shape, -1).min(1).indices
 
     def update(self, labels: Tensor) -> tuple[Tensor, Tensor]:
         if self.squared is None:  # seeding is over: the same memory now holds squares
             self.squared = self.distances.square_()
         restarts, n = labels.shape
         segments = _Segments.of(labels, self.k)
-        to_members = segments.means(self.squared, segments.order % n).view(restarts, self.k, n)
-        own = to_members.gather(1, labels[:, None]).view(-1, 1)
-        spread = segments.means(own, segments.order).view(restarts, self.k, 1) / 2
-        empty = (segments.counts == 0).view(restarts, self.k, 1)
+        sums = segments.sums(self.squared, segments.order % n).view(restarts, self.k, n)
+        counts = segments.counts.view(restarts, self.k, 1)
+        shares = 1 / counts.clamp(min=1)
+        own = sums.gather(1, labels[:, None]).view(-1, 1)
+        spread = segments.sums(own, segments.order).view(counts.shape) * shares.square() / 2
+        empty = counts == 0
         spread.masked_fill_(empty, -math.inf)
-        squared, moved = (to_members - spread).min(1)
+        squared, moved = torch.addcmul(-spread, sums, shares).min(1)
         # All empty clusters share one centre, the old origin; the first of them stands for all.
         gap = torch.where(empty.any(1), self.to_origin, math.inf)
         moved = torch.where(gap < squared, empty.int().argmax(1), moved)
@@ -359,14 +375,17 @@ class _Stream:
     def __init__(self, frame: _Frame, k: int) -> None:
         self.k = k
         self.points = frame.points.float()
-        self.norms = self.points.square().sum(1)
+        self.squares = self.points.square().sum(1)
         self.origin = frame.origin.float()
 
     def rows(self, index: Tensor) -> Tensor:
-        distances = _squared_distances(self.points[index], self.points).clamp_(min=0).sqrt_()
-        return distances.scatter_(1, index[:, None], 0.0)
+        squared = _squared_distances(self.points[index], self.points, self.squares)
+        return squared.clamp_(min=0).sqrt_().scatter_(1, index[:, None], 0.0)
 
-    def restarts_at_once(self, block: int) -> int:
+    def seeds_at_once(self, trials: int) -> int:
+        return max(1, _MEMORY_BLOCK // (trials * len(self.points)))
+
+    def rounds_at_once(self) -> int:
         return 1
 
     def nearest_seed(self, chosen: Tensor) -> Tensor:
@@ -374,8 +393,7 @@ class _Stream:
 
     def update(self, labels: Tensor) -> tuple[Tensor, Tensor]:
         segments = _Segments.of(labels, self.k)
-        centres = segments.means(self.points, segments.order)
-        centres = torch.where(segments.counts[:, None] > 0, centres, self.origin)
+        centres = segments.means(self.points, self.origin)
         squared, moved = self._nearest(centres)
         return moved, squared.clamp_(min=0).sqrt_().sum(1, dtype=torch.float64)
 
@@ -391,7 +409,7 @@ def _search(queries: Tensor, base: Tensor, k: int, *, cosine: bool) -> tuple[Ten
     cosine: the largest inner products; otherwise the smallest squared distances.
     """
     faiss = _faiss(queries.device.type)
-    if faiss is None:
+    if faiss is None or (queries.is_cuda and k > _FAISS_CUDA_LIMIT):
         return _search_torch(queries, base, k, cosine=cosine)
     metric = faiss.METRIC_INNER_PRODUCT if cosine else faiss.METRIC_L2
     if queries.is_cuda:
@@ -404,7 +422,7 @@ def _search(queries: Tensor, base: Tensor, k: int, *, cosine: bool) -> tuple[Ten
 
 def _search_torch(queries: Tensor, base: Tensor, k: int, *, cosine: bool) -> tuple[Tensor, Tensor]:
     """`_search` by blocks of a matrix product."""
-    width = max(1, (_CUDA_BLOCK if queries.is_cuda else _CPU_BLOCK) // len(base))
+    width = max(1, (_MEMORY_BLOCK if queries.is_cuda else _CACHE_BLOCK) // len(base))
     parts = []
     for block in queries.split(width):
         scores = block @ base.T if cosine else _squared_distances(block, base)
@@ -433,4 +451,6 @@ def _faiss(device_type: str) -> ModuleType | None:
 def _faiss_resources(device: torch.device) -> object:
     faiss = importlib.import_module("faiss")
     with torch.cuda.device(device):
-        return faiss.StandardGpuResources()
+        resources = faiss.StandardGpuResources()
+        resources.setTempMemory(256 << 20)  # bytes; the default is 1.5 GiB for each process
+        return resources

@@ -12,6 +12,8 @@ from types import ModuleType
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from deep_clustering.methods import _kmeans
 from deep_clustering.methods._kmeans import kmeans, neighbours
@@ -50,6 +52,16 @@ def route(request, monkeypatch) -> str:
 @pytest.fixture
 def no_faiss(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)  # importing it now raises ImportError
+
+
+class OperationCounter(TorchDispatchMode):
+    """Counts the tensor operations that compute something: on CUDA, about one launch each."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += not func.is_view
+        return func(*args, **(kwargs or {}))
 
 
 def blobs(n: int, d: int, k: int, *, seed: int, spread: float = 1.0) -> Tensor:
@@ -189,7 +201,7 @@ def test_empty_clusters_move_to_the_old_origin():
         # Cluster 0 has its centre at (19/3, 2/3).
         expected = 1 + math.hypot(8 / 3, 2 / 3) + math.hypot(8 / 3, 4 / 3)
         assert float(inertia * frame.radius) == pytest.approx(expected, rel=1e-6)
-    result = frame.finish(labels[0], 3)
+    result = frame.finish(labels, 3)
     assert result.centres[1].tolist() == [0.0, 0.0]
     assert result.labels.tolist() == [1, 0, 0, 2]
 
@@ -298,10 +310,11 @@ def test_large_sets_stream_with_and_without_faiss(monkeypatch):
     assert_consistent(x, without)
 
 
-def test_small_blocks_change_nothing(monkeypatch):
+def test_small_blocks_change_nothing(monkeypatch, route):
     x = reference.features(150, 16, seed=8)
     whole = kmeans(x, 30)
-    monkeypatch.setattr(_kmeans, "_CPU_BLOCK", 1)
+    monkeypatch.setattr(_kmeans, "_CACHE_BLOCK", 1)
+    monkeypatch.setattr(_kmeans, "_MEMORY_BLOCK", 1)
     split = kmeans(x, 30)
     assert torch.equal(whole.labels, split.labels)
     assert torch.equal(whole.centres, split.centres)
@@ -421,7 +434,7 @@ def test_neighbours_match_the_slow_form_on_both_routes(monkeypatch):
     assert torch.equal(neighbours(x, 20), expected)
     monkeypatch.setitem(sys.modules, "faiss", None)
     assert torch.equal(neighbours(x, 20), expected)
-    monkeypatch.setattr(_kmeans, "_CPU_BLOCK", 1)
+    monkeypatch.setattr(_kmeans, "_CACHE_BLOCK", 1)
     assert torch.equal(neighbours(x, 20), expected)
 
 
@@ -442,6 +455,35 @@ def test_neighbours_never_contain_the_point_itself(faiss, request):
 def test_neighbours_need_other_points(k):
     with pytest.raises(ValueError, match=rf"other points, 4; got k={k} for n=5"):
         neighbours(torch.rand(5, 3), k)
+
+
+# --- no waiting for the device -------------------------------------------------------------------
+
+
+def test_nothing_reads_values_before_the_convergence_check(no_faiss):
+    # Fake tensors hold no values: a host read of one raises.
+    with FakeTensorMode():
+        x = torch.rand(200, 16)
+        frame = _kmeans._Frame(x)
+        for space in (_kmeans._Matrix(frame, 20), _kmeans._Stream(frame, 20)):
+            first, draws = torch.rand(1).double(), torch.rand(19, 1, 4).double()
+            labels = space.nearest_seed(_kmeans._seed(space.rows, 200, first, draws))
+            if isinstance(space, _kmeans._Matrix):
+                labels, _ = space.update(labels)
+            frame.finish(labels, 20)
+            with pytest.raises(DataDependentOutputException):
+                _kmeans._lloyd(space, labels, 3)
+
+
+def test_few_operations():
+    # All ten restarts together: eleven a seeding step. One restart and centre at a time needs ten
+    # times as many.
+    counter = OperationCounter()
+    x = reference.features(1000, 32)
+    _kmeans._uniforms.cache_clear()
+    with counter:
+        kmeans(x, 500)
+    assert counter.count < 6000
 
 
 # --- CUDA ----------------------------------------------------------------------------------------
