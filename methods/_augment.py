@@ -170,7 +170,7 @@ class Clean:
         """See ``View.apply``."""
         stored = images.shape[-1]
         if self.resize is not None and self.resize != stored:
-            whole = torch.tensor([[0, stored]], device=images.device)
+            whole = _moved(torch.tensor([[0, stored]]), images.device)
             forward = torch.zeros(1, dtype=torch.bool, device=images.device)
             weights = _resampling_weights(whole, forward, stored, self.resize, _triangle)
             weights = _centre(weights, self.side, dims=(1,)).expand(len(images), -1, -1)
