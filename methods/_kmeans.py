@@ -30,12 +30,10 @@ from torch.nn import functional as F
 
 _MATRIX_LIMIT = 8192  # points; 256 MiB of float32 distances
 _MATRIX_GAIN = 8  # multiply-adds of a matrix product that cost as much as one addition of a row sum
-_ALWAYS_MATRIX = 1024  # points; below, the overhead of calls outweighs the arithmetic
+_ALWAYS_MATRIX = 1024  # points; up to here the overhead of calls outweighs the arithmetic
 _CACHE_BLOCK = 1 << 20  # floats in flight where a CPU should not leave its caches, 4 MiB
 _MEMORY_BLOCK = 1 << 26  # floats in flight elsewhere, 256 MiB
-_CUDA_STRIDE = (
-    4  # Lloyd iterations between two looks at convergence; each look waits for the device
-)
+_CUDA_STRIDE = 4  # rounds between two looks at convergence, each of which waits for the device
 _FAISS_CUDA_LIMIT = 2048  # results per query
 _ROUNDING = 1e-14  # squared distance below which two points of the unit ball count as equal
 
@@ -66,8 +64,10 @@ def kmeans(
     the default repeats the seeds 0 to 9 on every call and on every device; the global generators
     are neither read nor moved. Equal inputs on one device give equal results.
 
-    The number of iterations between two waits for the device is 1 on CPU and a few on CUDA; the
-    seeding never waits.
+    On CUDA the seeding never waits for the device, and the rounds do so every few only. Labels and
+    inertia are those of the returned centres in float64. The search before that knows distances to
+    float32 where it holds all n x n of them; on the other route it loses those below about 1e-3 of
+    the extent of the data.
 
     Raises:
         ValueError: `x` is not a matrix, `k` is not in 1..n, a count is below 1, or `x` holds NaN
@@ -77,8 +77,9 @@ def kmeans(
     with _exact_float32(x.device):
         frame = _Frame(x)
         n, d = x.shape
-        fits = n <= min(_MATRIX_LIMIT, k * d // _MATRIX_GAIN)
-        space: _Space = _Matrix(frame, k) if fits or n <= _ALWAYS_MATRIX else _Stream(frame, k)
+        # With k near n the rows are exact and short: then the matrix wins at any dimension.
+        pays = max(_ALWAYS_MATRIX, k * max(d, _MATRIX_GAIN) // _MATRIX_GAIN)
+        space: _Space = (_Matrix if n <= min(_MATRIX_LIMIT, pays) else _Stream)(frame, k)
         first, draws = _uniforms(k, restarts, seed, x.device)
         at_once = space.seeds_at_once(draws.shape[-1])
         chosen = torch.cat(

@@ -150,9 +150,9 @@ def test_near_duplicates_are_told_apart():
     assert torch.equal(pairs.labels[:60], pairs.labels[60:])
 
 
-@pytest.mark.parametrize("n", [1, 2, 50, 200])
+@pytest.mark.parametrize("n", [1, 2, 50, 1200])
 def test_as_many_clusters_as_points(n):
-    x = torch.rand(n, 5, generator=torch.Generator().manual_seed(n))
+    x = torch.rand(n, 3, generator=torch.Generator().manual_seed(n))
     result = kmeans(x, n)
     assert sorted(result.labels.tolist()) == list(range(n))
     torch.testing.assert_close(result.centres[result.labels], x)
