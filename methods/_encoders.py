@@ -96,33 +96,28 @@ class _ResNet(Encoder):
         x = self.pool(self.bn1(self.conv1(x)).relu_())
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = stage(x)
-        return _pooled(x)
+        return wide(x).mean((2, 3))  # k-means runs on these: no bfloat16 means
 
 
 class _Small(Encoder):
-    """Three convolutions for images of about 8 x 8 pixels; some 25,000 parameters."""
+    """Three convolutions for images of about 8 x 8 pixels; 93,472 parameters."""
 
-    dimension = 64
+    dimension = 128
 
     def __init__(self, *, replicas: Replicas) -> None:
         super().__init__()
-        self.conv1 = _conv(3, 16, 3, 1)
-        self.bn1 = BatchNorm(16, replicas=replicas)
-        self.conv2 = _conv(16, 32, 3, 2)
-        self.bn2 = BatchNorm(32, replicas=replicas)
-        self.conv3 = _conv(32, 64, 3, 1)
-        self.bn3 = BatchNorm(64, replicas=replicas)
+        self.conv1 = _conv(3, 32, 3, 1)
+        self.bn1 = BatchNorm(32, replicas=replicas)
+        self.conv2 = _conv(32, 64, 3, 2)
+        self.bn2 = BatchNorm(64, replicas=replicas)
+        self.conv3 = _conv(64, 128, 3, 2)
+        self.bn3 = BatchNorm(128, replicas=replicas)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.bn1(self.conv1(x)).relu_()
         x = self.bn2(self.conv2(x)).relu_()
         x = self.bn3(self.conv3(x)).relu_()
-        return _pooled(x)
-
-
-def _pooled(x: Tensor) -> Tensor:
-    # At least float32: k-means runs on these, and a bfloat16 mean would round them.
-    return x.mean((2, 3), dtype=torch.promote_types(x.dtype, torch.float32))
+        return wide(x).mean((2, 3))  # k-means runs on these: no bfloat16 means
 
 
 def _conv(inside: int, outside: int, kernel: int, stride: int) -> nn.Conv2d:
@@ -169,6 +164,11 @@ def encoder(name: str, *, side: int, replicas: Replicas, stem_padding: int = 1) 
     if name not in ENCODERS:
         raise ValueError(f"backbone: must be one of {', '.join(ENCODERS)}, got '{name}'")
     return ENCODERS[name](side, replicas, stem_padding)
+
+
+def wide(x: Tensor) -> Tensor:
+    """`x` in float32, or in its own dtype where that is wider: what losses are computed in."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def place(network: nn.Module, device: torch.device) -> nn.Module:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deep_clustering.methods._augment import Clean, Contrastive
-from deep_clustering.methods._encoders import autocast, encoder, features_of, place
+from deep_clustering.methods._encoders import autocast, encoder, features_of, place, wide
 from deep_clustering.methods._fields import (
     Precision,
     check,
@@ -278,7 +278,7 @@ class MoCo:
     def _projected(self, network: nn.Module, projector: nn.Module, view: Tensor) -> Tensor:
         with self._autocast():
             projected = projector(features_of(network, view))
-        return F.normalize(projected.float(), dim=1)
+        return F.normalize(wide(projected), dim=1)
 
     def _average(self) -> None:
         """Moves the key parameters towards the online ones; buffers are each network's own."""
@@ -316,7 +316,7 @@ class MoCo:
         for part in indices.split(1000):
             view = self._clean.apply(self._images.take(part), {}, self._mean, self._std)
             with self._autocast():
-                parts.append(features_of(self._encoder, view).float())
+                parts.append(features_of(self._encoder, view))
         self._encoder.train()
         return torch.cat(parts)
 

@@ -205,8 +205,8 @@ def feature_gradients(head: nn.Module, features: Tensor, labels: Tensor) -> Tens
 
 def _follow(average: Tensor, value: Tensor, present: Tensor, seen: Tensor, momentum: float) -> None:
     """Running mean, entry by entry: the first value as it is, none where none is present."""
-    entries = [1] * (average.dim() - present.dim())
-    now, before = present.view(*present.shape, *entries), seen.view(*seen.shape, *entries)
+    more = (1,) * (average.dim() - present.dim())
+    now, before = present.view(present.shape + more), seen.view(seen.shape + more)
     moved = torch.where(before, momentum * average + (1 - momentum) * value, value)
     average.copy_(torch.where(now, moved, average))
     seen.logical_or_(present)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from deep_clustering.methods._augment import Clean, Strong, Weak
 from deep_clustering.methods._cdc_differences import DIFFERENCES
-from deep_clustering.methods._encoders import autocast, encoder, features_of, place
+from deep_clustering.methods._encoders import autocast, encoder, features_of, place, wide
 from deep_clustering.methods._fields import (
     Precision,
     check,
@@ -615,20 +615,19 @@ class CDC:
             clean_logits = self._clustering(features)
             weak_features = features_of(self._encoder, self._augmented("weak", self._weak, pixels))
             weak_logits = {name: head(weak_features) for name, head in self._heads.items()}
-        features = features.float()
         whole = self._replicas.gather
         size = len(indices)
-        weak = whole(weak_logits[self.final_head].float().softmax(1), self._rows, size)
+        weak = whole(wide(weak_logits[self.final_head]).softmax(1), self._rows, size)
         selected, threshold = self._rule(weak, indices)
         selected = self._filter(
             selected,
             weak,
-            lambda: whole(weak_features.float(), self._rows, size),
+            lambda: whole(weak_features, self._rows, size),
             self._clustering,
         )
         confidence, labels = weak.max(1)
         all_features = whole(features, self._rows, size)
-        all_clean = whole(clean_logits.float().softmax(1), self._rows, size)
+        all_clean = whole(wide(clean_logits).softmax(1), self._rows, size)
         chosen = selected.float()
         counts = chosen.view(self._slices, -1).sum(1)
         empty = (counts == 0).float()
@@ -664,14 +663,14 @@ class CDC:
         """Eq. 5 on a slice: this rank's part of the mean over its selected samples."""
         with self._autocast():
             logits = self._clustering(features_of(self._encoder, self._part(batch.strong, j)))
-        losses = F.cross_entropy(logits.float(), self._part(batch.labels, j), reduction="none")
+        losses = F.cross_entropy(wide(logits), self._part(batch.labels, j), reduction="none")
         return (losses * self._part(batch.selected, j)).sum() / batch.counts[j].clamp_min(1)
 
     def _calibration_losses(self, batch: _Batch, features: Tensor, j: int) -> tuple[Tensor, Tensor]:
         """Eqs. 1 and 2 on a slice: this rank's part of the first, and the second of all ranks."""
         with self._autocast():
             logits = self._final(features)
-        logits = logits.float()
+        logits = wide(logits)
         size = self.config.sub_batch_size
         epoch = self._steps // (len(self._index) // self.batch_size or 1)
         losses = self._calibrator.loss(logits, self._part(batch.targets(), j), epoch)
@@ -747,14 +746,14 @@ class CDC:
                 for name, head in self._heads.items():
                     with self._autocast():
                         logits = head(features)
-                    parts[name].append(logits.float().softmax(1))
+                    parts[name].append(wide(logits).softmax(1))
         return {name: torch.cat(found) for name, found in parts.items()}
 
     @torch.no_grad()
     def features(self, indices: Tensor) -> Tensor:
         """Encoder features (n, D) float32 of clean views, in evaluation mode."""
         with self._evaluation():
-            return torch.cat([features.float() for features in self._evaluated(indices)])
+            return torch.cat(list(self._evaluated(indices)))
 
     def _evaluated(self, indices: Tensor) -> Iterator[Tensor]:
         for part in indices.split(1000):

@@ -1,0 +1,114 @@
+"""One process of a group of two: `python _joined.py RANK FOLDER`; results go to FOLDER.
+
+The same functions run in the test's own process with `Replicas.alone()`.
+"""
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+sys.path.insert(0, str(Path(__file__).parent))
+import _trials
+
+from deep_clustering.methods._replicas import BatchNorm, Replicas
+
+WORLD = 2
+STEPS = 3
+VARIANTS: dict[str, dict[str, Any]] = {
+    "dual": {},
+    "through": {"stop_gradient": False},
+    "single": {"heads": "single", "selection": "freematch"},
+    "single-calibrated": {"heads": "single-calibrated", "filter": "ppf"},
+    "smoothed": {"calibration_loss": "label-smoothing", "selection": "flexmatch"},
+}
+
+
+def normalised(replicas: Replicas) -> dict[str, torch.Tensor]:
+    """Output, gradients and buffers of the layer in float64, for one batch in two slices."""
+    found = {}
+    for shape in ((12, 4), (12, 4, 3, 3)):
+        torch.manual_seed(0)
+        x = torch.randn(shape, dtype=torch.float64) * 3 + 100
+        weight = torch.randn(shape, dtype=torch.float64)
+        layer = BatchNorm(4, replicas=replicas).double()
+        with torch.no_grad():
+            layer.weight.copy_(torch.linspace(0.5, 2, 4))
+            layer.bias.copy_(torch.linspace(-1, 1, 4))
+        rows = replicas.rows(12, 2)
+        mine = x[rows].requires_grad_()
+        y = layer(mine)
+        (y.square() * weight[rows]).sum().backward()
+        replicas.reduce_gradients(layer.parameters())
+        assert mine.grad is not None
+        name = f"{len(shape)}d"
+        found[f"{name} output"] = replicas.gather(y, rows, 12)
+        found[f"{name} input gradient"] = replicas.gather(mine.grad, rows, 12)
+        for key, parameter in layer.named_parameters():
+            assert parameter.grad is not None
+            found[f"{name} {key} gradient"] = parameter.grad
+        found |= {f"{name} {key}": value for key, value in layer.named_buffers()}
+    return found
+
+
+def summed(replicas: Replicas) -> dict[str, torch.Tensor]:
+    """Communication of known numbers."""
+    x = torch.arange(24.0).view(8, 3)
+    rows = replicas.rows(8, 2)
+    part = x[rows].clone().requires_grad_()
+    replicas.global_sum(part.sum()).square().backward()
+    assert part.grad is not None
+    return {
+        "gathered": replicas.gather(x[rows], rows, 8),
+        "total": replicas.total(x[rows].sum()),
+        "gradient of a global sum": replicas.gather(part.grad, rows, 8),
+    }
+
+
+def clustered(replicas: Replicas, variant: str) -> dict[str, torch.Tensor]:
+    """CDC in float64 for some steps: losses, and probabilities afterwards."""
+    model = _trials.cdc(_trials.config(**VARIANTS[variant]), replicas=replicas, dtype=torch.float64)
+    found = {"overlap": torch.tensor(model.initialise()["prototype_overlap"])}
+    for step, indices in enumerate(_trials.batches(32, STEPS)):
+        found |= {f"{step} {k}": v for k, v in model.step(indices).items()}
+    found |= model.predict(torch.arange(_trials.COUNT))
+    return found | {k: v for k, v in model.model_state().items() if "norm" in k or "bn" in k}
+
+
+def pretrained(replicas: Replicas) -> dict[str, torch.Tensor]:
+    """The pretraining in float64 for some steps: losses, features, queues."""
+    found = {}
+    for symmetric in (True, False):
+        settings = dataclasses.replace(
+            _trials.PRETRAIN, symmetric=symmetric, projector_norm=symmetric
+        )
+        model = _trials.moco(settings, replicas=replicas, dtype=torch.float64)
+        name = f"symmetric {symmetric}"
+        for step, indices in enumerate(_trials.batches(16, STEPS)):
+            found |= {f"{name} {step} {k}": v for k, v in model.step(indices).items()}
+        found[f"{name} features"] = model.features(torch.arange(_trials.COUNT))
+        found[f"{name} queue"] = model.state()["queues.view1"]
+    return found
+
+
+def everything(replicas: Replicas) -> dict[str, dict[str, torch.Tensor]]:
+    """All of the above, by name."""
+    return {
+        "normalised": normalised(replicas),
+        "summed": summed(replicas),
+        "pretrained": pretrained(replicas),
+        **{variant: clustered(replicas, variant) for variant in VARIANTS},
+    }
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    rank, folder = int(sys.argv[1]), Path(sys.argv[2])
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=WORLD
+    )
+    torch.save(everything(Replicas.joined("cpu")), folder / f"{rank}.pt")
+    dist.destroy_process_group()

@@ -1,0 +1,114 @@
+"""Tiny trials shared by the tests of CDC and its pretraining, in one process and in several."""
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from deep_clustering.methods._encoders import Encoder
+from deep_clustering.methods._images import Images
+from deep_clustering.methods._moco import MoCo, MoCoConfig
+from deep_clustering.methods._replicas import Replicas
+from deep_clustering.methods.cdc import CDC, CDCConfig
+
+COUNT = 96
+
+
+def images(count: int = COUNT, side: int = 8) -> Images:
+    """Three kinds of noisy stripes, reproducible."""
+    g = np.random.default_rng(0)
+    kind = np.arange(count) % 3
+    line = np.arange(side)
+    waves = [
+        np.sin(line)[:, None] + 0 * line,
+        np.sin(line) + 0 * line[:, None],
+        np.cos(line[:, None] + line),
+    ]
+    base = np.stack([waves[k] for k in kind])[:, None].repeat(3, 1)
+    noisy = 128 + 80 * base + 25 * g.standard_normal(base.shape)
+    array = noisy.clip(0, 255).astype(np.uint8)
+    return Images(array, mean=(0.5,) * 3, std=(0.25,) * 3, device=torch.device("cpu"))
+
+
+PRETRAIN = MoCoConfig(
+    backbone="small",
+    epochs=4,
+    warmup_epochs=1,
+    batch_size=16,
+    queue_size=64,
+    projector_hidden=24,
+    projector_dimension=16,
+    crop_scale=0.5,
+)
+CONFIG = CDCConfig(
+    pretrain=PRETRAIN,
+    clusters=3,
+    epochs=3,
+    batch_size=32,
+    sub_batch_size=16,
+    mini_clusters=12,
+    hidden=10,
+    encoder_lr=1e-3,
+    head_lr=1e-3,
+    weak_crop=0.5,
+    strong_crop=0.5,
+    cutout=4,
+    kmeans_restarts=2,
+)
+
+
+def config(**changes: Any) -> CDCConfig:
+    """The tiny configuration with some fields changed."""
+    return dataclasses.replace(CONFIG, **changes)
+
+
+def cdc(
+    settings: Any = CONFIG,
+    *,
+    seed: int = 0,
+    replicas: Replicas | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> CDC:
+    """CDC on an encoder pretrained for no step at all."""
+    with _built_in(dtype):
+        model = CDC(settings, images=images(), replicas=replicas or Replicas.alone(), seed=seed)
+    return _fed(model, dtype)
+
+
+def moco(
+    settings: Any = PRETRAIN,
+    *,
+    seed: int = 0,
+    replicas: Replicas | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> MoCo:
+    """The tiny pretraining."""
+    with _built_in(dtype):
+        model = MoCo(settings, images=images(), replicas=replicas or Replicas.alone(), seed=seed)
+    return _fed(model, dtype)
+
+
+@contextmanager
+def _built_in(dtype: torch.dtype) -> Iterator[None]:
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def _fed(model: Any, dtype: torch.dtype) -> Any:
+    """Hands views, which are float32, over in the dtype of the networks."""
+    for network in vars(model).values():
+        if isinstance(network, Encoder):
+            network.register_forward_pre_hook(lambda _, inputs: inputs[0].to(dtype))
+    return model
+
+
+def batches(size: int, steps: int, seed: int = 0) -> list[torch.Tensor]:
+    """Indices of global batches."""
+    g = torch.Generator().manual_seed(seed)
+    return [torch.randperm(COUNT, generator=g)[:size] for _ in range(steps)]
