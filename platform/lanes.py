@@ -25,6 +25,8 @@ _PROCESS_MB = 1500
 #: How often Ray Train starts a lane anew before the lane counts as gone; the planner bounds how
 #: often one job may kill its worker.
 _LANE_LIVES = 16
+#: Seconds that a lane gets to leave.
+_LEAVE = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,11 +135,16 @@ class Session:
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        if kind is None:  # idle lanes leave by themselves
+            with contextlib.suppress(EnvironmentProblem):
+                self.ask("close")
+            for thread in self._threads:
+                thread.join(timeout=_LEAVE)
         # Lanes hold nothing that is not in the store: ending them hard is ending them well.
         ray.shutdown()
         for thread in self._threads:
-            thread.join(timeout=5)
+            thread.join(timeout=_LEAVE)
         with contextlib.suppress(OSError):
             self._scratch.cleanup()
 
@@ -196,7 +203,7 @@ class Session:
             lines = str(error).strip().splitlines() or [type(error).__name__]
             self._errors.append(lines[-1])
             with contextlib.suppress(Exception):
-                ray.get(self.planner.lane_gone.remote(lane))
+                self.ask("lane_gone", lane)
 
 
 def _start(address: str | None) -> None:

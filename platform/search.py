@@ -261,7 +261,8 @@ class Search(OptunaSearch):
             number = self._numbers[trial_id]
             self.trials[number].update(state="running", epoch=result.get("epoch"))
             value = result.get(self._settings.objectives[0].name)
-            if len(self._settings.objectives) == 1 and value is not None and math.isfinite(value):
+            once = len(self._settings.objectives) == 1 and not result.get("final")
+            if once and value is not None and math.isfinite(value):
                 trial = self._ot_trials[trial_id]
                 trial.report(value, int(result["epoch"]))
 
