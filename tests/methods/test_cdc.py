@@ -1,0 +1,659 @@
+"""CDC: one batch against a slow reference, the gradient wall, states, fields, presets."""
+
+import dataclasses
+import functools
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from deep_clustering.methods._kmeans import kmeans
+from deep_clustering.methods._replicas import Replicas
+from deep_clustering.methods.cdc import CDC, HEADS, METHOD, CDCConfig, MoCoConfig
+
+sys.path.insert(0, str(Path(__file__).parent))
+import _trials
+
+torch.set_num_threads(1)
+ALL = torch.arange(_trials.COUNT)
+State = dict[str, Tensor]
+
+
+def changed(before: State, after: State, prefix: str) -> bool:
+    """Whether any entry under a prefix differs; there must be some."""
+    names = [name for name in before if name.startswith(prefix)]
+    assert names, prefix
+    return any(not torch.equal(before[name], after[name]) for name in names)
+
+
+def weights(model: CDC) -> State:
+    """The state without what a forward pass in training mode moves."""
+    return {k: v for k, v in model.state().items() if "running" not in k and "num_batch" not in k}
+
+
+def trained(settings: Any, steps: int = 2, seed: int = 0) -> CDC:
+    model = _trials.cdc(settings, seed=seed)
+    model.initialise()
+    for indices in _trials.batches(32, steps):
+        model.step(indices)
+    return model
+
+
+# --- One batch ------------------------------------------------------------------------------------
+
+
+def reference_batch(twin: CDC, indices: Tensor) -> tuple[State, dict[str, float]]:
+    """Algorithm 1 with loops, masks and PyTorch's plain Adam, on the networks of `twin`."""
+    config = twin.config
+    networks = twin._networks()
+    encoder, clustering, calibration = networks.values()
+    first = torch.optim.Adam(
+        [
+            {"params": encoder.parameters(), "lr": config.encoder_lr},
+            {"params": clustering.parameters(), "lr": config.head_lr},
+        ],
+        foreach=False,
+    )
+    second = torch.optim.Adam(calibration.parameters(), lr=config.head_lr, foreach=False)
+    pixels = twin._images.take(indices)
+
+    def view(name: str, made: Any) -> Tensor:
+        draws = made.draw(len(indices), twin._generators[name])
+        return made.apply(pixels, draws, twin._mean, twin._std)
+
+    with torch.no_grad():
+        clean = encoder(twin._clean.apply(pixels, {}, twin._mean, twin._std))
+        p_clean = clustering(clean).softmax(1)
+        weak = encoder(view("weak", twin._weak))
+        clustering(weak)
+        p_weak = calibration(weak).softmax(1)
+    strong = view("strong", twin._strong)
+
+    labels, confidence = p_weak.argmax(1), p_weak.amax(1)
+    cap = config.batch_size // config.clusters
+    selected = np.zeros(len(indices), dtype=bool)
+    for c in range(config.clusters):
+        ranking = p_weak[:, c].argsort(descending=True)
+        count = math.floor(cap * float(confidence[ranking[:cap]].mean()))
+        selected[ranking[:count].numpy()] = True
+    regions = kmeans(
+        clean / clean.abs().sum(1, keepdim=True), config.mini_clusters, restarts=2
+    ).labels
+    targets = torch.stack([p_clean[regions == regions[i]].mean(0) for i in range(len(indices))])
+
+    size, sums = config.sub_batch_size, {"clustering_loss": 0.0, "calibration_loss": 0.0}
+    for start in range(0, config.batch_size, size):
+        part = slice(start, start + size)
+        logits = clustering(encoder(strong[part]))
+        chosen = torch.from_numpy(selected[part])
+        loss = F.cross_entropy(logits[chosen], labels[part][chosen])
+        first.zero_grad()
+        loss.backward()
+        first.step()
+        sums["clustering_loss"] += loss.item() * size / config.batch_size
+
+        logits = calibration(clean[part])
+        cross = F.cross_entropy(logits, targets[part])
+        mean = logits.softmax(1).mean(0)
+        second.zero_grad()
+        (cross + config.entropy_weight * (mean * mean.log()).sum()).backward()
+        second.step()
+        sums["calibration_loss"] += cross.item() * size / config.batch_size
+    return twin.model_state(), sums | {"selected": selected.mean()}
+
+
+def test_a_batch_equals_the_slow_reference() -> None:
+    model, twin = (_trials.cdc(seed=3, dtype=torch.float64) for _ in range(2))
+    model.initialise(), twin.initialise()
+    indices = _trials.batches(32, 1)[0]
+    found = model.step(indices)
+    expected, losses = reference_batch(twin, indices)
+    assert 0 < losses["selected"] < 1
+    for name, value in losses.items():
+        assert found[name].item() == pytest.approx(value, abs=1e-7), name
+    for name, value in model.model_state().items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-7, atol=1e-7, msg=name)
+
+
+def test_losses_are_scalars_under_the_same_names() -> None:
+    names = set()
+    for changes in (
+        {},
+        {"heads": "single"},
+        {"heads": "single-calibrated"},
+        {"stop_gradient": False},
+        {"fixed_threshold": 1.0},
+        {"selection": "flexmatch"},
+        {"selection": "freematch", "filter": "gsf"},
+    ):
+        model = _trials.cdc(_trials.config(**changes))
+        for indices in _trials.batches(32, 2):
+            losses = model.step(indices)
+            names.add(tuple(losses))
+            for name, value in losses.items():
+                assert value.dim() == 0, name
+                assert not value.requires_grad, name
+                assert math.isfinite(value.item()), name
+    assert names == {
+        (
+            "clustering_loss",
+            "calibration_loss",
+            "entropy",
+            "selected",
+            "skipped",
+            "threshold",
+            "confidence",
+        )
+    }
+
+
+def test_entropy_and_confidence_are_in_range() -> None:
+    model = _trials.cdc()
+    losses = model.step(_trials.batches(32, 1)[0])
+    assert 0 <= losses["entropy"].item() <= math.log(3)
+    assert 1 / 3 <= losses["confidence"].item() <= 1
+
+
+# --- The wall between the losses, and slices without a sample -------------------------------------
+
+
+def test_without_a_selected_sample_only_the_calibration_head_moves() -> None:
+    start = trained(_trials.config(fixed_threshold=0.0)).state()
+    model = _trials.cdc(_trials.config(fixed_threshold=1.0))
+    model.load_state(start)
+    before = weights(model)
+    losses = model.step(_trials.batches(32, 1, seed=9)[0])
+    after = weights(model)
+    assert losses["skipped"].item() == 2
+    assert losses["selected"].item() == 0
+    assert losses["clustering_loss"].item() == 0
+    for part in ("encoder.", "clustering.", "optimiser.encoder.", "optimiser.clustering."):
+        assert not changed(before, after, part), part  # bit for bit, step counters included
+    for part in ("calibration.", "optimiser.calibration."):
+        assert changed(before, after, part), part
+
+
+def test_only_the_empty_slice_is_skipped() -> None:
+    model = _trials.cdc(seed=1)
+    model.initialise()
+    indices = _trials.batches(32, 1)[0]
+
+    class Half(torch.nn.Module):
+        def forward(self, p: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
+            return torch.arange(32) >= 16, p.new_tensor(0.0)
+
+    model._rule = Half()
+    losses = model.step(indices)
+    assert losses["skipped"].item() == 1
+    assert losses["selected"].item() == 0.5
+    steps = {int(v) for k, v in model.state().items() if k.endswith("step")}
+    assert steps == {1, 2}  # encoder and clustering head made one step, the calibration head two
+    counts = {
+        k: int(v) for k, v in model.state().items() if k.startswith("optimiser.encoder.0.step")
+    }
+    assert list(counts.values()) == [1]
+
+
+def test_a_cap_of_one_selects_nothing() -> None:
+    model = _trials.cdc(_trials.config(class_cap=1))  # floor(1 * confidence) = 0
+    losses = model.step(_trials.batches(32, 1)[0])
+    assert losses["skipped"].item() == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "moved", "still"),
+    [
+        ({"stop_gradient": False}, ("encoder.", "calibration."), ("clustering.",)),
+        ({"heads": "single-calibrated"}, ("clustering.",), ("encoder.",)),
+        ({"heads": "single-calibrated", "stop_gradient": False}, ("clustering.", "encoder."), ()),
+        ({"heads": "single"}, (), ("clustering.", "encoder.")),
+    ],
+)
+def test_where_the_calibration_loss_reaches(
+    changes: dict[str, Any], moved: tuple[str, ...], still: tuple[str, ...]
+) -> None:
+    model = _trials.cdc(_trials.config(fixed_threshold=1.0, **changes))
+    before = weights(model)
+    model.step(_trials.batches(32, 1)[0])
+    after = weights(model)
+    for part in moved:
+        assert changed(before, after, part), part
+        assert changed(before, after, f"optimiser.{part}"), part
+    for part in still:
+        assert not changed(before, after, part), part
+        assert not changed(before, after, f"optimiser.{part}"), part
+
+
+# --- Batch statistics -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, {"encoder": 4, "clustering": 4, "calibration": 3}),  # 2 + S, 2 + S, 1 + S
+        ({"sub_batch_size": 8}, {"encoder": 6, "clustering": 6, "calibration": 5}),
+        ({"batch_statistics": False}, {"encoder": 2, "clustering": 2, "calibration": 2}),
+        ({"stop_gradient": False}, {"encoder": 6, "clustering": 4, "calibration": 3}),
+        ({"heads": "single"}, {"encoder": 4, "clustering": 4}),
+        ({"filter": "gsf", "filter_floor": 0.0}, {"encoder": 4, "clustering": 4, "calibration": 3}),
+    ],
+)
+def test_every_pass_counts_in_the_running_statistics(
+    changes: dict[str, Any], expected: dict[str, int]
+) -> None:
+    model = _trials.cdc(_trials.config(**changes))
+    for batch in range(1, 3):
+        model.step(_trials.batches(32, 1, seed=batch)[0])
+        model.predict(ALL)
+        for network, count in expected.items():
+            found = {
+                int(v)
+                for k, v in model.model_state().items()
+                if k.startswith(network) and k.endswith("num_batches_tracked")
+            }
+            assert found == {count * batch}, network
+
+
+# --- Initialisation and prediction ----------------------------------------------------------------
+
+
+def test_prototypes_make_both_heads_alike() -> None:
+    model = _trials.cdc()
+    overlap = model.initialise()["prototype_overlap"]
+    assert overlap == pytest.approx(-0.5, abs=0.05)  # a simplex of three
+    state = model.model_state()
+    for name in ("hidden", "output"):
+        assert torch.equal(state[f"clustering.{name}.weight"], state[f"calibration.{name}.weight"])
+        for head in model.heads:
+            assert not state[f"{head}.{name}.bias"].any()
+    for head in model.heads:
+        assert torch.equal(state[f"{head}.norm.running_mean"], torch.zeros(10))
+        assert torch.equal(state[f"{head}.norm.running_var"], torch.ones(10))
+        assert int(state[f"{head}.norm.num_batches_tracked"]) == 0
+    predicted = model.predict(ALL)
+    assert torch.equal(predicted["clustering"], predicted["calibration"])
+
+
+def test_random_heads_are_independent_and_repeatable() -> None:
+    settings = _trials.config(initialisation="random")
+    model = _trials.cdc(settings)
+    before = model.model_state()
+    assert model.initialise() == {}
+    assert not changed(before, model.model_state(), "")
+    assert not torch.equal(before["clustering.output.weight"], before["calibration.output.weight"])
+    assert not changed(before, _trials.cdc(settings).model_state(), "")
+    other = _trials.cdc(settings, seed=1).model_state()
+    assert changed(before, other, "clustering.output.weight")
+
+
+@pytest.mark.parametrize("heads", sorted(HEADS))
+def test_prediction_is_a_distribution_of_each_sample_alone(heads: str) -> None:
+    model = trained(_trials.config(heads=heads))
+    state = model.state()
+    predicted = model.predict(ALL)
+    assert tuple(predicted) == model.heads
+    assert model.final_head == ("calibration" if heads == "dual" else "clustering")
+    for head, p in predicted.items():
+        assert p.shape == (_trials.COUNT, 3)
+        assert p.dtype == torch.float32
+        torch.testing.assert_close(p.sum(1), torch.ones(_trials.COUNT))
+        part = model.predict(torch.tensor([7, 3]))[head]
+        torch.testing.assert_close(part, p[[7, 3]], rtol=1e-5, atol=1e-6)
+    assert not changed(state, model.state(), "")
+
+
+def test_features_are_those_of_the_loaded_encoder() -> None:
+    moco = _trials.moco()
+    moco.step(_trials.batches(16, 1)[0])
+    model = CDC(
+        _trials.CONFIG,
+        images=_trials.images(),
+        replicas=Replicas.alone(),
+        seed=0,
+        encoder_state=moco.encoder_state(),
+    )
+    features = model.features(ALL)
+    assert features.shape == (_trials.COUNT, 128)
+    assert torch.equal(features, moco.features(ALL))
+    assert float((features - _trials.cdc().features(ALL)).abs().amax()) > 1e-3
+
+
+def test_weights_of_another_encoder_are_refused() -> None:
+    state = _trials.moco().encoder_state()
+    state["conv9.weight"] = state.pop("conv1.weight")
+    state["bn1.bias"] = torch.zeros(7)
+    with pytest.raises(
+        ValueError, match=r"1 missing \(conv1.weight\); 1 unexpected \(conv9.weight\); 1 of another"
+    ):
+        CDC(
+            _trials.CONFIG,
+            images=_trials.images(),
+            replicas=Replicas.alone(),
+            seed=0,
+            encoder_state=state,
+        )
+
+
+def test_a_restored_model_predicts_the_same() -> None:
+    model = trained(_trials.CONFIG)
+    again = METHOD.restore(
+        _trials.CONFIG, model.model_state(), images=_trials.images(), replicas=Replicas.alone()
+    )
+    for head, p in model.predict(ALL).items():
+        assert torch.equal(again.predict(ALL)[head], p)
+    with pytest.raises(ValueError, match="these weights do not fit"):
+        METHOD.restore(
+            _trials.config(heads="single"),
+            model.model_state(),
+            images=_trials.images(),
+            replicas=Replicas.alone(),
+        )
+
+
+def test_images_outside_the_index_are_left_alone() -> None:
+    """An index of a part of the images is as good as having only that part."""
+    part = torch.arange(64)
+    settings = _trials.config(selection="flexmatch")
+    whole = CDC(settings, images=_trials.images(), replicas=Replicas.alone(), seed=0, index=part)
+    alone = CDC(settings, images=_trials.images(64), replicas=Replicas.alone(), seed=0)
+    assert whole.initialise() == alone.initialise()
+    indices = torch.randperm(64, generator=torch.Generator().manual_seed(0))[:32]
+    expected = alone.step(indices)
+    for name, value in whole.step(indices).items():
+        assert torch.equal(value, expected[name]), name
+    assert not changed(whole.model_state(), alone.model_state(), "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 128, "sub_batch_size": 16}, "batch_size: 128 exceeds the 96 images"),
+        ({"hidden": 97}, "hidden: 97 prototypes need as many images, got 96"),
+    ],
+)
+def test_too_few_images_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        _trials.cdc(_trials.config(**changes)).initialise()
+
+
+def test_low_precision_is_close() -> None:
+    exact = trained(_trials.CONFIG, steps=0).predict(ALL)["clustering"]
+    low = trained(_trials.config(precision="bf16"), steps=0)
+    rough = low.predict(ALL)["clustering"]
+    assert rough.dtype == torch.float32
+    assert 0 < float((rough - exact).abs().amax()) < 0.1
+    for value in low.step(_trials.batches(32, 1)[0]).values():
+        assert math.isfinite(value.item())
+
+
+# --- States and seeds -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"heads": "single", "selection": "flexmatch"},
+        {"heads": "single-calibrated", "selection": "freematch"},
+        {"stop_gradient": False, "filter": "ppf", "filter_floor": 0.1},
+        {"filter": "gsf", "filter_floor": 0.1, "calibration_loss": "focal", "focal_warmup": 1},
+        {"initialisation": "random", "weight_decay": 0.1},
+    ],
+)
+def test_a_loaded_state_continues_bit_for_bit(changes: dict[str, Any]) -> None:
+    settings = _trials.config(**changes)
+    model = _trials.cdc(settings, seed=4)
+    model.initialise()
+    batches = _trials.batches(32, 5)
+    for indices in batches[:2]:
+        model.step(indices)
+    saved = model.state()
+    kept = {k: v.clone() for k, v in saved.items()}
+    losses = [model.step(indices) for indices in batches[2:]]
+    assert not changed(saved, kept, "")  # a copy, not a view of what goes on training
+
+    other = _trials.cdc(settings, seed=77)
+    other.load_state(saved)
+    for expected, indices in zip(losses, batches[2:], strict=True):
+        found = other.step(indices)
+        assert {k: v.item() for k, v in found.items()} == {k: v.item() for k, v in expected.items()}
+    end, again = model.state(), other.state()
+    assert list(end) == list(again)
+    assert not changed(end, again, "")
+
+
+def test_state_has_names_and_dtypes_that_files_can_hold() -> None:
+    model = _trials.cdc()
+    before = model.state()
+    model.step(_trials.batches(32, 1)[0])
+    after = model.state()
+    assert {k: (v.shape, v.dtype) for k, v in before.items()} == {
+        k: (v.shape, v.dtype) for k, v in after.items()
+    }
+    assert all(v.is_contiguous() for v in after.values())
+    assert after["generator.weak.state"].dtype == torch.uint8
+    assert int(after["steps"]) == 1
+    assert any(k.endswith("exp_avg_sq") for k in after)
+
+
+def test_a_state_of_another_configuration_is_refused() -> None:
+    state = _trials.cdc(_trials.config(heads="single")).state()
+    with pytest.raises(ValueError, match=r"these weights do not fit: .* missing .calibration"):
+        _trials.cdc().load_state(state)
+
+
+def test_the_seed_decides_and_nothing_else_does() -> None:
+    torch.manual_seed(1)
+    first = trained(_trials.CONFIG).model_state()
+    torch.manual_seed(2)
+    before = torch.get_rng_state()
+    second = trained(_trials.CONFIG)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not changed(first, second.model_state(), "")
+    assert changed(first, trained(_trials.CONFIG, seed=1).model_state(), "encoder.conv1")
+
+
+# --- Fields ---------------------------------------------------------------------------------------
+
+
+class Watched:
+    """A configuration that notes which of its fields are read."""
+
+    def __init__(self, config: Any, seen: set[str], prefix: str = "") -> None:
+        self._config, self._seen, self._prefix = config, seen, prefix
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._config, name)
+        self._seen.add(self._prefix + name)
+        if dataclasses.is_dataclass(value):
+            return Watched(value, self._seen, f"{self._prefix}{name}.")
+        return value
+
+
+def test_every_field_has_a_reader() -> None:
+    seen: set[str] = set()
+    for changes in (
+        {},
+        {"calibration_loss": "label-smoothing", "selection": "flexmatch"},
+        {"calibration_loss": "focal", "selection": "freematch", "filter": "gsf"},
+        {"calibration_loss": "l1", "filter": "ppf", "focal_warmup": 0},
+    ):
+        settings = _trials.config(**changes)
+        moco = _trials.moco(Watched(settings.pretrain, seen, "pretrain."))
+        moco.step(_trials.batches(16, 1)[0])
+        model = _trials.cdc(Watched(settings, seen))
+        model.initialise()
+        model.step(_trials.batches(32, 1)[0])
+        # The focal exponent is read after the warm-up only: here, in a state of a later epoch.
+        model.load_state(model.state() | {"steps": torch.tensor(10_000)})
+        model.step(_trials.batches(32, 1)[0])
+    fields = {f.name for f in dataclasses.fields(CDCConfig)}
+    fields |= {f"pretrain.{f.name}" for f in dataclasses.fields(MoCoConfig)}
+    assert len(fields) >= 60
+    assert fields - seen == set()
+
+
+CHANGES: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({}, {"initialisation": "random"}),
+    ({}, {"heads": "single"}),
+    ({}, {"heads": "single-calibrated"}),
+    ({}, {"stop_gradient": False}),
+    ({"heads": "single-calibrated"}, {"stop_gradient": False}),
+    ({}, {"fixed_threshold": 0.6}),
+    ({}, {"selection": "flexmatch"}),
+    ({}, {"selection": "freematch"}),
+    ({"selection": "flexmatch", "flexmatch_warmup": False}, {"flexmatch_threshold": 0.5}),
+    ({"selection": "flexmatch", "flexmatch_threshold": 0.5}, {"flexmatch_warmup": False}),
+    ({"selection": "freematch"}, {"freematch_momentum": 0.1}),
+    ({"class_cap": 3}, {"filter": "ppf", "filter_floor": 0.0}),
+    ({"class_cap": 3}, {"filter": "gsf", "filter_floor": 0.0, "gsf_score": 0.5}),
+    ({}, {"calibration_loss": "label-smoothing"}),
+    ({}, {"calibration_loss": "focal"}),
+    ({}, {"calibration_loss": "l1"}),
+    ({"calibration_loss": "label-smoothing"}, {"label_smoothing": 0.5}),
+    ({"calibration_loss": "focal"}, {"focal_warmup": 0}),
+    ({"calibration_loss": "focal", "focal_warmup": 0}, {"focal_gamma": 5.0}),
+    ({"calibration_loss": "l1"}, {"l1_weight": 1.0}),
+    ({}, {"entropy_weight": 0.0}),
+    ({}, {"mini_clusters": 3}),
+    ({}, {"unit_features": False, "mini_clusters": 3}),
+    ({}, {"class_cap": 4}),
+    ({}, {"batch_statistics": False}),
+    ({}, {"sub_batch_size": 32}),
+    ({}, {"batch_size": 16}),
+    ({}, {"hidden": 8}),
+    ({}, {"encoder_lr": 1e-2}),
+    ({}, {"head_lr": 1e-2}),
+    ({}, {"weight_decay": 0.5}),
+    ({}, {"weak_crop": 1.0}),
+    ({}, {"weak_flip": 0.0}),
+    ({}, {"strong_crop": 1.0}),
+    ({}, {"strong_flip": 0.0}),
+    ({}, {"operations": 0}),
+    ({}, {"cutout": 0}),
+    ({}, {"std": (1.0, 1.0, 1.0)}),
+]
+
+
+@functools.cache
+def outcome(fields: tuple[tuple[str, Any], ...]) -> Tensor:
+    """Predictions of the final head after some steps."""
+    settings = _trials.config(**dict(fields))
+    model = _trials.cdc(settings)
+    model.initialise()
+    # FlexMatch asks for little before it has seen confident samples.
+    for indices in _trials.batches(settings.batch_size, 6 if "flexmatch" in str(fields) else 2):
+        model.step(indices)
+    return model.predict(ALL)[model.final_head]
+
+
+@pytest.mark.parametrize(("base", "change"), CHANGES)
+def test_every_switch_changes_the_outcome(base: dict[str, Any], change: dict[str, Any]) -> None:
+    before, after = outcome(tuple(base.items())), outcome(tuple((base | change).items()))
+    assert not torch.equal(before, after)
+
+
+# --- The record -----------------------------------------------------------------------------------
+
+
+def configured(overrides: dict[str, Any]) -> CDCConfig:
+    nested = {k.removeprefix("pretrain."): v for k, v in overrides.items() if "." in k}
+    own = {k: v for k, v in overrides.items() if "." not in k}
+    return CDCConfig(pretrain=MoCoConfig(**nested), **own)
+
+
+CLASSES = {
+    "cifar10": 10,
+    "cifar20": 20,
+    "stl10": 10,
+    "imagenet10": 10,
+    "imagenet-dogs": 15,
+    "tiny-imagenet": 200,
+    "imagenet50": 50,
+    "imagenet100": 100,
+    "imagenet200": 200,
+    "digits": 10,
+}
+
+
+@pytest.mark.parametrize("dataset", sorted(CLASSES))
+@pytest.mark.parametrize("reading", [None, "paper", "release"])
+def test_presets_and_readings_are_valid(dataset: str, reading: str | None) -> None:
+    merged: dict[str, Any] = {"clusters": CLASSES[dataset]}
+    for _, overrides in METHOD.layers(dataset, 32, reading):
+        merged |= overrides
+    config = configured(merged)
+    assert config.batch_size // config.clusters >= 1
+    assert set(METHOD.presets) == set(CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "expected"),  # recipe, section 5: B, b, K, encoder lr, cutout
+    [
+        ("cifar10", (1000, 500, 500, 5e-5, 16)),
+        ("cifar20", (1000, 500, 40, 1e-5, 16)),
+        ("stl10", (1000, 500, 150, 5e-5, 32)),
+        ("imagenet10", (500, 125, 150, 5e-5, 32)),
+        ("imagenet-dogs", (500, 125, 40, 5e-5, 32)),
+        ("tiny-imagenet", (5000, 1000, 1000, 1e-5, 32)),
+        ("imagenet200", (500, 125, 150, 5e-5, 32)),
+    ],
+)
+def test_presets_are_those_of_the_paper(dataset: str, expected: tuple[float, ...]) -> None:
+    c = configured({**METHOD.presets[dataset], "clusters": CLASSES[dataset]})
+    found = (c.batch_size, c.sub_batch_size, c.mini_clusters, c.encoder_lr, c.cutout)
+    assert found == expected
+    assert (c.head_lr, c.entropy_weight, c.epochs, c.hidden) == (1e-4, 1.0, 100, 512)
+    assert (c.pretrain.epochs, c.pretrain.batch_size, c.pretrain.queue_size) == (1000, 256, 32768)
+    assert c.pretrain.backbone == ("resnet50" if dataset == "imagenet200" else "resnet34")
+    assert c.pretrain.side == (224 if "imagenet" in dataset and "tiny" not in dataset else None)
+
+
+def test_the_release_had_another_batch_on_imagenet10() -> None:
+    layers = dict(METHOD.layers("imagenet10", 256, "release"))
+    assert layers["release/imagenet10"] == {"batch_size": 1000, "class_cap": 50}
+    assert [name for name, _ in METHOD.layers("pictures", 32, "release")] == ["cifar10", "release"]
+    with pytest.raises(ValueError, match="reading: must be one of paper, release, got 'papers'"):
+        METHOD.layers("cifar10", 32, "papers")
+
+
+def test_unknown_data_sets_go_by_their_side() -> None:
+    names = [METHOD.by_side(side) for side in (8, 28, 32, 64, 96, 128, 224, 256)]
+    assert names == ["digits", *["cifar10"] * 2, *["stl10"] * 3, *["imagenet10"] * 2]
+
+
+def test_the_differences_are_listed_with_fields_that_exist() -> None:
+    assert len(METHOD.differences) == 30
+    assert len({d.topic for d in METHOD.differences}) == 30
+    fields = {f.name for f in dataclasses.fields(CDCConfig)}
+    fields |= {f"pretrain.{f.name}" for f in dataclasses.fields(MoCoConfig)}
+    named = {d.field for d in METHOD.differences if d.field is not None}
+    assert named <= fields
+    for overrides in METHOD.readings.values():
+        assert set(overrides) <= fields
+
+
+def test_all_mistakes_are_reported_at_once() -> None:
+    with pytest.raises(ValueError, match="mini_clusters") as caught:
+        CDCConfig(
+            batch_size=100,
+            sub_batch_size=30,
+            mini_clusters=101,
+            fixed_threshold=0.9,
+            selection="flexmatch",
+            heads="triple",  # type: ignore[arg-type]
+            cutout=-1,
+        )
+    assert str(caught.value).splitlines() == [
+        "heads: must be one of dual, single, single-calibrated, got 'triple'",
+        "cutout: must not be negative, got -1",
+        "sub_batch_size: must divide batch_size (100), got 30",
+        "mini_clusters: must be at most batch_size (100), got 101",
+        "fixed_threshold: must be none with selection 'flexmatch': one rule selects, got 0.9",
+    ]
