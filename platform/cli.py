@@ -146,14 +146,14 @@ def cli() -> None:
 @_method
 @_request
 @_compute
-def train(**options: Any) -> None:
+def train(**options: Any) -> int:
     """Train one configuration on one or several seeds.
 
     Leaves the models as safetensors and the predictions as a table in the store.
     """
     from deep_clustering.platform import commands
 
-    sys.exit(commands.train(**options))
+    return commands.train(**options)
 
 
 @cli.command(
@@ -189,14 +189,14 @@ def train(**options: Any) -> None:
 @click.option(
     "--sampler-seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N"
 )
-def tune(**options: Any) -> None:
+def tune(**options: Any) -> int:
     """Search over a method's hyperparameters with Ray Tune and Optuna.
 
     The study is kept in the store, in Optuna's own format.
     """
     from deep_clustering.platform import commands
 
-    sys.exit(commands.tune(**options))
+    return commands.tune(**options)
 
 
 @cli.command(
@@ -216,14 +216,14 @@ def tune(**options: Any) -> None:
 @click.option("--skip-broken", is_flag=True, help="Leave unreadable images out and say which.")
 @_store
 @_data
-def predict(**options: Any) -> None:
+def predict(**options: Any) -> int:
     """Cluster new images with a trained run, with calibrated confidences.
 
     RUN is a run id of `platform results`, or its first letters.
     """
     from deep_clustering.platform import commands
 
-    sys.exit(commands.predict(**options))
+    return commands.predict(**options)
 
 
 @cli.command(
@@ -247,11 +247,11 @@ def predict(**options: Any) -> None:
 )
 @click.option("--verify", is_flag=True, help="Check every file of the store; exit 4 on damage.")
 @_store
-def results(**options: Any) -> None:
+def results(**options: Any) -> int:
     """List, filter, sort and export what the store holds."""
     from deep_clustering.platform import commands
 
-    sys.exit(commands.results(**options))
+    return commands.results(**options)
 
 
 @cli.command(cls=_Command, epilog="platform methods cdc")
@@ -284,11 +284,11 @@ def spaces(method: str | None) -> None:
 @cli.command(cls=_Command, epilog="platform doctor")
 @_store
 @_data
-def doctor(store: str | None, data: Path | None) -> None:
+def doctor(store: str | None, data: Path | None) -> int:
     """What this machine can do, and what is missing."""
     from deep_clustering.platform import doctor as examination
 
-    sys.exit(examination.examine(store, data))
+    return examination.examine(store, data)
 
 
 @cli.command(cls=_Command, epilog='eval "$(platform completion bash)"')
@@ -305,13 +305,17 @@ def completion(shell: str) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Entry point; every failure ends in one exit code of `errors.py`."""
     try:
-        cli(arguments, prog_name="platform")
+        code = cli.main(arguments, prog_name="platform", standalone_mode=False)
     except PlatformError as error:
         lines = str(error).splitlines()
         click.echo("\n".join([f"error: {lines[0]}", *(f"       {x}" for x in lines[1:])]), err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
         sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 if __name__ == "__main__":

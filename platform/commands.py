@@ -168,7 +168,12 @@ def _search(
     found: dict[str, Any] = {}
     with (
         _interruptible(kept, found),
-        View(title, watched, lambda rows: _best_line(rows, settings.objectives)) as view,
+        View(
+            title,
+            watched,
+            lambda rows: _best_line(rows, settings.objectives),
+            total * len(settings.seeds),
+        ) as view,
         _session(kept, total * len(settings.seeds), **use) as session,
         tempfile.TemporaryDirectory(prefix="deep-clustering-tune-") as scratch,
     ):

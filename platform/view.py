@@ -17,12 +17,22 @@ from rich.text import Text
 
 #: Seconds between two plain lines about the same job.
 _PLAIN_PAUSE = 10.0
+_OVER = ("done", "failed", "cancelled")
 _STYLES = {
     "running": "cyan",
     "done": "green",
     "failed": "red",
     "stopped": "yellow",
     "elsewhere": "magenta",
+}
+
+
+#: Heads of columns whose names are too long for 80 columns.
+_SHORT = {
+    "mean_confidence": "conf",
+    "neighbour_agreement": "agreement",
+    "calinski_harabasz": "CH",
+    "scan_consistency": "consistency",
 }
 
 
@@ -44,6 +54,7 @@ class View:
         title: one line that says what is going on.
         metrics: names of the metrics to show, in order.
         best: given the rows as (label, values) pairs, one line about the best so far, or "".
+        total: number of runs that are expected in all; None: those that are known.
         console: where to draw; standard error by default, so that output can be piped.
     """
 
@@ -52,15 +63,19 @@ class View:
         title: str,
         metrics: Iterable[str],
         best: Callable[[list[tuple[str, Mapping[str, Any]]]], str] = lambda _: "",
+        total: int | None = None,
         console: Console | None = None,
     ) -> None:
         self._title, self._metrics, self._best = title, tuple(metrics), best
+        self._total = total
         self._console = console or Console(stderr=True, highlight=False)
         self._live: Live | None = None
         self._told: dict[str, tuple[str, float]] = {}
         self._notes = 0
         self._began = time.monotonic()
-        self._frame: RenderableType = Text(title)
+        self._frame: RenderableType = Group(
+            Text(title, style="bold"), Text("starting the workers", style="dim")
+        )
         self._diverted = contextlib.ExitStack()
 
     def __enter__(self) -> "View":
@@ -116,16 +131,16 @@ class View:
                 bars.add_row(*_bar(label, job["epoch"], job["epochs"], job["elapsed"], "epochs"))
         runs = [j for j in jobs.values() if j["kind"] == "run"]
         if runs:
-            total = sum(max(1, j["epochs"]) for j in runs)
-            done = sum(
-                max(1, j["epochs"]) if j["state"] in ("done", "failed", "cancelled") else j["epoch"]
-                for j in runs
-            )
-            over = sum(j["state"] in ("done", "failed", "cancelled") for j in runs)
+            expected = max(self._total or 0, len(runs))
+            each = max(1, *(j["epochs"] for j in runs))
+            done = sum(each if j["state"] in _OVER else j["epoch"] for j in runs)
+            over = sum(j["state"] in _OVER for j in runs)
             spent = sum(j["elapsed"] for j in runs)
+            worked = sum(j["epoch"] for j in runs if j["elapsed"])
             side = max(1, sum(j["state"] == "running" for j in runs))
-            left = spent / done * (total - done) / side if done and spent else None
-            bars.add_row(f"runs {over} of {len(runs)}", _progress(done, total), _left(left))
+            left = spent / worked * (each * expected - done) / side if worked else None
+            progress = _progress(done, each * expected)
+            bars.add_row(f"runs {over} of {expected}", progress, _left(left))
         parts.append(bars)
         parts.append(self._table(jobs, rows))
         scored = [(r.label, _values(r, jobs)) for r in rows if _state(r, jobs) == "done"]
@@ -135,19 +150,22 @@ class View:
         return self._frame
 
     def _table(self, jobs: Mapping[str, Any], rows: list[Row]) -> Table:
-        table = Table(box=None, padding=(0, 1), pad_edge=False)
-        table.add_column("", no_wrap=True)
-        table.add_column("state", no_wrap=True)
-        table.add_column("epoch", justify="right", no_wrap=True)
-        for name in self._metrics:
-            table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("", overflow="ellipsis", no_wrap=True, ratio=1)
+        table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+        label = max([len(r.label) for r in rows], default=1)
+        table.add_column("", no_wrap=True, min_width=label)
+        table.add_column("state", no_wrap=True, min_width=8)
+        table.add_column("epoch", justify="right", no_wrap=True, min_width=7)
+        shown = self._metrics[: max(1, (self._console.width - label - 36) // 11)]
+        for name in shown:
+            head = _SHORT.get(name, name)
+            table.add_column(head, justify="right", no_wrap=True, min_width=max(6, len(head)))
+        table.add_column("", overflow="ellipsis", no_wrap=True)
         room = max(4, self._console.height - 9)
         order = {"running": 0, "elsewhere": 1, "failed": 2, "done": 2, "stopped": 2, "waiting": 3}
-        shown = sorted(enumerate(rows), key=lambda p: (order.get(_state(p[1], jobs), 3), -p[0]))[
+        visible = sorted(enumerate(rows), key=lambda p: (order.get(_state(p[1], jobs), 3), -p[0]))[
             :room
         ]
-        for _, row in sorted(shown, key=lambda p: p[0]):
+        for _, row in sorted(visible, key=lambda p: p[0]):
             state = _state(row, jobs)
             mine = [jobs[i] for i in row.runs if i in jobs]
             epoch = f"{min(j['epoch'] for j in mine)}/{mine[0]['epochs']}" if mine else ""
@@ -157,11 +175,11 @@ class View:
                 row.label,
                 Text(state, style=_STYLES.get(state, "dim")),
                 epoch,
-                *(_number(values.get(name)) for name in self._metrics),
+                *(_number(values.get(name)) for name in shown),
                 Text(reason or row.text, style="dim"),
             )
-        if len(rows) > len(shown):
-            table.add_row("", Text(f"and {len(rows) - len(shown)} more", style="dim"))
+        if len(rows) > len(visible):
+            table.add_row("", Text(f"and {len(rows) - len(visible)} more", style="dim"))
         return table
 
     # ---- elsewhere
