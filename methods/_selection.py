@@ -23,7 +23,7 @@ class Fixed(nn.Module):
 
     def forward(self, probabilities: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
         confidence = probabilities.amax(1)
-        return confidence >= self.threshold, confidence.new_tensor(self.threshold)
+        return confidence >= self.threshold, confidence.new_full((), self.threshold)
 
 
 class FlexMatch(nn.Module):
@@ -197,7 +197,7 @@ def feature_gradients(head: nn.Module, features: Tensor, labels: Tensor) -> Tens
     head.eval()
     with torch.enable_grad():
         inputs = features.detach().requires_grad_()
-        loss = nn.functional.cross_entropy(head(inputs).float(), labels, reduction="sum")
+        loss = nn.functional.cross_entropy(head(inputs), labels, reduction="sum")
         (gradient,) = torch.autograd.grad(loss, inputs)
     head.train(training)
     return gradient
