@@ -1,0 +1,143 @@
+"""The benchmark table, on demand: what to look for is a change of a ratio, not of a time.
+
+    python tests/benchmarks/run.py                       everything, under 4 minutes on 2 cores
+    python tests/benchmarks/run.py --only step,kmeans    some parts
+    python tests/benchmarks/run.py --cdc-cifar10 FOLDER --pretrain-epochs 100 --encoder moco.pt
+
+Times on the CPU are CPU seconds of one thread unless a line says "wall", on CUDA they are taken
+with events; both are medians. The peak that shares refer to is what simple work reaches in the same
+run. Needs PyTorch, NumPy and Pillow; a part that needs more than there is says so and is left out.
+The last form is a whole pretraining and training on the 60,000 images, with an evaluation after
+every epoch, and needs SciPy too.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import _bench
+import torch
+
+#: Part -> the module whose `rows(setting)` measures it; in the order of the table.
+PARTS = {
+    "step": "step",
+    "data": "data_path",
+    "kmeans": "kmeans_quality",
+    "platform": "platform_cost",
+    "store": "store_cost",
+}
+
+
+def main() -> int:
+    arguments = _parsed()
+    name = arguments.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    setting = _bench.Setting(device=device, quick=arguments.quick)
+    report: dict[str, Any] = {"machine": _machine(device), "quick": arguments.quick}
+    print(" ".join(f"{k} {v}," for k, v in report["machine"].items()).rstrip(","), flush=True)
+    if arguments.cdc_cifar10 is not None:
+        import cifar10_run
+
+        cifar10_run.run(
+            arguments.cdc_cifar10,
+            device=device,
+            epochs=arguments.epochs,
+            pretrain_epochs=arguments.pretrain_epochs,
+            encoder=arguments.encoder,
+            seed=arguments.seed,
+            tell=lambda figures: _write(arguments.output, report | {"cdc-cifar10": figures}),
+        )
+        return 0
+    missed = 0
+    for part in arguments.only:
+        rows = _measured(part, setting)
+        report[part] = [asdict(row) | {"ok": row.ok} for row in rows]
+        missed += sum(row.ok is False for row in rows)
+        _write(arguments.output, report)
+    print(f"{missed} aims missed" if missed else "every aim met")
+    return 0
+
+
+def _measured(part: str, setting: _bench.Setting) -> list[_bench.Row]:
+    begun = time.monotonic()
+    try:
+        module = importlib.import_module(PARTS[part])
+        rows: list[_bench.Row] = module.rows(setting)
+    except ModuleNotFoundError as error:
+        print(f"\n{part}: skipped, there is no {error.name}", flush=True)
+        return []
+    print(f"\n{part}: {module.title(setting)} ({time.monotonic() - begun:.0f} s)")
+    for row in rows:
+        print(row.line(), flush=True)
+    return rows
+
+
+def _machine(device: torch.device) -> dict[str, Any]:
+    cuda = device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(device) if cuda else "cpu",
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": sys.version.split()[0],
+    }
+
+
+def _write(output: Path | None, report: dict[str, Any]) -> None:
+    if output is not None:
+        output.write_text(json.dumps(report, indent=1))
+
+
+def _parts(text: str) -> list[str]:
+    asked = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in asked if name not in PARTS]
+    if unknown or not asked:
+        raise argparse.ArgumentTypeError(
+            f"there is no part '{', '.join(unknown)}'; the parts are {', '.join(PARTS)}"
+        )
+    return asked
+
+
+def _parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", type=_parts, default=list(PARTS), metavar="PART,PART")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--quick", action="store_true", help="smaller and fewer; under a minute")
+    parser.add_argument("--output", type=Path, metavar="FILE.json", help="the figures as JSON")
+    whole = parser.add_argument_group("CDC on CIFAR-10, in place of the table")
+    whole.add_argument(
+        "--cdc-cifar10",
+        type=Path,
+        metavar="FOLDER_OR_NPY",
+        help="SPLIT/CLASS/IMAGE files, or a .npy of uint8 (N, 3, S, S) with NAME.labels.npy by it",
+    )
+    whole.add_argument("--epochs", type=int, default=100, help="of CDC; 0 leaves it out")
+    whole.add_argument("--pretrain-epochs", type=int, default=1000, help="of MoCo; 0: random")
+    whole.add_argument(
+        "--encoder",
+        type=Path,
+        metavar="FILE.pt",
+        help="pretrained weights: used in place of the pretraining if there, else written",
+    )
+    whole.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: PyTorch sees no CUDA device here; leave the option out")
+    return arguments
+
+
+if __name__ == "__main__":
+    _bench.find_package()
+    sys.exit(main())
