@@ -1,0 +1,279 @@
+"""The command as its user gives it: a real process, a real Ray, real kills.
+
+Each test says which promise of the fault matrix it protects (P1 to P6: nothing lost, complete or
+absent, one bad file one run, honest exit codes, the same command resumes, bad input stops early).
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import polars as pl
+import psutil
+import pytest
+from _small import SETS, images
+
+from deep_clustering.platform import results
+
+pytestmark = pytest.mark.timeout(400)
+
+
+class Command:
+    """`platform ...` in a process of its own, its output collected line by line."""
+
+    def __init__(self, *arguments: object, cwd: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "deep_clustering.platform.cli", *map(str, arguments)],
+            cwd=cwd,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip())
+
+    def until(self, text: str, timeout: float = 180) -> str:
+        """The first line that contains a text, as soon as it is there."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            for line in list(self.lines):
+                if text in line:
+                    return line
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.02)
+        pytest.fail(f"no line with {text!r} in\n" + "\n".join(self.lines))
+
+    def end(self, timeout: float = 300) -> int:
+        """The exit code."""
+        code = self.process.wait(timeout)
+        self._reader.join(10)
+        return code
+
+    def family(self) -> list[psutil.Process]:
+        """Every process that the command has started, while it lives."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with pictures, whose name a shell would trip over."""
+    place = tmp_path_factory.mktemp("Bilder für Übung")
+    images(place / "bunte Bilder")
+    return place
+
+
+def _asked(work: Path, command: str, store: str, *more: object) -> list[object]:
+    sets = [x for s in SETS for x in ("--set", s)]
+    given = ["--dataset", "folder:bunte Bilder", "--data", work / "data", "--store", work / store]
+    return [command, "cdc", *given, *sets, *more]
+
+
+def _run(work: Path, *arguments: object) -> Command:
+    command = Command(*arguments, cwd=work)
+    command.end()
+    return command
+
+
+def _table(store: Path) -> pl.DataFrame:
+    """What has to be equal however a command came to its end."""
+    frame = results.runs(str(store)).collect()
+    timed = ("seconds", "started", "ended", "peak_memory_mb", "resumed_at", "host")
+    dropped = [c for c in frame.columns if c in timed or c.endswith("_file")]
+    return frame.drop(dropped).sort("run_id")
+
+
+def _gone(family: list[psutil.Process], seconds: float) -> list[str]:
+    """Names of the processes that are still there after a while."""
+    _, alive = psutil.wait_procs(family, timeout=seconds)
+    return [p.name() for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+_SEARCH = ("--trials", 4, "--space", "mini_clusters,encoder_lr", "--set", "epochs=12")
+
+
+@pytest.fixture(scope="module")
+def searched(work: Path) -> Command:
+    """A search that nothing disturbed."""
+    return _run(work, *_asked(work, "tune", "searched", *_SEARCH))
+
+
+def test_a_search_ends_with_its_tables(work: Path, searched: Command) -> None:
+    assert searched.process.returncode == 0, searched.text
+    frame = _table(work / "searched")
+    assert frame.height == 4
+    assert set(frame["status"]) == {"ok"}
+    assert frame["config.mini_clusters"].n_unique() > 1
+    assert frame["stage_id"].n_unique() == 1  # one pretraining for all
+    assert results.stages(str(work / "searched")).collect().height == 1
+    assert "4 finished" in searched.text
+    assert "results.study(" in searched.text
+    assert "chosen without labels" in searched.text
+    study = searched.text.split("of study ")[1].split(":")[0]
+    assert results.study(study, str(work / "searched")).collect().height == 4
+
+
+def test_the_same_search_again_computes_nothing(work: Path, searched: Command) -> None:
+    begun = time.monotonic()
+    again = _run(work, *_asked(work, "tune", "searched", *_SEARCH))
+    assert again.process.returncode == 0, again.text
+    assert "running" not in again.text
+    assert time.monotonic() - begun < 15  # Ray was never started
+    assert _table(work / "searched").height == 4
+
+
+def test_a_killed_search_continues_to_the_same_table(work: Path, searched: Command) -> None:
+    """P1, P5: SIGKILL of the driver in mid-search; no orphan after 10 s."""
+    asked = _asked(work, "tune", "killed", *_SEARCH)
+    command = Command(*asked, cwd=work)
+    command.until("trial 2 running")
+    family = command.family()
+    command.process.kill()
+    command.end()
+    assert _gone(family, 10) == []
+    before = _table(work / "killed")
+    assert 2 <= before.height < 4
+    again = _run(work, *asked)
+    assert again.process.returncode == 0, again.text
+    after = _table(work / "killed")
+    assert after.filter(pl.col("run_id").is_in(before["run_id"].to_list())).equals(before)
+    assert after.equals(_table(work / "searched"))
+    assert _predictions(work / "killed").equals(_predictions(work / "searched"))
+
+
+def _predictions(store: Path) -> pl.DataFrame:
+    return results.predictions(str(store)).collect().sort("run_id", "sample")
+
+
+def test_more_trials_later_keep_the_first(work: Path, searched: Command) -> None:
+    more = [6 if x == 4 else x for x in _asked(work, "tune", "searched", *_SEARCH)]
+    first = _table(work / "searched")
+    command = _run(work, *more)
+    assert command.process.returncode == 0, command.text
+    frame = _table(work / "searched")
+    assert frame.height == 6
+    assert frame.filter(pl.col("run_id").is_in(first["run_id"].to_list())).equals(
+        first.select(frame.columns)
+    )
+
+
+_TRAIN = ("--seeds", 2, "--set", "epochs=40")
+
+
+@pytest.fixture(scope="module")
+def trained(work: Path) -> Command:
+    """Two seeds that nothing disturbed."""
+    return _run(work, *_asked(work, "train", "trained", *_TRAIN))
+
+
+def test_a_ctrl_c_ends_cleanly_and_the_same_command_continues(work: Path, trained: Command) -> None:
+    """P4, P5: exit 130 within 15 s, how to go on, no process left."""
+    assert trained.process.returncode == 0, trained.text
+    asked = _asked(work, "train", "interrupted", *_TRAIN)
+    command = Command(*asked, cwd=work)
+    command.until("seed 1 running")
+    family = command.family()
+    begun = time.monotonic()
+    os.killpg(command.process.pid, signal.SIGINT)  # a terminal tells the whole group
+    assert command.end() == 130
+    assert time.monotonic() - begun < 15
+    assert "continue with: platform train cdc" in command.text
+    assert _gone(family, 10) == []
+    assert _run(work, *asked).process.returncode == 0
+    assert _table(work / "interrupted").equals(_table(work / "trained"))
+
+
+def test_a_killed_worker_is_retried_from_its_last_epoch(work: Path, trained: Command) -> None:
+    """P1, P4: SIGKILL of a training process; the command ends well, with the same numbers."""
+    command = Command(*_asked(work, "train", "worker", *_TRAIN), cwd=work)
+    command.until("seed 1 running")
+    workers = [p for p in command.family() if "RayTrainWorker" in " ".join(p.cmdline())]
+    assert workers
+    workers[0].kill()
+    assert command.end() == 0, command.text
+    assert "died" in command.until("note: the worker of run")
+    assert _table(work / "worker").equals(_table(work / "trained"))
+
+
+def test_two_commands_on_one_store_share_the_work(work: Path, trained: Command) -> None:
+    """P1: both finish, nothing is lost or computed twice."""
+    asked = _asked(work, "train", "shared", *_TRAIN)
+    both = [Command(*asked, cwd=work) for _ in range(2)]
+    assert [c.end() for c in both] == [0, 0], "\n".join(c.text for c in both)
+    assert _table(work / "shared").equals(_table(work / "trained"))
+    assert results.stages(str(work / "shared")).collect().height == 1
+
+
+def test_a_run_that_diverges_is_a_row_with_a_reason(work: Path) -> None:
+    """P4: exit 3; the others are done; the same command repeats nothing; --retry failed does."""
+    wild = ("--set", "head_lr=1e30", "--set", "encoder_lr=1e30")
+    asked = _asked(work, "train", "wild", *wild)
+    command = _run(work, *asked)
+    assert command.process.returncode == 3, command.text
+    frame = results.runs(str(work / "wild")).collect()
+    assert frame["status"].to_list() == ["failed"]
+    assert frame["reason"][0]
+    assert frame["acc"].to_list() == [None]
+    again = _run(work, *asked)
+    assert again.process.returncode == 3
+    assert "running" not in again.text
+    assert "--retry failed" in again.text
+    retried = _run(work, *asked, "--retry", "failed")
+    assert retried.process.returncode == 3
+    assert "running" in retried.text
+
+
+def test_two_processes_train_one_run(work: Path) -> None:
+    """--workers 2 keeps the meaning of a batch: nearly the numbers of one process."""
+    sets = ("--set", "epochs=2", "--set", "pretrain.epochs=2")
+    one = _run(work, *_asked(work, "train", "one", *sets))
+    two = _run(work, *_asked(work, "train", "two", *sets, "--workers", 2))
+    assert one.process.returncode == 0, one.text
+    assert two.process.returncode == 0, two.text
+    rows = [_table(work / s).row(0, named=True) for s in ("one", "two")]
+    assert rows[0]["run_id"] == rows[1]["run_id"]
+    assert rows[1]["workers"] == 2
+    assert rows[1]["mean_confidence"] == pytest.approx(rows[0]["mean_confidence"], abs=0.02)
+
+
+def test_a_trained_run_clusters_new_images(work: Path, trained: Command) -> None:
+    images(work / "neue Bilder", labelled=False, count=4)
+    run = _table(work / "trained")["run_id"][0]
+    given = ("--store", work / "trained", "--data", work / "data")
+    command = _run(
+        work, "predict", run[:8], "--images", "neue Bilder", *given, "--output", "out.csv"
+    )
+    assert command.process.returncode == 0, command.text
+    frame = pl.read_csv(work / "out.csv")
+    assert frame.height == 12
+    assert frame["confidence"].is_between(1 / 3, 1).all()
+    same = _run(
+        work, "predict", run[:8], "--images", "bunte Bilder", *given, "--output", "same.parquet"
+    )
+    assert same.process.returncode == 0, same.text
+    known = results.predictions(str(work / "trained")).filter(pl.col("run_id") == run).collect()
+    mine = pl.read_parquet(work / "same.parquet")
+    joined = mine.join(known.select("path", pl.col("cluster").alias("before")), on="path")
+    assert joined.height == 48
+    assert (joined["cluster"] == joined["before"]).all()
+
+
+@pytest.fixture(autouse=True)
+def _no_color(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
