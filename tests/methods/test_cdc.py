@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deep_clustering.methods._images import Images
 from deep_clustering.methods._kmeans import kmeans
 from deep_clustering.methods._replicas import Replicas
-from deep_clustering.methods.cdc import CDC, HEADS, METHOD, CDCConfig, MoCoConfig
+from deep_clustering.methods.cdc import CDC, HEADS, METHOD, CDCConfig, MoCo, MoCoConfig
 
 sys.path.insert(0, str(Path(__file__).parent))
 import _trials
@@ -368,6 +369,27 @@ def test_images_outside_the_index_are_left_alone() -> None:
     for name, value in whole.step(indices).items():
         assert torch.equal(value, expected[name]), name
     assert not changed(whole.model_state(), alone.model_state(), "")
+
+
+def test_networks_see_the_configured_side() -> None:
+    """Images stored larger than the views, as those of ImageNet are."""
+    settings = _trials.config(pretrain=dataclasses.replace(_trials.PRETRAIN, side=8))
+    large = _trials.images(side=12)
+    moco = MoCo(settings.pretrain, images=large, replicas=Replicas.alone(), seed=0)
+    moco.step(_trials.batches(16, 1)[0])
+    model = CDC(
+        settings,
+        images=large,
+        replicas=Replicas.alone(),
+        seed=0,
+        encoder_state=moco.encoder_state(),
+    )
+    model.initialise()
+    model.step(_trials.batches(32, 1)[0])
+    middle = _trials.images(side=12).take(ALL)[:, :, 2:10, 2:10].contiguous()
+    cropped = Images(middle, mean=(0.5,) * 3, std=(0.25,) * 3, device=torch.device("cpu"))
+    alike = METHOD.restore(settings, model.model_state(), images=cropped, replicas=Replicas.alone())
+    assert torch.equal(alike.features(ALL), model.features(ALL))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from deep_clustering.methods._moco import MoCoConfig, info_nce, learning_rate, momentum
+from deep_clustering.methods._moco import MoCo, MoCoConfig, info_nce, learning_rate, momentum
+from deep_clustering.methods._replicas import Replicas
 
 sys.path.insert(0, str(Path(__file__).parent))
 import _trials
@@ -126,6 +127,23 @@ def test_the_rate_of_each_step_is_that_of_the_schedule() -> None:
     assert rates[3] == pytest.approx((3e-5 + peak) / 2)
     assert rates[6] == pytest.approx(peak)
     assert rates[7] == pytest.approx(peak * (1 + math.cos(math.pi / 18)) / 2)
+
+
+def test_the_schedule_is_as_long_as_the_images_trained_on() -> None:
+    settings = dataclasses.replace(_trials.PRETRAIN, learning_rate=1.6, warmup_rate=0.0)
+    moco = MoCo(
+        settings,
+        images=_trials.images(),
+        replicas=Replicas.alone(),
+        seed=0,
+        index=torch.arange(32),  # 2 steps an epoch, 2 of 8 warm up
+    )
+    rates = []
+    for indices in _trials.batches(16, 8):
+        moco.step(indices % 32)
+        rates.append(moco._optimiser.param_groups[0]["lr"])
+    expected = [0, 0.5, *((1 + math.cos(math.pi * t / 6)) / 2 for t in range(6))]
+    assert rates == pytest.approx([0.1 * x for x in expected])
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
