@@ -87,7 +87,6 @@ def seconds(
     *,
     prepare: Callable[[], Any] | None = None,
     repeats: int | None = None,
-    warm_up: int | None = None,
     calls: int = 1,
 ) -> float:
     """Median time of one call of `work`.
@@ -98,8 +97,7 @@ def seconds(
     """
     if repeats is None:
         repeats = (5, 20)[not setting.quick] if setting.cuda else (1, 3)[not setting.quick]
-    if warm_up is None:
-        warm_up = 3 if setting.cuda else 1  # allocations, choice of kernels
+    warm_up = 3 if setting.cuda else 1  # allocations, choice of kernels
     found = []
     for _ in range(warm_up + repeats):
         given = () if prepare is None else (prepare(),)

@@ -1,7 +1,7 @@
 """CDC on CIFAR-10 from pretraining to last epoch, through the methods alone: no Ray, no store.
 
-The aims, on one H200: 100 epochs of CDC with an evaluation after each in 10 minutes (stretch 6), the
-network at 30 to 40 % of what a matrix product reaches.
+The aims, on one H200: 100 epochs of CDC with an evaluation after each in 10 minutes (stretch 6),
+the network at 30 to 40 % of what a matrix product reaches.
 """
 
 import time
@@ -33,6 +33,7 @@ def run(
     epochs: int,
     pretrain_epochs: int,
     encoder: Path | None,
+    sets: list[str],
     seed: int,
     tell: Tell,
 ) -> None:
@@ -45,7 +46,9 @@ def run(
     if pretrain_epochs:
         warm_up = min(50, max(1, pretrain_epochs // 20))  # the published share of 1000 epochs
         chosen |= {"pretrain.epochs": pretrain_epochs, "pretrain.warmup_epochs": warm_up}
-    config = configs.build(CDCConfig, METHOD.presets["cifar10"], chosen)
+    config = configs.build(
+        CDCConfig, METHOD.presets["cifar10"], chosen, configs.parse(CDCConfig, sets)
+    )
     top = peak(Setting(device=device, quick=True))
     view = torch.zeros(4, 3, images.side, images.side, device=device)
     network = fresh(config.pretrain.backbone, side=images.side, replicas=Replicas.alone(device))
@@ -98,7 +101,7 @@ def run(
     total = figures["initialise_seconds"] + sum(row["seconds"] for row in figures["cdc"])
     figures["cdc_seconds"] = total
     tell(figures)
-    whole = total / epochs * 100 / 60
+    whole = total / config.epochs * 100 / 60
     print(f"CDC: {total:.0f} s; 100 epochs at this pace {whole:.1f} min (aim 10, stretch 6)")
 
 

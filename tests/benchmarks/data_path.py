@@ -123,7 +123,7 @@ OPERATIONS: tuple[Callable[[Picture], Picture], ...] = (
     ImageOps.autocontrast,
     ImageOps.equalize,
     lambda picture: picture.rotate(random.uniform(-30, 30)),
-    lambda picture: ImageOps.solarize(picture, random.uniform(0, 256)),
+    lambda picture: ImageOps.solarize(picture, random.randint(0, 256)),
     _enhanced(ImageEnhance.Color),
     _enhanced(ImageEnhance.Contrast),
     _enhanced(ImageEnhance.Brightness),
@@ -132,5 +132,5 @@ OPERATIONS: tuple[Callable[[Picture], Picture], ...] = (
     _moved(3),
     _moved(2, share=True),
     _moved(5, share=True),
-    lambda picture: ImageOps.posterize(picture, int(random.uniform(4, 8))),
+    lambda picture: ImageOps.posterize(picture, random.randint(4, 7)),
 )

@@ -54,6 +54,7 @@ def main() -> int:
             epochs=arguments.epochs,
             pretrain_epochs=arguments.pretrain_epochs,
             encoder=arguments.encoder,
+            sets=arguments.set,
             seed=arguments.seed,
             tell=lambda figures: _write(arguments.output, report | {"cdc-cifar10": figures}),
         )
@@ -112,7 +113,9 @@ def _parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", type=_parts, default=list(PARTS), metavar="PART,PART")
+    parser.add_argument(
+        "--only", type=_parts, default=list(PARTS), metavar="PARTS", help=", ".join(PARTS)
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--quick", action="store_true", help="smaller and fewer; under a minute")
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="the figures as JSON")
@@ -131,6 +134,7 @@ def _parsed() -> argparse.Namespace:
         metavar="FILE.pt",
         help="pretrained weights: used in place of the pretraining if there, else written",
     )
+    whole.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
     whole.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():
