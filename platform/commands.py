@@ -92,7 +92,7 @@ def tune(
     """`platform tune`; returns the exit code."""
     _ray.prepare(address)
     from deep_clustering.platform import criteria, registry, search
-    from deep_clustering.platform._distributions import check_sampler
+    from deep_clustering.platform._distributions import check_sampler, grid_size
 
     objectives = criteria.parse_objective(objective or criteria.DEFAULT_OBJECTIVE)
     check_sampler(sampler)
@@ -120,6 +120,8 @@ def tune(
         seeds=tuple(range(seeds)),
         seed=sampler_seed,
     )
+    if sampler == "grid":  # a grid ends where it ends
+        trials = min(trials, grid_size(domains))
     name = study or settings.default_name()
     if not _NAME.fullmatch(name):
         raise InputError(

@@ -182,7 +182,7 @@ class Search(OptunaSearch):
         )
         # Trials that a killed command left running are continued under their own number.
         self._left = self._ot_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        if not self._ot_study.get_trials(deepcopy=False):
+        if settings.sampler != "grid" and not self._ot_study.get_trials(deepcopy=False):
             flat = configs.flatten(settings.request.config)
             self._ot_study.enqueue_trial({name: flat[name] for name in settings.space})
 
@@ -373,7 +373,7 @@ def _mean(rows: Any) -> dict[str, Any]:
     return {
         n: statistics.fmean(r[n] for r in rows)
         for n in names
-        if all(isinstance(r[n], (int, float)) and not isinstance(r[n], bool) for r in rows)
+        if all(isinstance(r[n], (int, float)) for r in rows)
     }
 
 
