@@ -11,6 +11,7 @@ and under it each criterion takes its worst value: no search can win by collapsi
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -81,8 +82,8 @@ def criteria(probabilities: ArrayLike, reference: Reference) -> dict[str, float 
         reference: of the same N images.
 
     Returns:
-        Name -> value, and `criteria_guard`: what `guard` says. If it says something, every value
-        is the one in `FLOOR`.
+        Name -> value; `criteria_guard`: what `guard` says; `guarded`: 1 if it says something, and
+        then every value is the one in `FLOOR`, else 0.
     """
     p = np.asarray(probabilities)
     if len(p) != len(reference):
@@ -92,7 +93,7 @@ def criteria(probabilities: ArrayLike, reference: Reference) -> dict[str, float 
     agreement = neighbour_agreement(p.argmax(1), reference)
     reason = _guard(p, agreement)
     if reason is not None:
-        return {**FLOOR, "criteria_guard": reason}
+        return {**FLOOR, "guarded": 1.0, "criteria_guard": reason}
     cluster = p.argmax(1)
     return {
         "silhouette": silhouette(cluster, reference),
@@ -101,6 +102,7 @@ def criteria(probabilities: ArrayLike, reference: Reference) -> dict[str, float 
         "confidence": float(p.max(1).mean(dtype=np.float64)),
         "scan_consistency": scan_consistency(p, reference),
         "balance": balance(p),
+        "guarded": 0.0,
         "criteria_guard": None,
     }
 
