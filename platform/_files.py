@@ -27,7 +27,7 @@ import pyarrow.fs as pafs
 from deep_clustering.platform.errors import InputError, StorageError
 
 #: A file being written by a process of another machine counts as given up after this many seconds.
-_GIVEN_UP = 3600.0
+GIVEN_UP = 3600.0
 #: What `link` says on file systems that have no hard links (exFAT, some FUSE).
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -62,7 +62,7 @@ def given_up(token: str) -> bool:
         return False
     when, node, pid = int(match[1], 16) / 1e9, match[2], int(match[3], 16)
     if node != _node():
-        return time.time() - when > _GIVEN_UP
+        return time.time() - when > GIVEN_UP
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -253,6 +253,10 @@ class LocalFiles:
         """Bytes of a file."""
         return os.stat(self.root / checked(path)).st_size
 
+    def modified(self, path: str) -> float:
+        """When a file was written, seconds since 1970."""
+        return os.stat(self.root / checked(path)).st_mtime
+
     def names(self, folder: str) -> list[str]:
         """All files at any depth below a folder, sorted; none when there is no such folder."""
         return sorted(self._walk(checked(folder)))
@@ -438,6 +442,10 @@ class RemoteFiles:
         if info.type != pafs.FileType.File:
             raise FileNotFoundError(errno.ENOENT, "no such file", self._place(path))
         return int(info.size)
+
+    def modified(self, path: str) -> float:
+        """When a file was written, seconds since 1970."""
+        return (self._kind(path).mtime_ns or 0) / 1e9
 
     def names(self, folder: str) -> list[str]:
         """All files at any depth below a folder, sorted; none when there is no such folder."""

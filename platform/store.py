@@ -9,7 +9,8 @@ in a damaged one, is read from its own file.
     store.json                         format of the store
     runs/<id>.ok.parquet               a finished run
     runs/<id>.failed-<k>.parquet       an attempt without a result, k = 0, 1, ...
-    epochs/, predictions/, models/     <id>.<attempt>.*, named by the row of their run
+    epochs/, predictions/              <id>.<attempt>.parquet, named by the row of their run
+    models/                            <id>.<hash>.safetensors, likewise
     stages/<id>.ok.parquet             shared work; its files are artefacts/<id>/<attempt>/<name>
     plans/<kind>/<name>/<hash>.json    which runs a command asked for; several are united
     checkpoints/, studies/             kept by their own modules
@@ -28,6 +29,7 @@ import hashlib
 import json
 import os
 import re
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +41,7 @@ import pyarrow as pa
 
 from deep_clustering.platform import schema
 from deep_clustering.platform._files import (
+    GIVEN_UP,
     Claim,
     Files,
     LocalFiles,
@@ -445,10 +448,11 @@ class Store:
         Returns:
             Their path in the store, which `commit_run` puts into the row with their checksum.
         """
-        path = f"models/{_checked_id(id)}.{attempt()}.safetensors"
+        digest = hashlib.sha256(data).hexdigest()
+        path = f"models/{_checked_id(id)}.{digest[:16]}.safetensors"
         with self._saving(f"the model of run {id}"):
             self._files.write(path, data)
-        self._models[id] = path, hashlib.sha256(data).hexdigest()
+        self._models[id] = path, digest
         return path
 
     def model_path(self, id: str) -> Path:
@@ -973,7 +977,7 @@ class Store:
             mine = rows.get(id, [])
             if len(paths) == 1 and any(".ok" in p for p in mine):
                 continue  # the rule, and not worth reading a row for
-            dead = [p for p in paths if (t := _TOKEN.search(p)) and given_up(t[0])]
+            dead = [p for p in paths if self._given_up(p)]
             if not dead:
                 continue
             named: set[str] = set()
@@ -985,6 +989,11 @@ class Store:
             for path in dead:
                 if path not in named:
                     self._files.delete(path)
+
+    def _given_up(self, path: str) -> bool:
+        if token := _TOKEN.search(path):
+            return given_up(token[0])
+        return time.time() - self._files.modified(path) > GIVEN_UP
 
     def verify(self) -> builtins.list[Problem]:
         """Read everything; what is damaged or missing, with the reason. Changes nothing."""
