@@ -74,10 +74,8 @@ def assess(trials: Any, *, target: str = "acc") -> list[Trust]:
 
 
 def _assess(name: str, label: str, rows: Sequence[Mapping[str, Any]], target: str) -> Trust:
-    pairs = [
-        (row[name], row[target]) for row in rows if _number(row, name) and _number(row, target)
-    ]
-    n = len(pairs)
+    both = [row for row in rows if _number(row, name) and _number(row, target)]
+    n = len(both)
     if n < FEWEST:
         reason = f"too few trials: {n}, needs {FEWEST}"
         return Trust(criterion=name, trials=label, n=n, reason=reason)
