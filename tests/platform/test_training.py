@@ -39,8 +39,8 @@ def undisturbed(folder: Path, root: Path, tmp_path_factory: pytest.TempPathFacto
 def _metrics(store: Store) -> dict[str, Any]:
     frame = results.runs(store.uri).collect()
     skip = {"started", "ended", "seconds", "peak_memory_mb", "resumed_at", "host"}
-    skip |= {"epochs_file", "predictions_file"}
-    return {k: v for k, v in frame.row(0, named=True).items() if k not in skip}
+    row = frame.row(0, named=True)
+    return {k: v for k, v in row.items() if k not in skip and not k.endswith("_file")}
 
 
 def _predictions(store: Store) -> pl.DataFrame:
