@@ -51,6 +51,7 @@ def rows(setting: Setting) -> list[Row]:
         bare.execute(runs[0])
         begun = time.monotonic()
         lane, execute, steps = [], [], []
+        threads = torch.get_num_threads()
         with Session(store, provenance={}, parallel=1) as session:
             torch.set_num_threads(session.room.threads)
             _carry_out(session, [stage, runs[0]])
@@ -60,7 +61,7 @@ def rows(setting: Setting) -> list[Row]:
                 execute.append(_timed(bare.execute, run))
                 steps.append(_timed(bare.steps, run))
             session.ask("close")
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     added = min(lane) - min(execute)
     return [
         Row(name="steps and prediction alone", value=min(steps), unit="s"),
