@@ -1,13 +1,14 @@
 """Checkpoints of a running job: safetensors beside a manifest with checksums, written last.
 
 Two are kept. A damaged one is passed over for the one before it, with a warning; nothing is ever
-unpickled.
+unpickled. Writing goes on beside the next epoch, one checkpoint at a time.
 """
 
 import hashlib
 import json
 import warnings
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from safetensors.torch import load, save
@@ -22,26 +23,54 @@ class CheckpointDamage(UserWarning):
 
 
 class Checkpoints:
-    """The checkpoints of one job in a store, under `checkpoints/<job id>/`."""
+    """The checkpoints of one job in a store, under `checkpoints/<job id>/`.
+
+    As a context manager it ends when the last one is written.
+    """
 
     def __init__(self, store: Any, job: str) -> None:
         self._store, self._job, self._folder = store, job, f"checkpoints/{job}"
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pending: Future[None] | None = None
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        self._writer.shutdown()
+        if kind is None:
+            self._settle()
+
+    def _settle(self) -> None:
+        if self._pending is not None:
+            self._pending.result()
+            self._pending = None
 
     def save(self, epoch: int, state: Mapping[str, Tensor], history: Mapping[str, Any]) -> None:
-        """Make the state after `epoch` epochs durable, then drop all but the last two.
+        """Begin to make the state after `epoch` epochs durable, then to drop all but the last two.
+
+        Returns when the state is copied and the checkpoint before it is durable.
 
         Args:
             epoch: number of finished epochs.
             state: flat tensors on any device.
             history: JSON value that belongs to the state (epoch rows, seconds so far).
+
+        Raises:
+            StorageError: the checkpoint before it could not be written.
         """
         data = save({k: v.detach().to("cpu").contiguous() for k, v in state.items()})
+        told = json.dumps(dict(history))
+        self._settle()
+        self._pending = self._writer.submit(self._write, epoch, data, told)
+
+    def _write(self, epoch: int, data: bytes, history: str) -> None:
         manifest = {
             "format": _FORMAT,
             "job": self._job,
             "epoch": epoch,
             "sha256": hashlib.sha256(data).hexdigest(),
-            "history": dict(history),
+            "history": json.loads(history),
         }
         name = f"{self._folder}/{epoch:06d}"
         self._store.write_bytes(f"{name}.safetensors", data)

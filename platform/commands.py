@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deep_clustering.platform import _ray
-from deep_clustering.platform.errors import EnvironmentProblem, InputError, nearest
+from deep_clustering.platform.errors import EnvironmentProblem, InputError, StorageError, nearest
 from deep_clustering.platform.jobs import Job
 from deep_clustering.platform.request import Request, resolve
 from deep_clustering.platform.store import Store
@@ -465,6 +465,8 @@ def _watch(session: Any, view: View, kept: Store, rows: Any, until: Any = None) 
     while True:
         over = until() if until else False
         snapshot = session.ask("snapshot")
+        if snapshot["storage"]:
+            raise StorageError(f"{snapshot['storage']} Then give the same command again.")
         view.update(snapshot, rows())
         for job, reason in session.ask("unrecorded"):
             failure(Job.from_json(job), kept, reason, provenance())
@@ -554,6 +556,10 @@ def _space(space: Any, request: Request, only: str | None) -> dict[str, Any]:
             raise InputError(
                 f"--space: '{unknown[0]}' is not searched.{nearest(unknown[0], found)} "
                 f"Known: {', '.join(found)}."
+            )
+        if both := [w for w in wanted if w in fixed]:
+            raise InputError(
+                f"{both[0]}: --set fixes it and --space searches it; leave one of them out."
             )
         found = {name: found[name] for name in wanted}
     found = {name: domain for name, domain in found.items() if name not in fixed}

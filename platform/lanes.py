@@ -17,7 +17,7 @@ from typing import Any
 import ray
 from ray import train
 
-from deep_clustering.platform.errors import EnvironmentProblem
+from deep_clustering.platform.errors import EnvironmentProblem, StorageError
 from deep_clustering.platform.planner import Planner
 
 #: Memory that one training process needs beside its data: torch, Ray and a small model (MiB).
@@ -269,6 +269,7 @@ def serve(settings: dict[str, Any]) -> None:
 
     torch.set_num_threads(settings["threads"])
     device = get_device()
+    torch.backends.cudnn.benchmark = device.type == "cuda"  # shapes never change within a run
     world = train.get_context().get_world_size()
     replicas = Replicas.joined(device) if world > 1 else Replicas.alone(device)
     place = Workplace(Store.open(settings["store"]), device, replicas, settings["provenance"])
@@ -345,6 +346,9 @@ def _carry_out(job: Any, place: Any, planner: Any, lane: int) -> None:
             ray.get(planner.stopped.remote(job.id, lane))
     except Diverged as error:
         fail(str(error))
+    except StorageError as error:  # the command ends: it could not acknowledge anything
+        ray.get(planner.unwritable.remote(str(error)))
+        raise
     except Exception as error:
         out_of_memory = type(error).__name__ == "OutOfMemoryError"
         batch = job.identity["config"].get("batch_size")

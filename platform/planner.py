@@ -30,6 +30,7 @@ class Planner:
         self._news = asyncio.Condition()
         self._notes: list[tuple[float, str]] = []
         self._version = 0
+        self._storage: str | None = None
 
     # ---- asked by whoever wants results
 
@@ -130,7 +131,12 @@ class Planner:
                 **{k: e[k] for k in ("state", "epoch", "values", "reason", "lane", "deaths")},
                 "started_at": e.get("started_at", 0),
             }
-        return {"version": self._version, "jobs": jobs, "notes": list(self._notes)}
+        return {
+            "version": self._version,
+            "jobs": jobs,
+            "notes": list(self._notes),
+            "storage": self._storage,
+        }
 
     # ---- asked by lanes
 
@@ -179,6 +185,11 @@ class Planner:
         """A lane recorded a failure."""
         self._lane_job[lane] = None
         self._fail(job, reason)
+        await self._tell()
+
+    async def unwritable(self, reason: str) -> None:
+        """A lane could not write to the store: nothing can be acknowledged any more."""
+        self._storage = reason
         await self._tell()
 
     async def stopped(self, job: str, lane: int) -> None:

@@ -46,7 +46,7 @@ class Progress(Protocol):
     """How a job is watched while it runs."""
 
     def epoch(self, epoch: int, values: Mapping[str, float | None]) -> None:
-        """`epoch` epochs are done and durable; `values` are the latest losses and metrics."""
+        """`epoch` epochs are done, and durable once the next is; `values`: losses and metrics."""
 
     def note(self, text: str) -> None:
         """Something a person should read."""
@@ -209,7 +209,19 @@ def _fit(
     evaluate: Callable[[], dict[str, Any]] | None = None,
 ) -> _Clock:
     """The loop over epochs; the last partial batch of an epoch is dropped (recipe of CDC)."""
-    checkpoints = Checkpoints(place.store, job.id)
+    with Checkpoints(place.store, job.id) as checkpoints:
+        return _epochs(trainable, index, job, place, progress, evaluate, checkpoints)
+
+
+def _epochs(
+    trainable: Any,
+    index: np.ndarray,
+    job: Job,
+    place: Workplace,
+    progress: Progress,
+    evaluate: Callable[[], dict[str, Any]] | None,
+    checkpoints: Checkpoints,
+) -> _Clock:
     order = torch.Generator().manual_seed(derive(job.identity["seed"], "order"))
     images = torch.from_numpy(index)
     size = trainable.batch_size

@@ -104,7 +104,7 @@ def _gone(family: list[psutil.Process], seconds: float) -> list[str]:
     return [p.name() for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
 
 
-_SEARCH = ("--trials", 4, "--space", "mini_clusters,encoder_lr", "--set", "epochs=12")
+_SEARCH = ("--trials", 4, "--space", "entropy_weight,encoder_lr", "--set", "epochs=12")
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_a_search_ends_with_its_tables(work: Path, searched: Command) -> None:
     frame = _table(work / "searched")
     assert frame.height == 4
     assert set(frame["status"]) == {"ok"}
-    assert frame["config.mini_clusters"].n_unique() > 1
+    assert frame["config.encoder_lr"].n_unique() == 4
     assert frame["stage_id"].n_unique() == 1  # one pretraining for all
     assert results.stages(str(work / "searched")).collect().height == 1
     assert "4 finished" in searched.text
@@ -236,6 +236,23 @@ def test_a_run_that_diverges_is_a_row_with_a_reason(work: Path) -> None:
     retried = _run(work, *asked, "--retry", "failed")
     assert retried.process.returncode == 3
     assert "running" in retried.text
+
+
+def test_a_store_that_fills_up_ends_the_command_and_loses_nothing(work: Path) -> None:
+    """P2, P4: exit 4 with a sentence; with room again the same command goes on."""
+    asked = _asked(work, "train", "full", *_TRAIN)
+    command = Command(*asked, cwd=work)
+    command.until("pretraining")
+    command.until("done")
+    runs = work / "full" / "models"  # a file in place of the folder: nothing can be written there
+    runs.rename(work / "models kept")
+    runs.write_text("in the way")
+    assert command.end() == 4, command.text
+    assert "error:" in command.text
+    runs.unlink()
+    (work / "models kept").rename(runs)
+    again = _run(work, *asked)
+    assert again.process.returncode == 0, again.text
 
 
 def test_two_processes_train_one_run(work: Path) -> None:
