@@ -210,10 +210,9 @@ def _start(address: str | None) -> None:
     try:
         ray.init(
             address=address or "local",
-            include_dashboard=None if address else False,
             log_to_driver=False,
             logging_level=logging.CRITICAL,
-            configure_logging=True,
+            **({} if address else {"include_dashboard": False}),
         )
     except Exception as error:
         where = f"the Ray cluster at {address}" if address else "Ray on this machine"

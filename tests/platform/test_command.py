@@ -4,8 +4,10 @@ Each test says which promise of the fault matrix it protects (P1 to P6: nothing 
 absent, one bad file one run, honest exit codes, the same command resumes, bad input stops early).
 """
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -294,3 +296,46 @@ def test_a_trained_run_clusters_new_images(work: Path, trained: Command) -> None
 def _no_color(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "200")
+
+
+def test_a_cluster_is_used_by_its_address(work: Path, trained: Command) -> None:
+    """--address joins that cluster, trains there, and leaves it running."""
+    port = _free_port()
+    ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
+    head = subprocess.Popen(
+        [*ray, f"--port={port}", "--num-cpus=2", "--include-dashboard=false"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        asked = _asked(work, "train", "cluster", *_TRAIN, "--address", f"127.0.0.1:{port}")
+        time.sleep(5)
+        command = _run(work, *asked)
+        assert command.process.returncode == 0, command.text
+        assert head.poll() is None
+        assert (work / "cluster" / "data").is_dir() or (work / "data").is_dir()
+        assert _table(work / "cluster").equals(_table(work / "trained"))
+    finally:
+        family = psutil.Process(head.pid).children(recursive=True)
+        head.terminate()
+        head.wait(30)
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+def test_an_address_that_does_not_answer_is_told_soon(work: Path) -> None:
+    begun = time.monotonic()
+    command = _run(
+        work, *_asked(work, "train", "nowhere", "--address", f"127.0.0.1:{_free_port()}")
+    )
+    assert command.process.returncode == 5, command.text
+    assert "does not answer" in command.text
+    assert time.monotonic() - begun < 60
+
+
+def _free_port() -> int:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        return int(held.getsockname()[1])

@@ -1,0 +1,29 @@
+"""The README says what is so."""
+
+from pathlib import Path
+
+from deep_clustering.platform import schema
+from deep_clustering.platform.cli import cli
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+def test_every_column_is_documented() -> None:
+    for columns in schema.KINDS.values():
+        for name, column in columns.items():
+            assert f"| `{name}` |" in README
+            assert column.meaning in README
+
+
+def test_every_command_and_option_it_names_exists() -> None:
+    known = {o for c in cli.commands.values() for p in c.params for o in p.opts}
+    for word in README.replace("`", " ").replace(",", " ").split():
+        if word.startswith("--") and word != "---":
+            assert word.rstrip(".;:)") in known, word
+    for command in cli.commands:
+        assert command in README
+
+
+def test_the_two_lines_are_there() -> None:
+    assert "    pip install -e . && platform tune cdc --dataset digits\n" in README
+    assert "    pip install -e '.[test]' && pytest\n" in README
