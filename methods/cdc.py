@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deep_clustering.methods._aside import Aside
 from deep_clustering.methods._augment import Clean, Strong, Weak
 from deep_clustering.methods._cdc_differences import DIFFERENCES
 from deep_clustering.methods._encoders import autocast, encoder, features_of, place
@@ -367,39 +368,6 @@ class _Batch:
     targets: Callable[[], Tensor]  # (n, C), made at the first call
 
 
-class _Aside:
-    """A result made at its first call from what was there when this was: on CUDA on a side stream.
-
-    The side stream waits for the work queued before this object was made and for none queued
-    after it, so the two overlap; the caller's stream then waits for the result.
-    """
-
-    def __init__(self, make: Callable[[], Tensor], stream: torch.cuda.Stream | None) -> None:
-        self._make = make
-        self._stream = stream
-        self._result: Tensor | None = None
-        self._ready = None if stream is None else _current(stream).record_event()
-
-    def __call__(self) -> Tensor:
-        if self._result is None:
-            self._result = self._made()
-        return self._result
-
-    def _made(self) -> Tensor:
-        if self._stream is None or self._ready is None:
-            return self._make()
-        self._stream.wait_event(self._ready)
-        with torch.cuda.stream(self._stream):
-            result = self._make()
-        _current(self._stream).wait_stream(self._stream)
-        result.record_stream(_current(self._stream))
-        return result
-
-
-def _current(stream: torch.cuda.Stream) -> torch.cuda.Stream:
-    return torch.cuda.current_stream(stream.device)
-
-
 class CDC:
     """Joint training of a clustering and a calibration head (Algorithm 1).
 
@@ -643,7 +611,7 @@ class CDC:
             selected=chosen[self._rows],
             counts=counts,
             empty=empty,
-            targets=_Aside(
+            targets=Aside(
                 lambda: self._calibrator.targets(all_features, all_clean)[self._rows],
                 self._side_stream,
             ),
