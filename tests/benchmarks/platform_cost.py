@@ -2,8 +2,9 @@
 
 The same runs (CDC on digits, one epoch) are carried out in turns by one lane of a session; by
 `training.execute` in this process, like the lane with checkpoints, evaluations and commit; and as
-nothing but steps and a prediction. Wall seconds, the shortest of each: others on the machine can
-only lengthen them. The first run of the lane starts Ray and the worker, and stands by itself.
+nothing but steps and a prediction. Wall seconds with one thread, the shortest of each: others on
+the machine can only lengthen them, and lengthen them most where threads wait for one another. The
+first run of the lane starts Ray and the worker, and stands by itself.
 """
 
 import os
@@ -12,7 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +40,7 @@ def rows(setting: Setting) -> list[Row]:
 
     _ray.prepare(None)  # before anything imports Ray
 
-    from deep_clustering.platform.lanes import Session
+    from deep_clustering.platform import lanes
     from deep_clustering.platform.request import resolve
     from deep_clustering.platform.store import Store
 
@@ -52,8 +55,8 @@ def rows(setting: Setting) -> list[Row]:
         begun = time.monotonic()
         lane, execute, steps = [], [], []
         threads = torch.get_num_threads()
-        with Session(store, provenance={}, parallel=1) as session:
-            torch.set_num_threads(session.room.threads)
+        torch.set_num_threads(1)
+        with _one_thread(lanes), lanes.Session(store, provenance={}, parallel=1) as session:
             _carry_out(session, [stage, runs[0]])
             start = time.monotonic() - begun
             for run in runs[1:]:
@@ -84,6 +87,17 @@ def rows(setting: Setting) -> list[Row]:
         Row(name="start of Ray and first run", value=start, unit="s"),
         *_help(setting),
     ]
+
+
+@contextmanager
+def _one_thread(lanes: Any) -> Iterator[None]:
+    """Lanes that start inside have one thread a process, however many CPUs there are."""
+    fitting = lanes.room
+    lanes.room = lambda *given, **named: replace(fitting(*given, **named), threads=1)
+    try:
+        yield
+    finally:
+        lanes.room = fitting
 
 
 def _timed(work: Callable[..., Any], *given: Any) -> float:

@@ -73,11 +73,9 @@ def _commits(folder: Path, row: Any, epochs: Any, predictions: Any, repeats: int
 
     commits, writes, small = [], [], []
     for i in range(repeats + 1):
-        commits.append(
-            _seconds(lambda i=i: store.commit_run(_another(row, i), epochs, predictions))
-        )
-        writes.append(_seconds(lambda i=i: write(i)))
-        small.append(_seconds(lambda i=i: store.commit_run(_another(row, -1 - i), None, None)))
+        commits.append(_seconds(store.commit_run, _another(row, i), epochs, predictions))
+        writes.append(_seconds(write, i))
+        small.append(_seconds(store.commit_run, _another(row, -1 - i), None, None))
     commit, bare, alone = (statistics.median(t[1:]) for t in (commits, writes, small))
     return [
         Row(
@@ -137,16 +135,16 @@ def _counted(frame: Any, count: int) -> None:
         raise RuntimeError(f"the store has {count} runs and {found} were read")
 
 
-def _seconds(work: Callable[[], Any]) -> float:
+def _seconds(work: Callable[..., Any], *given: Any) -> float:
     begun = time.monotonic()
-    work()
+    work(*given)
     return time.monotonic() - begun
 
 
 @contextmanager
 def _no_waiting() -> Iterator[None]:
     """Nothing waits for the disk inside: to set up what is not measured in seconds, not minutes."""
-    before, os.fsync = os.fsync, lambda _: None
+    before, os.fsync = os.fsync, lambda fd: None
     try:
         yield
     finally:
