@@ -165,8 +165,27 @@ def _random(space: Mapping[str, Concrete], seed: int, number: int) -> BaseSample
     return RandomSampler(seed=seed)
 
 
+class _GaussianProcess(GPSampler):
+    """On one thread: for the few points of a search more of them only wait for each other.
+
+    Two searches of 18 trials, on two cores that were training: 117 s by default, 18 s like this.
+    """
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        import torch
+
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return super().sample_relative(study, trial, search_space)
+        finally:
+            torch.set_num_threads(threads)
+
+
 def _gp(space: Mapping[str, Concrete], seed: int, number: int) -> BaseSampler:
-    return GPSampler(
+    return _GaussianProcess(
         seed=seed,
         independent_sampler=RandomSampler(seed=seed),
         warn_independent_sampling=False,

@@ -88,7 +88,7 @@ def evaluate(
 
     | name | meaning | range |
     | --- | --- | --- |
-    | acc | share of images whose cluster is matched with their label (`match`) | [1/L, 1] |
+    | acc | share of images whose cluster is matched with their label (`match`) | [1/max(C, L), 1] |
     | nmi, ari | mutual information (arithmetic mean), adjusted Rand index | [0, 1], [-1/2, 1] |
     | ece | expected calibration error, see `ece` | [0, 1] |
     | ece_floor | what `ece` would be for a perfectly calibrated head, see `ece_floor` | [0, 1] |
