@@ -240,7 +240,11 @@ class Search(OptunaSearch):
 
     def _seeded(self, number: int) -> None:
         self._ot_study.sampler = make_sampler(
-            self._settings.sampler, self._settings.seed, number, self._settings.space
+            self._settings.sampler,
+            self._settings.seed,
+            number,
+            self._settings.space,
+            before=number - number % self._kept.generation,
         )
 
     def rows(self) -> list[Row]:

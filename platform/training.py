@@ -295,7 +295,6 @@ def _evaluate(trainable: Any, dataset: Any, reference: Any) -> tuple[dict[str, A
     values["collapsed"] = "collapsed" in values["flags"]
     if reference is not None:
         values |= criteria.criteria(final, reference)
-        values["guarded"] = values["criteria_guard"] is not None
     columns: dict[str, Any] = {
         "sample": dataset.score.astype(np.int64),
         "cluster": final.argmax(1).astype(np.int32),
