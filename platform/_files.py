@@ -531,3 +531,32 @@ def connect(uri: str) -> tuple[Files, str]:
         return LocalFiles(path), str(path)
     where = re.sub(r"//[^/]*@", "//", uri.partition("?")[0])  # without options and secrets
     return RemoteFiles(filesystem, prefix, where), uri
+
+
+@contextlib.contextmanager
+def saving(files: Files, what: str) -> Iterator[None]:
+    """Turns what the system says about a write into a sentence about `what`.
+
+    `FileExistsError` passes: it is the answer to an exclusive write.
+    """
+    try:
+        yield
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise storage_error(error, files.where, what) from error
+
+
+@contextlib.contextmanager
+def reading(files: Files) -> Iterator[None]:
+    """Turns what the system says about a look into the store into a sentence."""
+    try:
+        yield
+    except OSError as error:
+        text = os.strerror(error.errno) if error.errno else (str(error).splitlines() or ["?"])[0]
+        raise StorageError(f"cannot read the store {files.where} ({text}).") from error
+
+
+def set_aside(files: Files, path: str) -> None:
+    """Move a damaged file to `quarantine/`; nothing damaged is ever deleted."""
+    files.move(path, f"quarantine/{attempt()}.{path.replace('/', '.')}")
