@@ -91,8 +91,8 @@ def _assess(name: str, label: str, rows: Sequence[Mapping[str, Any]], target: st
         regret_interval=_interval(regrets),
     )
     if np.ptp(criterion) == 0 or np.ptp(acc) == 0:
-        same = name if np.ptp(criterion) == 0 else target
-        return replace(found, reason=f"{same} is the same in all trials")
+        same = "it" if np.ptp(criterion) == 0 else target
+        return replace(found, reason=f"{same} is constant")
     from scipy.stats import kendalltau
 
     return replace(
@@ -107,29 +107,31 @@ def table(trials: Any, *, target: str = "acc") -> Table:
     """What `assess` finds, for the terminal."""
     shown = Table(
         title=f"would a label-free criterion have found the best {target}?",
-        caption="over the trials of this search, 95 % bootstrap; a criterion that the search "
-        "optimised is no evidence for itself",
+        title_justify="left",
+        caption="95 % bootstrap over trials; a criterion that was the objective is no evidence "
+        "for itself",
         caption_justify="left",
         box=None,
         pad_edge=False,
     )
-    shown.add_column("criterion")
-    shown.add_column("trials")
+    shown.add_column("criterion", no_wrap=True)
     for column in ("n", "Spearman", "Kendall", f"regret in {target}"):
-        shown.add_column(column, justify="right")
+        shown.add_column(column, justify="right", no_wrap=True)
     records = assess(trials, target=target)
+    every = [r for r in records if r.trials == "all"]
+    sound = [r for r in records if r.trials != "all"]
+    if [r.n for r in sound] == [r.n for r in every]:  # nothing collapsed: both say the same
+        records = every
     for record in records:
-        correlated = record.spearman is not None
         shown.add_row(
-            record.criterion if record.trials == "all" else "",
-            record.trials,
+            record.criterion if record.trials == "all" else f"  {record.trials}",
             str(record.n),
-            _cell(record.spearman, record.spearman_interval) if correlated else record.reason,
+            record.reason or _cell(record.spearman, record.spearman_interval),
             _cell(record.kendall),
             _cell(record.regret, record.regret_interval),
         )
     if not records:
-        shown.add_row("no trial has a label-free criterion", *[""] * 5)
+        shown.add_row("no trial has a label-free criterion", *[""] * 4)
     return shown
 
 

@@ -106,7 +106,7 @@ def test_constant_values_have_no_correlation():
     columns = trials() | {"silhouette": np.full(20, 0.5)}
     found = one(columns)
     assert found.spearman is None
-    assert found.reason == "silhouette is the same in all trials"
+    assert found.reason == "it is constant"
     assert found.regret == pytest.approx(max(columns["acc"]) - np.mean(columns["acc"]))
 
 
