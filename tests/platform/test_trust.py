@@ -135,7 +135,9 @@ def shown(rows):
 def test_the_table_shows_n_and_the_reason():
     text = shown(trials())
     assert "silhouette" in text
-    assert "not collapsed  20" in text
-    assert "no evidence for itself" in text
+    assert "not collapsed" not in text  # nothing collapsed: it would say the same
+    assert "no evidence" in text
+    columns = trials() | {"collapsed": [True] + [False] * 19}
+    assert "  not collapsed  19" in shown(columns)
     assert "too few trials: 2" in shown({k: v[:2] for k, v in trials().items()})
     assert "no trial has a label-free criterion" in shown([{"acc": 0.5}])
