@@ -2,6 +2,8 @@
 
 import os
 import secrets
+import subprocess
+import sys
 
 
 def prepare(address: str | None) -> None:
@@ -24,3 +26,38 @@ def prepare(address: str | None) -> None:
     if address is None:
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+_GUARD = """
+import sys, time, psutil
+known = [line.split() for line in sys.stdin]  # ends when the command does, however it does
+time.sleep(1)
+for pid, born in known:
+    try:
+        process = psutil.Process(int(pid))
+        if process.create_time() == float(born):
+            process.kill()
+    except psutil.NoSuchProcess:
+        pass
+"""
+
+
+def guard() -> subprocess.Popen[str]:
+    """End what this process has started when it ends, even by SIGKILL.
+
+    Ray's own processes follow their command within seconds, but its agents can outlive a killed one
+    for minutes. The guard waits on a pipe that closes with this process.
+
+    Returns:
+        The guard; closing its `stdin` lets it go.
+    """
+    import psutil
+
+    family = psutil.Process().children(recursive=True)
+    waiting = subprocess.Popen(
+        [sys.executable, "-c", _GUARD], stdin=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert waiting.stdin is not None
+    waiting.stdin.writelines(f"{p.pid} {p.create_time()!r}\n" for p in family)
+    waiting.stdin.flush()
+    return waiting

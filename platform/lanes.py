@@ -17,6 +17,7 @@ from typing import Any
 import ray
 from ray import train
 
+from deep_clustering.platform._ray import guard
 from deep_clustering.platform.errors import EnvironmentProblem, StorageError
 from deep_clustering.platform.planner import Planner
 
@@ -115,6 +116,7 @@ class Session:
 
     def __enter__(self) -> "Session":
         _start(self._address)
+        self._guard = None if self._address else guard()
         try:
             self.room = room(
                 ray.cluster_resources(),
@@ -131,7 +133,7 @@ class Session:
                 thread.start()
                 self._threads.append(thread)
         except BaseException:
-            ray.shutdown()
+            self._stop()
             raise
         return self
 
@@ -141,12 +143,18 @@ class Session:
                 self.ask("close")
             for thread in self._threads:
                 thread.join(timeout=_LEAVE)
-        # Lanes hold nothing that is not in the store: ending them hard is ending them well.
-        ray.shutdown()
+        self._stop()
         for thread in self._threads:
             thread.join(timeout=_LEAVE)
         with contextlib.suppress(OSError):
             self._scratch.cleanup()
+
+    def _stop(self) -> None:
+        # Lanes hold nothing that is not in the store: ending them hard is ending them well.
+        ray.shutdown()
+        if self._guard is not None and self._guard.stdin is not None:
+            self._guard.stdin.close()
+            self._guard.wait()
 
     def ask(self, method: str, *args: Any) -> Any:
         """Call the planner and wait for its answer.
