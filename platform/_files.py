@@ -557,6 +557,10 @@ def reading(files: Files) -> Iterator[None]:
         raise StorageError(f"cannot read the store {files.where} ({text}).") from error
 
 
-def set_aside(files: Files, path: str) -> None:
-    """Move a damaged file to `quarantine/`; nothing damaged is ever deleted."""
-    files.move(path, f"quarantine/{attempt()}.{path.replace('/', '.')}")
+def set_aside(files: Files, path: str, *, keep: bool = False) -> None:
+    """Move (or with `keep` copy) a damaged file to `quarantine/`; none is ever deleted."""
+    to = f"quarantine/{attempt()}.{path.replace('/', '.')}"
+    if keep:
+        files.write(to, files.read(path))
+    else:
+        files.move(path, to)

@@ -57,7 +57,9 @@ class Segments:
         """The files that a segment holds; none when it is damaged or just gone."""
         if name not in self._held:
             frame = self.read(name, kind, ["__file"])
-            self._held[name] = frozenset() if frame is None else frozenset(frame["__file"])
+            if frame is None:
+                return frozenset()
+            self._held[name] = frozenset(frame["__file"])
         return self._held[name]
 
     def covered(self, kind: str) -> set[str]:
@@ -100,15 +102,19 @@ class Segments:
         return frames, missing
 
     def original(self, path: str) -> bytes | None:
-        """The bytes that a segment holds of a file."""
+        """The bytes that a segment holds of a file.
+
+        Raises:
+            OSError: a segment cannot be read just now; it may hold them.
+        """
         kind = path.partition("/")[0]
         for name in self.names(kind):
-            if path in self._files_of(name, kind):
-                frame = self.read(name, kind, ["__file", "__bytes"])
-                if frame is not None:
-                    found = frame.filter(pl.col("__file") == path)["__bytes"].drop_nulls()
-                    if len(found):
-                        return bytes(found[0])
+            with contextlib.suppress(FileNotFoundError, Damaged, NewerSchema):
+                data = self._files.read(name)
+                frame = schema.decode(data, name, kind, ["__file", "__bytes"])
+                found = frame.filter(pl.col("__file") == path)["__bytes"].drop_nulls()
+                if len(found):
+                    return bytes(found[0])
         return None
 
     def forget(self, path: str) -> None:

@@ -119,11 +119,11 @@ class Upkeep:
         for name in self._segments.names(kind):
             frame = self._segments.read(name, kind, ["__file", "__digest"])
             if frame is None:
-                yield name, "damaged copy of other files", partial(self._drop, name)
+                yield name, "damaged segment, a copy of other files", partial(self._drop, name)
                 continue
             for path, digest in frame.unique().iter_rows():
                 if self._differs(path, kind, digest):
-                    yield name, f"copy of an earlier {path}", partial(self._drop, name)
+                    yield name, f"segment with an earlier {path}", partial(self._drop, name)
                     break
 
     def _differs(self, path: str, kind: str, digest: str) -> bool:
@@ -136,32 +136,51 @@ class Upkeep:
         return short(data) != digest
 
     def _mend_row(self, path: str) -> str:
-        """Take a damaged row away; put back what a segment remembers of it."""
+        """Put back what a segment remembers of a damaged row, or take it away."""
+        if self._row_is_sound(path):
+            return "it can be read again"
         data = self._segments.original(path) if path.startswith("runs/") else None
-        set_aside(self._files, path)
         if data is not None:
-            self._files.write(path, data)
-            return "moved to quarantine/ and restored from a copy"
+            return self._restore(path, data)
+        set_aside(self._files, path)
         return "moved to quarantine/, so that it is done again"
 
     def _mend_part(self, path: str, row: str) -> str:
-        """Take a damaged file away and restore it, or take away its row too."""
+        """Put back what a segment remembers of a damaged file, or take it away with its row."""
+        kind, digest = next((k, d) for k, p, d in parts(self._rows.row(row)) if p == path)
+        with contextlib.suppress(Damaged, OSError):
+            self._read(kind, path, digest)
+            return "it can be read again"
         data = self._segments.original(path) if path.startswith("epochs/") else None
-        with contextlib.suppress(FileNotFoundError):
-            set_aside(self._files, path)
         if data is not None:
-            self._files.write(path, data)
-            return "moved to quarantine/ and restored from a copy"
-        with contextlib.suppress(FileNotFoundError):
-            set_aside(self._files, row)
+            return self._restore(path, data)
+        for bad in (path, row):
+            with contextlib.suppress(FileNotFoundError):
+                set_aside(self._files, bad)
         self._segments.forget(row)
         return "moved to quarantine/ with its row, so that it is done again"
 
+    def _row_is_sound(self, path: str) -> bool:
+        with contextlib.suppress(Damaged, OSError):
+            self._rows.read(path)
+            return True
+        return False
+
+    def _restore(self, path: str, data: bytes) -> str:
+        """Replace a damaged file in one step, so that a kill never leaves it absent."""
+        with contextlib.suppress(FileNotFoundError):
+            set_aside(self._files, path, keep=True)
+        self._files.write(path, data)
+        return "copied to quarantine/ and restored from a segment"
+
     def _drop(self, name: str) -> str:
+        """Segments are copies: to drop one costs time, nothing else."""
         self._files.delete(name)
         return "removed; the files it copies are not concerned"
 
     def _away(self, path: str) -> str:
+        if self._plans.one(path) is not None:
+            return "it can be read again"
         set_aside(self._files, path)
         return "moved to quarantine/"
 

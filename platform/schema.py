@@ -9,6 +9,7 @@ refused, alone. A column that a file lacks is null.
 """
 
 import contextlib
+import functools
 import hashlib
 import io
 import json
@@ -168,6 +169,7 @@ class NewerSchema(StorageError):
     """A file needs a newer release of this package."""
 
 
+@functools.cache
 def release() -> str:
     """The installed release of this package."""
     try:
@@ -401,6 +403,7 @@ def _readable(name: str) -> Iterator[None]:
 # ---- many tables as one
 
 
+@functools.cache
 def polars_type(kind: pa.DataType) -> Any:
     """The polars type of an Arrow type."""
     return pl.from_arrow(pa.array([], kind)).dtype  # type: ignore[union-attr]
