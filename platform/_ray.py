@@ -29,24 +29,31 @@ def prepare(address: str | None) -> None:
 
 
 _GUARD = """
-import sys, time, psutil
-known = [line.split() for line in sys.stdin]  # ends when the command does, however it does
+import shutil, sys, time, psutil
+scratch = sys.argv[1]
+known = dict(line.split() for line in sys.stdin)  # ends when the command does, however it does
 time.sleep(1)
-for pid, born in known:
+for process in psutil.process_iter():
     try:
-        process = psutil.Process(int(pid))
-        if process.create_time() == float(born):
-            process.kill()
-    except psutil.NoSuchProcess:
+        mine = known.get(str(process.pid)) == repr(process.create_time())
+        if mine or any(scratch in word for word in process.cmdline()[1:]):
+            if process.pid != psutil.Process().pid:
+                process.kill()
+    except psutil.Error:
         pass
+shutil.rmtree(scratch, ignore_errors=True)
 """
 
 
-def guard() -> subprocess.Popen[str]:
+def guard(scratch: str) -> subprocess.Popen[str]:
     """End what this process has started when it ends, even by SIGKILL.
 
-    Ray's own processes follow their command within seconds, but its agents can outlive a killed one
-    for minutes. The guard waits on a pipe that closes with this process.
+    Most of Ray's processes follow their command within seconds, but its agents, and workers that
+    are just starting, can outlive a killed one by minutes. The guard waits on a pipe that closes
+    with this process.
+
+    Args:
+        scratch: a folder whose name is in the command line of whatever Ray starts; removed too.
 
     Returns:
         The guard; closing its `stdin` lets it go.
@@ -55,7 +62,10 @@ def guard() -> subprocess.Popen[str]:
 
     family = psutil.Process().children(recursive=True)
     waiting = subprocess.Popen(
-        [sys.executable, "-c", _GUARD], stdin=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-c", _GUARD, scratch],
+        stdin=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     assert waiting.stdin is not None
     waiting.stdin.writelines(f"{p.pid} {p.create_time()!r}\n" for p in family)

@@ -6,7 +6,6 @@ import shlex
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -177,7 +176,6 @@ def _search(
             total * len(settings.seeds),
         ) as view,
         _session(kept, total * len(settings.seeds), **use) as session,
-        tempfile.TemporaryDirectory(prefix="deep-clustering-tune-") as scratch,
     ):
         held.settle(-(-session.room.lanes // len(settings.seeds)))
         finished = kept.finished()
@@ -197,7 +195,7 @@ def _search(
 
         def drive() -> None:
             try:
-                search.run(searcher, settings, session.planner, scratch)
+                search.run(searcher, settings, session.planner, session.storage)
             except BaseException as error:
                 errors.append(error)
 

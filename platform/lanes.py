@@ -6,6 +6,7 @@ lanes as fit, and leaves nothing behind.
 
 import contextlib
 import logging
+import os
 import secrets
 import tempfile
 import threading
@@ -115,8 +116,13 @@ class Session:
         self._errors: list[str] = []
 
     def __enter__(self) -> "Session":
-        _start(self._address)
-        self._guard = None if self._address else guard()
+        # A socket's path is at most 107 characters long, so not in a user's long temporary folder.
+        short = "/tmp" if os.path.isdir("/tmp") else None
+        scratch = tempfile.mkdtemp(prefix="deep-clustering-", dir=short)
+        # Ray Train and Tune want one place that all nodes see, although nothing is kept there.
+        self.storage = f"{self._store.uri}/scratch" if self._address else scratch
+        _start(self._address, scratch)
+        self._guard = guard(scratch)
         try:
             self.room = room(
                 ray.cluster_resources(),
@@ -127,7 +133,6 @@ class Session:
             )
             actor = ray.remote(num_cpus=0, max_concurrency=1000)(Planner)
             self.planner: Any = actor.remote(sorted(self._store.stages()))
-            self._scratch = tempfile.TemporaryDirectory(prefix="deep-clustering-lanes-")
             for lane in range(self.room.lanes):
                 thread = threading.Thread(target=self._keep, args=(lane,), daemon=True)
                 thread.start()
@@ -146,15 +151,14 @@ class Session:
         self._stop()
         for thread in self._threads:
             thread.join(timeout=_LEAVE)
-        with contextlib.suppress(OSError):
-            self._scratch.cleanup()
 
     def _stop(self) -> None:
         # Lanes hold nothing that is not in the store: ending them hard is ending them well.
         ray.shutdown()
-        if self._guard is not None and self._guard.stdin is not None:
-            self._guard.stdin.close()
-            self._guard.wait()
+        assert self._guard.stdin is not None
+        self._guard.stdin.close()
+        if self._address:
+            self._store.delete("scratch")
 
     def ask(self, method: str, *args: Any) -> Any:
         """Call the planner and wait for its answer.
@@ -201,7 +205,7 @@ class Session:
             ),
             run_config=train.RunConfig(
                 name=f"lane-{lane}-{secrets.token_hex(4)}",
-                storage_path=self._scratch.name,
+                storage_path=self.storage,
                 failure_config=train.FailureConfig(max_failures=_LANE_LIVES),
             ),
         )
@@ -214,13 +218,13 @@ class Session:
                 self.ask("lane_gone", lane)
 
 
-def _start(address: str | None) -> None:
+def _start(address: str | None, scratch: str) -> None:
     try:
         ray.init(
             address=address or "local",
             log_to_driver=False,
             logging_level=logging.CRITICAL,
-            **({} if address else {"include_dashboard": False}),
+            **({} if address else {"include_dashboard": False, "_temp_dir": f"{scratch}/ray"}),
         )
     except Exception as error:
         where = f"the Ray cluster at {address}" if address else "Ray on this machine"

@@ -381,7 +381,7 @@ def _mean(rows: Any) -> dict[str, Any]:
     }
 
 
-def run(search: Search, settings: Settings, planner: Any, scratch: str) -> None:
+def run(search: Search, settings: Settings, planner: Any, storage: str) -> None:
     """Carry the search to its number of trials; blocks. Call it from a thread of its own."""
     epochs = settings.request.config.epochs
     scheduler = None
@@ -416,7 +416,7 @@ def run(search: Search, settings: Settings, planner: Any, scratch: str) -> None:
         ),
         run_config=tune.RunConfig(
             name="search",
-            storage_path=scratch,
+            storage_path=storage,
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=0),
         ),

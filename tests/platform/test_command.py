@@ -104,9 +104,14 @@ def _table(store: Path) -> pl.DataFrame:
 
 
 def _gone(family: list[psutil.Process], seconds: float) -> list[str]:
-    """Names of the processes that are still there after a while."""
+    """Command lines of the processes that are still there after a while."""
     _, alive = psutil.wait_procs(family, timeout=seconds)
-    return [p.name() for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    left = []
+    for process in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                left.append(" ".join(process.cmdline()))
+    return left
 
 
 _SEARCH = ("--trials", 4, "--space", "entropy_weight,encoder_lr", "--set", "epochs=12")
