@@ -19,7 +19,7 @@ from deep_clustering.platform.errors import InputError, nearest
 #: Shown first, as far as the width goes, when a table has more columns than `_FEW`.
 _FIRST = (
     *("run_id", "stage_id", "kind", "variant", "method", "dataset", "seed", "epoch", "sample"),
-    *("status", "reason", "acc", "ece", "nmi", "ari", "seconds", "device", "cluster", "confidence"),
+    *("status", "acc", "ece", "reason", "nmi", "ari", "seconds", "device", "cluster", "confidence"),
 )
 #: A table of at most this many columns is shown as it is.
 _FEW = 12

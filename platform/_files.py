@@ -65,7 +65,7 @@ def given_up(token: str) -> bool:
         return time.time() - when > GIVEN_UP
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return True
     except PermissionError:
         pass  # alive, and somebody else's

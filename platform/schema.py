@@ -476,7 +476,7 @@ def conform(frame: pl.DataFrame, target: Mapping[str, Any]) -> pl.DataFrame:
             columns.append(pl.col(name))
         elif isinstance(have[name], pl.List) and dtype == pl.String:
             inner = pl.col(name).cast(pl.List(pl.String))
-            columns.append("[" + inner.list.join(",") + "]")
+            columns.append(pl.format("[{}]", inner.list.join(",")).alias(name))
         else:
             columns.append(pl.col(name).cast(dtype))
     if not columns:
