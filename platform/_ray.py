@@ -4,6 +4,7 @@ import os
 import secrets
 import subprocess
 import sys
+from typing import NoReturn
 
 
 def prepare(address: str | None) -> None:
@@ -26,6 +27,16 @@ def prepare(address: str | None) -> None:
     if address is None:
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process, hard where Ray was left running; see `lanes.Session.__exit__`."""
+    ray = sys.modules.get("ray")
+    if ray is not None and ray.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 _GUARD = """

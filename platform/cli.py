@@ -1,6 +1,5 @@
 """The command `platform`: options and help only; the work is in the modules it imports late."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import click
 
 from deep_clustering.platform import registry
+from deep_clustering.platform._ray import leave
 from deep_clustering.platform.errors import PlatformError, nearest
 
 
@@ -80,7 +80,7 @@ _request = _options(
         "sets",
         multiple=True,
         metavar="FIELD=VALUE",
-        help="Change a field of the configuration; repeatable. `platform methods METHOD` lists them.",
+        help="Change a field; repeatable. `platform methods METHOD` lists the fields.",
     ),
     click.option(
         "--preset", metavar="NAME", help="Follow `paper` or `release` where the two differ."
@@ -305,17 +305,18 @@ def completion(shell: str) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Entry point; every failure ends in one exit code of `errors.py`."""
     try:
-        code = cli.main(arguments, prog_name="platform", standalone_mode=False)
+        given = cli.main(arguments, prog_name="platform", standalone_mode=False)
+        code = given if isinstance(given, int) else 0
     except PlatformError as error:
         lines = str(error).splitlines()
         click.echo("\n".join([f"error: {lines[0]}", *(f"       {x}" for x in lines[1:])]), err=True)
-        sys.exit(error.exit_code)
+        code = error.exit_code
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        sys.exit(130)
-    sys.exit(code if isinstance(code, int) else 0)
+        code = 130
+    leave(code)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ _PROCESS_MB = 1500
 #: often one job may kill its worker.
 _LANE_LIVES = 16
 #: Seconds that a lane gets to leave.
-_LEAVE = 3.0
+_LEAVE = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,17 +143,21 @@ class Session:
         return self
 
     def __exit__(self, kind: type | None, *_: object) -> None:
+        """End Ray when nothing uses it any more; otherwise leave that to the end of the process.
+
+        Ray ends a process whose threads call it after a shutdown. After a Ctrl-C the lanes' and
+        Tune's threads still wait for it, so `leave` ends the command at once and the guard the
+        rest. Lanes hold nothing that is not in the store.
+        """
         if kind is None:  # idle lanes leave by themselves
             with contextlib.suppress(EnvironmentProblem):
                 self.ask("close")
             for thread in self._threads:
                 thread.join(timeout=_LEAVE)
-        self._stop()
-        for thread in self._threads:
-            thread.join(timeout=_LEAVE)
+        if kind is None and not any(thread.is_alive() for thread in self._threads):
+            self._stop()
 
     def _stop(self) -> None:
-        # Lanes hold nothing that is not in the store: ending them hard is ending them well.
         ray.shutdown()
         assert self._guard.stdin is not None
         self._guard.stdin.close()

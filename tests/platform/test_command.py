@@ -98,7 +98,7 @@ def _run(work: Path, *arguments: object) -> Command:
 def _table(store: Path) -> pl.DataFrame:
     """What has to be equal however a command came to its end."""
     frame = results.runs(str(store)).collect()
-    timed = ("seconds", "started", "ended", "peak_memory_mb", "resumed_at", "host")
+    timed = ("seconds", "started", "ended", "peak_memory_mb", "resumed_at", "git_dirty")
     dropped = [c for c in frame.columns if c in timed or c.endswith("_file")]
     return frame.select(sorted(set(frame.columns) - set(dropped))).sort("run_id")
 
@@ -114,7 +114,7 @@ def _gone(family: list[psutil.Process], seconds: float) -> list[str]:
     return left
 
 
-_SEARCH = ("--trials", 4, "--space", "entropy_weight,encoder_lr", "--set", "epochs=12")
+_SEARCH = ("--trials", 4, "--space", "entropy_weight,encoder_lr", "--set", "epochs=60")
 
 
 @pytest.fixture(scope="module")
