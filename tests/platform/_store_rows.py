@@ -4,10 +4,8 @@ import json
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 
-from deep_clustering.platform import results
 from deep_clustering.platform.store import Store
 
 
@@ -67,11 +65,11 @@ def whole(store: Store, id: str) -> float:
     assert row["calibration_acc"] == acc
     assert row["cluster_sizes"] == [3, 1]
     assert row["config.crop"] == [0.2, 1.0]
-    mine = pl.col("run_id") == id
-    losses = results.epochs(store).filter(mine).collect()["loss"].to_list()
-    assert losses == [3.0, 2.0, acc]
-    last = results.predictions(store).filter(mine).collect()["confidence"].to_list()
-    assert last == [np.float32(v) for v in (0.5, 0.6, 0.7, acc)]
+    (losses,) = store.tables("epochs", [row["epochs_file"]])
+    assert losses["loss"].to_list() == [3.0, 2.0, acc]
+    (found,) = store.tables("predictions", [row["predictions_file"]])
+    assert found["confidence"].to_list() == [np.float32(v) for v in (0.5, 0.6, 0.7, acc)]
+    assert set(found["run_id"]) == set(losses["run_id"]) == {id}
     assert store.model_path(id).read_bytes() == f"weights {acc}".encode() * 10
     return acc
 

@@ -88,8 +88,10 @@ class Failing:
         return open(*arguments, **named)
 
 
-@pytest.mark.parametrize("forever", [False, True], ids=["once", "from then on"])
-@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EACCES])
+@pytest.mark.parametrize(
+    ("number", "forever"),
+    [(errno.EIO, False), (errno.EIO, True), (errno.ENOSPC, True), (errno.EACCES, False)],
+)
 def test_a_commit_under_failing_calls_is_absent_or_complete(
     shelf: Path, monkeypatch: pytest.MonkeyPatch, number: int, forever: bool
 ) -> None:
