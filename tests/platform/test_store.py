@@ -85,6 +85,73 @@ def test_numbers_of_every_kind_come_back_bit_for_bit(store: Store) -> None:
     assert np.array(found).tobytes() == np.array(hard).tobytes()
 
 
+def test_values_get_the_type_that_fits_them() -> None:
+    given: dict[str, Any] = {
+        "run_id": "a",
+        "seed": np.int64(4),
+        "metric": np.float32(0.5),
+        "whole": 3,
+        "yes": True,
+        "when": datetime(2026, 1, 1, tzinfo=UTC),
+        "texts": ("x", "y"),
+        "reals": np.array([1.0, 2.0]),
+        "mixed": [1, 2.5],
+        "config.whole": 3,
+        "config.some": (1, 2),
+        "config.none": None,
+        "config.empty": [],
+        "nested": {"b": 1, "a": [2]},
+        "nothing": None,
+    }
+    table = schema.row_table("runs", given)
+    assert {f.name: str(f.type) for f in table.schema} == {
+        "run_id": "string",
+        "seed": "int64",
+        "metric": "double",
+        "whole": "double",
+        "yes": "bool",
+        "when": "timestamp[us, tz=UTC]",
+        "texts": "list<item: string>",
+        "reals": "list<item: double>",
+        "mixed": "list<item: double>",
+        "config.whole": "int64",
+        "config.some": "list<item: int64>",
+        "config.none": "null",
+        "config.empty": "list<item: double>",
+        "nested": "string",
+    }
+    assert table["nested"].to_pylist() == ['{"a": [2], "b": 1}']
+    for wrong in ([True, 1], [[1]], [None], {1, 2}):
+        with pytest.raises(ValueError, match="odd: needs a plain value"):
+            schema.row_table("runs", {"run_id": "a", "odd": wrong})
+
+
+def test_tables_of_a_run_get_the_types_of_their_kind() -> None:
+    given = pa.table(
+        {
+            "epoch": pa.array([0, 1], pa.int64()),
+            "count": pa.array([1, 2], pa.int32()),
+            "never": pa.nulls(2),
+            "flag": [True, False],
+            "word": pa.array(["a", "b"]).dictionary_encode(),
+        }
+    )
+    table = schema.fit_table("epochs", "a", given)
+    assert [str(f.type) for f in table.schema] == [
+        *("string", "int32", "double", "double", "bool", "string")
+    ]
+    assert schema.restored(schema.described(table)) == {
+        "run_id": pl.String(),
+        "epoch": pl.Int32(),
+        "count": pl.Float64(),
+        "never": pl.Float64(),
+        "flag": pl.Boolean(),
+        "word": pl.String(),
+    }
+    kept = schema.fit_table("predictions", "a", pa.table({"n": pa.array([1], pa.int8())}))
+    assert str(kept.schema.field("n").type) == "int8"
+
+
 def test_wrong_values_are_named_together(store: Store) -> None:
     with pytest.raises(ValueError, match="seed: needs a value of type int64") as error:
         store.commit_run(
