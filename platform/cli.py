@@ -246,6 +246,11 @@ def predict(**options: Any) -> int:
     help="Write .csv, .parquet or .arrow instead of showing.",
 )
 @click.option("--verify", is_flag=True, help="Check every file of the store; exit 4 on damage.")
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="Move damaged files to quarantine/, so that the same command does their runs again.",
+)
 @_store
 def results(**options: Any) -> int:
     """List, filter, sort and export what the store holds."""

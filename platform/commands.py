@@ -353,6 +353,7 @@ def results(
     limit: int | None,
     output: Path | None,
     verify: bool,
+    repair: bool,
     store: str | None,
 ) -> int:
     """`platform results`; returns the exit code."""
@@ -360,12 +361,13 @@ def results(
     from deep_clustering.platform import results as tables
 
     kept = _open(store, create=False)
-    if verify:
-        problems = kept.verify()
+    if verify or repair:
+        problems = kept.repair() if repair else kept.verify()
         for path, reason in problems:
             print(f"{path}: {reason}")
-        print(f"{len(problems)} damaged files" if problems else "every file is whole")
-        return 4 if problems else 0
+        found = f"{len(problems)} damaged files" if problems else "every file is whole"
+        print(found + ", moved to quarantine/" * bool(problems and repair))
+        return 4 if problems and not repair else 0
     frame = tables.study(study, kept.uri) if study else getattr(tables, table)(kept.uri)
     chosen = _export.select(frame, where=where, sort=sort, columns=columns, limit=limit)
     if output is not None:

@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 import secrets
+import socket
 import tempfile
 import threading
 import traceback
@@ -224,6 +225,7 @@ class Session:
 
 def _start(address: str | None, scratch: str) -> None:
     try:
+        _knock(address)
         ray.init(
             address=address or "local",
             log_to_driver=False,
@@ -236,6 +238,13 @@ def _start(address: str | None, scratch: str) -> None:
         raise EnvironmentProblem(
             f"{where} does not answer: {first}; `platform doctor` says more."
         ) from error
+
+
+def _knock(address: str | None) -> None:
+    """Raises OSError when nobody listens at host:port; Ray itself would try for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host, int(port)), timeout=5).close()
 
 
 def _free_memory_mb() -> float:

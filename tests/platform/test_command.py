@@ -6,12 +6,14 @@ absent, one bad file one run, honest exit codes, the same command resumes, bad i
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -23,6 +25,9 @@ from polars.testing import assert_frame_equal
 from deep_clustering.platform import results
 
 pytestmark = pytest.mark.timeout(400)
+
+
+_STARTED: list["Command"] = []
 
 
 class Command:
@@ -37,6 +42,7 @@ class Command:
             text=True,
             start_new_session=True,
         )
+        _STARTED.append(self)
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -255,13 +261,11 @@ def test_a_store_that_fills_up_ends_the_command_and_loses_nothing(work: Path) ->
     command = Command(*asked, cwd=work)
     command.until("pretraining")
     command.until("done")
-    runs = work / "full" / "models"  # a file in place of the folder: nothing can be written there
-    runs.rename(work / "models kept")
-    runs.write_text("in the way")
+    models = work / "full" / "models"  # a file in place of the folder: nothing can be written
+    models.write_text("in the way")
     assert command.end() == 4, command.text
     assert "error:" in command.text
-    runs.unlink()
-    (work / "models kept").rename(runs)
+    models.unlink()
     again = _run(work, *asked)
     assert again.process.returncode == 0, again.text
 
@@ -302,14 +306,25 @@ def test_a_trained_run_clusters_new_images(work: Path, trained: Command) -> None
 
 
 @pytest.fixture(autouse=True)
-def _no_color(monkeypatch: pytest.MonkeyPatch) -> None:
+def _tidy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Plain wide output; and a test that fails leaves no command running."""
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "200")
+    yield
+    while _STARTED:
+        command = _STARTED.pop()
+        if command.process.poll() is None:
+            command.process.kill()
+        command.end()
 
 
-def test_a_cluster_is_used_by_its_address(work: Path, trained: Command) -> None:
+def test_a_cluster_is_used_by_its_address(
+    work: Path, trained: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """--address joins that cluster, trains there, and leaves it running."""
     port = _free_port()
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(16))
     ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
     head = subprocess.Popen(
         [*ray, f"--port={port}", "--num-cpus=2", "--include-dashboard=false"],
