@@ -58,7 +58,6 @@ class Planner:
                 "deaths": 0,
                 "cancel": False,
                 "owners": {owner},
-                "lane": None,
                 "since": None,
                 "elapsed": 0.0,
                 "again": 0.0,
@@ -125,11 +124,9 @@ class Planner:
             elapsed = e["elapsed"] + (now - e["since"] if e["since"] else 0.0)
             jobs[i] = {
                 "kind": e["job"]["kind"],
-                "seed": e["job"]["identity"].get("seed"),
                 "epochs": e["job"]["epochs"],
                 "elapsed": elapsed,
-                **{k: e[k] for k in ("state", "epoch", "values", "reason", "lane", "deaths")},
-                "started_at": e.get("started_at", 0),
+                **{k: e[k] for k in ("state", "epoch", "values", "reason")},
             }
         return {
             "version": self._version,
@@ -151,8 +148,7 @@ class Planner:
             job = self._pick()
             if job is not None:
                 entry = self._jobs[job]
-                entry.update(state="running", lane=lane, since=time.monotonic())
-                entry.setdefault("started_at", self._version)
+                entry.update(state="running", since=time.monotonic())
                 self._lane_job[lane] = job
                 await self._tell()
                 return entry["job"]
@@ -283,7 +279,7 @@ class Planner:
     def _pause(self, entry: dict[str, Any]) -> None:
         if entry["since"] is not None:
             entry["elapsed"] += time.monotonic() - entry["since"]
-        entry.update(since=None, lane=None)
+        entry["since"] = None
 
     def _end(self, entry: dict[str, Any], state: str, reason: str | None) -> None:
         self._pause(entry)

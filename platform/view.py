@@ -5,7 +5,7 @@ import io
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -44,7 +44,6 @@ class Row:
     runs: tuple[str, ...]
     text: str = ""  # what distinguishes it, for example its parameters
     state: str | None = None  # overrides the state of its runs
-    values: Mapping[str, Any] = field(default_factory=dict)  # overrides the values of its runs
 
 
 class View:
@@ -73,20 +72,16 @@ class View:
         self._told: dict[str, tuple[str, float]] = {}
         self._notes = 0
         self._began = time.monotonic()
-        self._frame: RenderableType = Group(
-            Text(title, style="bold"), Text("starting the workers", style="dim")
-        )
         self._diverted = contextlib.ExitStack()
 
     def __enter__(self) -> "View":
         if self._console.is_terminal:
-            # Ray prints through these names; the view writes to the terminal itself.
-            out = self._console.file
-            self._console.file = out
+            # Ray prints through these names; the view keeps the terminal's own stream.
+            self._console.file = self._console.file
             self._diverted.enter_context(contextlib.redirect_stdout(io.StringIO()))
             self._diverted.enter_context(contextlib.redirect_stderr(io.StringIO()))
             self._live = Live(
-                self._frame,
+                Group(Text(self._title, style="bold"), Text("starting the workers", style="dim")),
                 console=self._console,
                 refresh_per_second=4,
                 redirect_stdout=False,
@@ -128,7 +123,7 @@ class View:
                 label = f"pretraining {name[:6]}"
                 if job["state"] == "elsewhere":
                     label += " (another command)"
-                bars.add_row(*_bar(label, job["epoch"], job["epochs"], job["elapsed"], "epochs"))
+                bars.add_row(*_bar(label, job["epoch"], job["epochs"], job["elapsed"]))
         runs = [j for j in jobs.values() if j["kind"] == "run"]
         if runs:
             expected = max(self._total or 0, len(runs))
@@ -146,8 +141,7 @@ class View:
         scored = [(r.label, _values(r, jobs)) for r in rows if _state(r, jobs) == "done"]
         if line := self._best(scored):
             parts.append(Text(line, style="bold green", overflow="ellipsis", no_wrap=True))
-        self._frame = Group(*parts)
-        return self._frame
+        return Group(*parts)
 
     def _table(self, jobs: Mapping[str, Any], rows: list[Row]) -> Table:
         table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
@@ -226,8 +220,6 @@ def _state(row: Row, jobs: Mapping[str, Any]) -> str:
 
 
 def _values(row: Row, jobs: Mapping[str, Any]) -> Mapping[str, Any]:
-    if row.values:
-        return row.values
     found = [jobs[i]["values"] for i in row.runs if i in jobs and jobs[i]["values"]]
     if not found:
         return {}
@@ -239,9 +231,9 @@ def _values(row: Row, jobs: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
-def _bar(label: str, done: int, total: int, elapsed: float, unit: str) -> tuple[Any, Any, Any]:
+def _bar(label: str, done: int, total: int, elapsed: float) -> tuple[Any, Any, Any]:
     left = elapsed / done * (total - done) if done else None
-    return label, _progress(done, total), f"{done}/{total} {unit} {_left(left)}".rstrip()
+    return label, _progress(done, total), f"{done}/{total} epochs {_left(left)}".rstrip()
 
 
 def _progress(done: float, total: float) -> ProgressBar:
