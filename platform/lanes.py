@@ -45,7 +45,7 @@ class Room:
 
 def room(
     resources: Mapping[str, float],
-    memory_mb: float,
+    memory_mb: float | None,
     *,
     parallel: int,
     workers: int = 1,
@@ -58,7 +58,8 @@ def room(
 
     Args:
         resources: "CPU" and "GPU" of the machine or cluster.
-        memory_mb: free memory in MiB; bounds the number of processes.
+        memory_mb: free memory in MiB, which bounds the number of processes; None where Ray has to
+            see to that, on a cluster.
         parallel: how many runs the request could train side by side.
         workers: processes of one run (data parallel).
         gpus_per_run: share of a GPU for each process; None takes a whole one when there is one.
@@ -73,10 +74,12 @@ def room(
             "leave the option out to train on the CPU."
         )
     gpus = (1.0 if gpus_per_run is None else gpus_per_run) if available else 0.0
-    fit = int(memory_mb // (_PROCESS_MB * workers))
-    fit = min(fit, int(available / gpus + 1e-9) // workers if gpus else cpus // workers)
+    fit = int(available / gpus + 1e-9) // workers if gpus else cpus // workers
+    if memory_mb is not None:
+        fit = min(fit, int(memory_mb // (_PROCESS_MB * workers)))
     if fit < 1:
-        has = f"{cpus} CPUs, {available:g} GPUs and {memory_mb:.0f} MiB of free memory"
+        memory = "" if memory_mb is None else f" and {memory_mb:.0f} MiB of free memory"
+        has = f"{cpus} CPUs, {available:g} GPUs{memory}"
         raise EnvironmentProblem(
             f"{workers} worker processes do not fit: there are {has}; use fewer --workers."
         )
@@ -127,7 +130,7 @@ class Session:
         try:
             self.room = room(
                 ray.cluster_resources(),
-                _free_memory_mb() if self._address is None else float("inf"),
+                _free_memory_mb() if self._address is None else None,
                 parallel=self._parallel,
                 workers=self._workers,
                 gpus_per_run=self._gpus,

@@ -346,7 +346,7 @@ def test_a_cluster_is_used_by_its_address(
         assert_frame_equal(_table(work / "cluster"), _table(work / "trained"))
     finally:
         family = psutil.Process(head.pid).children(recursive=True)
-        head.terminate()
+        head.kill()
         head.wait(30)
         for process in family:
             with contextlib.suppress(psutil.NoSuchProcess):
