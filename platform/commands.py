@@ -237,12 +237,12 @@ def _conclude(held: Any, settings: Any, kept: Store, trials: int) -> int:
         for metric in metrics:
             table.add_column(metric, justify="right")
         table.add_column("configuration", overflow="fold")
-        for trial in best[:10]:
+        for trial in best[: 10 if several else 5]:
             values = trial.user_attrs["metrics"]
             table.add_row(
                 str(trial.number),
                 *(f"{values[m]:.3f}" if m in values else "-" for m in metrics),
-                " ".join(f"{k}={_plain(v)}" for k, v in trial.params.items()),
+                " ".join(f"{k}={search.short(v)}" for k, v in trial.params.items()),
             )
         console.print(table)
         how = [o.name for o in settings.objectives if o.needs_labels]

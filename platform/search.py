@@ -254,7 +254,7 @@ class Search(OptunaSearch):
                 Row(
                     f"trial {number}",
                     tuple(t["runs"]),
-                    " ".join(f"{k}={_short(v)}" for k, v in t["params"].items()),
+                    " ".join(f"{k}={short(v)}" for k, v in t["params"].items()),
                     t["state"],
                 )
                 for number, t in sorted(self.trials.items())
@@ -316,7 +316,8 @@ def best(study: Any, objectives: tuple[Any, ...]) -> list[optuna.trial.FrozenTri
     return sorted(over, key=lambda t: (sign * t.values[0], t.number))
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A parameter's value for a table."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
