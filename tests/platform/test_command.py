@@ -367,3 +367,21 @@ def _free_port() -> int:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         return int(held.getsockname()[1])
+
+
+def test_asha_stops_trials_and_leaves_no_number_of_them(work: Path) -> None:
+    """A trial that the scheduler stops is a row without results; its epochs are kept."""
+    asked = ("--trials", 6, "--scheduler", "asha", "--objective", "ece", "--set", "epochs=60")
+    command = _run(work, *_asked(work, "tune", "asha", *asked, "--space", "head_lr,encoder_lr"))
+    assert command.process.returncode == 0, command.text
+    assert "stopped early" in command.text
+    assert "chosen with labels (ece)" in command.text
+    frame = results.runs(str(work / "asha")).collect()
+    assert frame.height == 6
+    stopped = frame.filter(pl.col("status") == "stopped")
+    assert stopped.height >= 1
+    assert stopped["ece"].null_count() == stopped.height
+    assert (stopped["epochs"] < 60).all()
+    epochs = results.epochs(str(work / "asha")).collect()
+    assert set(stopped["run_id"]) <= set(epochs["run_id"])
+    assert frame.filter(pl.col("status") == "ok")["epochs"].to_list() == [60] * (6 - stopped.height)
