@@ -123,7 +123,14 @@ def _gone(family: list[psutil.Process], seconds: float) -> list[str]:
     return left
 
 
-_SEARCH = ("--trials", 4, "--space", "entropy_weight,encoder_lr", "--set", "epochs=25")
+_SEARCH = (
+    "--trials",
+    4,
+    "--space",
+    "entropy_weight,encoder_lr",
+    "--set",
+    "epochs=150",
+)  # long enough to be killed in the middle
 
 
 @pytest.fixture(scope="module")
