@@ -298,6 +298,35 @@ def failure_rejection(confidence: ArrayLike, correct: ArrayLike) -> dict[str, fl
     return {"auroc": auroc, "aurc": aurc, "fpr95": float(np.cumsum(false)[first] / bad)}
 
 
+def risk_coverage(
+    confidence: ArrayLike, correct: ArrayLike, points: int = 200
+) -> tuple[Array, Array]:
+    """The curve of failure rejection: errors among the most confident images, by how many are kept.
+
+    The mean of the risks at all N ranks is `aurc` of `failure_rejection`; as there, images of equal
+    confidence share their errors evenly, so that the order of the images does not matter.
+
+    Args:
+        confidence: (N,), N at least 1.
+        correct: (N,) booleans.
+        points: at most so many ranks out of 1..N, evenly spaced, the last of them N.
+
+    Returns:
+        Coverage, the share of images kept, in (0, 1] and ascending, and risk, the share of errors
+        among them, in [0, 1]; each (min(points, N),).
+
+    Raises:
+        ValueError: no images, or no points.
+    """
+    n = len(np.asarray(confidence))
+    if n < 1 or points < 1:
+        raise ValueError(f"a curve needs at least 1 image and 1 point, got {n} and {points}")
+    _, wrong = _by_confidence(confidence, correct)
+    used = min(points, n)
+    ranks = -(-np.arange(1, used + 1) * n // used)  # rounded up
+    return ranks / n, np.cumsum(wrong)[ranks - 1] / ranks
+
+
 def cluster_sizes(probabilities: ArrayLike) -> Array:
     """Images in each cluster, (C,)."""
     p = np.asarray(probabilities)

@@ -316,6 +316,41 @@ def test_all_right_or_all_wrong_has_no_roc():
     assert wrong == {"auroc": None, "aurc": 1.0, "fpr95": None}
 
 
+def test_risk_coverage_by_hand_with_a_tie():
+    # .9 right; .8 right and wrong, half an error each; .1 wrong. Errors kept: 0, .5, 1, 2.
+    confidence, correct = [0.8, 0.9, 0.1, 0.8], [True, True, False, False]
+    coverage, risk = metrics.risk_coverage(confidence, correct)
+    np.testing.assert_allclose(coverage, [0.25, 0.5, 0.75, 1])
+    np.testing.assert_allclose(risk, [0, 0.25, 1 / 3, 0.5])
+    coverage, risk = metrics.risk_coverage(confidence, correct, points=2)
+    np.testing.assert_allclose(coverage, [0.5, 1])
+    np.testing.assert_allclose(risk, [0.25, 0.5])
+
+
+@pytest.mark.parametrize("n", [1, 7, 200, 333])
+def test_risk_coverage_has_the_area_of_aurc(n):
+    rng = np.random.default_rng(n)
+    confidence, correct = rng.integers(1, 50, n) / 50, rng.random(n) < 0.6
+    coverage, risk = metrics.risk_coverage(confidence, correct, points=n)
+    aurc = metrics.failure_rejection(confidence, correct)["aurc"]
+    assert risk.mean() == pytest.approx(aurc, **EXACT)
+    few, some = metrics.risk_coverage(confidence, correct, points=10)
+    assert len(few) == min(10, n)
+    assert few[-1] == 1
+    assert some[-1] == pytest.approx(1 - correct.mean(), **EXACT)
+    assert set(zip(few, some, strict=True)) <= set(zip(coverage, risk, strict=True))
+    order = rng.permutation(n)
+    again = metrics.risk_coverage(confidence[order], correct[order], points=n)[1]
+    np.testing.assert_allclose(again, risk, rtol=0, atol=1e-12)
+
+
+def test_a_curve_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="at least 1 image and 1 point, got 0 and 200"):
+        metrics.risk_coverage([], [])
+    with pytest.raises(ValueError, match="got 1 and 0"):
+        metrics.risk_coverage([0.5], [True], points=0)
+
+
 # --- What cannot be scored ------------------------------------------------------------------------
 
 
