@@ -6,6 +6,7 @@ in torchvision, so that its weights load, and initialised as there.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,10 @@ from deep_clustering.methods._replicas import BatchNorm, Replicas
 
 #: Up to this side (pixels) a ResNet takes the stem for small images: 3x3, stride 1, no pooling.
 SMALL_SIDE = 40
+
+#: First layers of a ResNet: "small" is 3x3, stride 1; "pooled" adds a 2x2 max-pooling of stride 2,
+#: padding 1; "large" is 7x7, stride 2, and a max-pooling; "side" is "small" or "large" by the side.
+Stem = Literal["side", "small", "pooled", "large"]
 
 
 class Encoder(nn.Module):
@@ -69,13 +74,16 @@ class _ResNet(Encoder):
         side: int,
         replicas: Replicas,
         stem_padding: int,
+        stem: Stem,
     ) -> None:
         super().__init__()
         self.dimension = 512 * block.expansion
-        small = side <= SMALL_SIDE
+        if stem == "side":
+            stem = "small" if side <= SMALL_SIDE else "large"
         self.conv1 = _conv(3, 64, 7, 2)
         self.bn1 = BatchNorm(64, replicas=replicas)
-        self.pool = nn.Identity() if small else nn.MaxPool2d(3, 2, 1)
+        pools = {"small": nn.Identity(), "pooled": nn.MaxPool2d(2, 2, 1)}
+        self.pool = pools.get(stem, nn.MaxPool2d(3, 2, 1))
         inside = 64
         stages: list[nn.Module] = []
         for stage, depth in enumerate(depths):
@@ -89,7 +97,9 @@ class _ResNet(Encoder):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        if small:  # put in afterwards: it keeps PyTorch's default initialisation, as in the release
+        if (
+            stem != "large"
+        ):  # put in afterwards: it keeps PyTorch's default initialisation, as in the release
             self.conv1 = nn.Conv2d(3, 64, 3, stride=1, padding=stem_padding, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -132,21 +142,23 @@ def _shortcut(inside: int, outside: int, stride: int, replicas: Replicas) -> nn.
 
 def _resnet(
     block: type[_Basic] | type[_Bottleneck], depths: tuple[int, int, int, int]
-) -> Callable[[int, Replicas, int], Encoder]:
-    return lambda side, replicas, stem_padding: _ResNet(
-        block, depths, side=side, replicas=replicas, stem_padding=stem_padding
+) -> Callable[[int, Replicas, int, Stem], Encoder]:
+    return lambda side, replicas, stem_padding, stem: _ResNet(
+        block, depths, side=side, replicas=replicas, stem_padding=stem_padding, stem=stem
     )
 
 
-ENCODERS: dict[str, Callable[[int, Replicas, int], Encoder]] = {
+ENCODERS: dict[str, Callable[[int, Replicas, int, Stem], Encoder]] = {
     "resnet18": _resnet(_Basic, (2, 2, 2, 2)),
     "resnet34": _resnet(_Basic, (3, 4, 6, 3)),
     "resnet50": _resnet(_Bottleneck, (3, 4, 6, 3)),
-    "small": lambda side, replicas, stem_padding: _Small(replicas=replicas),
+    "small": lambda side, replicas, stem_padding, stem: _Small(replicas=replicas),
 }
 
 
-def encoder(name: str, *, side: int, replicas: Replicas, stem_padding: int = 1) -> Encoder:
+def encoder(
+    name: str, *, side: int, replicas: Replicas, stem_padding: int = 1, stem: Stem = "side"
+) -> Encoder:
     """An encoder with fresh weights (PyTorch's CPU generator), on the CPU.
 
     Args:
@@ -154,6 +166,7 @@ def encoder(name: str, *, side: int, replicas: Replicas, stem_padding: int = 1) 
         side: of the images, in pixels; up to `SMALL_SIDE` a ResNet takes the stem for small images.
         replicas: whose batch statistics the normalisation layers use.
         stem_padding: of that small stem; the paper writes 2, its release uses 1.
+        stem: of a ResNet; by default its side decides.
 
     Returns:
         (n, 3, S, S) -> (n, D), every entry >= 0.
@@ -163,7 +176,7 @@ def encoder(name: str, *, side: int, replicas: Replicas, stem_padding: int = 1) 
     """
     if name not in ENCODERS:
         raise ValueError(f"backbone: must be one of {', '.join(ENCODERS)}, got '{name}'")
-    return ENCODERS[name](side, replicas, stem_padding)
+    return ENCODERS[name](side, replicas, stem_padding, stem)
 
 
 def wide(x: Tensor) -> Tensor:

@@ -10,14 +10,14 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deep_clustering.methods._augment import Clean, Contrastive
-from deep_clustering.methods._encoders import autocast, encoder, features_of, place, wide
+from deep_clustering.methods._augment import Contrastive
+from deep_clustering.methods._contrast import Backbone, Parts, Pretraining, perceptron
+from deep_clustering.methods._encoders import encoder, features_of, place, wide
 from deep_clustering.methods._fields import (
     Precision,
     check,
@@ -29,10 +29,8 @@ from deep_clustering.methods._fields import (
 )
 from deep_clustering.methods._images import Images
 from deep_clustering.methods._random import generator, seeded
-from deep_clustering.methods._replicas import BatchNorm, Replicas
-from deep_clustering.methods._state import pack, prepare, unpack
-
-Backbone = Literal["resnet18", "resnet34", "resnet50", "small"]
+from deep_clustering.methods._replicas import Replicas
+from deep_clustering.methods._state import prepare
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,7 +124,7 @@ def momentum(step: int, *, steps: int, start: float, end: float) -> float:
     return end - (end - start) * (math.cos(math.pi * step / steps) + 1) / 2
 
 
-class MoCo:
+class MoCo(Pretraining):
     """Contrastive training of an encoder; see `Trainable` for what the loop outside calls.
 
     Args:
@@ -149,43 +147,35 @@ class MoCo:
         seed: int,
         index: Tensor | None = None,
     ) -> None:
-        seed = seed if config.seed is None else config.seed
-        count = len(images) if index is None else len(index)
-        if count < config.batch_size:
-            raise ValueError(
-                f"pretraining needs at least one batch of {config.batch_size} images, got {count}; "
-                "choose a smaller pretrain.batch_size"
-            )
+        super().__init__(
+            config,
+            lambda side, replicas: encoder(
+                config.backbone, side=side, replicas=replicas, stem_padding=config.stem_padding
+            ),
+            images=images,
+            replicas=replicas,
+            seed=seed,
+            index=index,
+        )
         self.config = config
-        self.epochs = config.epochs
-        self.batch_size = config.batch_size
-        self._images = images
-        self._replicas = replicas
-        self._device = device = replicas.device
-        self._rows = replicas.rows(config.batch_size)
-        self._host_rows = self._rows.cpu()  # of draws, which are made on the host
-        self._autocast = autocast(config.precision, device)
-
-        side = config.side or images.side
-        self._clean = Clean(side=side)
+        device = self._device
         self._view = Contrastive(
-            side=side,
+            side=self._side,
             crop_scale=(config.crop_scale, 1.0),
             jitter=config.jitter,
             grey=config.grey,
             blur=config.blur,
             flip=config.flip,
         )
-        self._mean = images.mean
-        self._std = images.std if config.std is None else torch.tensor(config.std, device=device)
-
-        with seeded(seed, "encoder"):
-            self._encoder = encoder(
-                config.backbone, side=side, replicas=replicas, stem_padding=config.stem_padding
+        with seeded(self._seed, "projector"):
+            self._projector = perceptron(
+                self._encoder.dimension,
+                config.projector_hidden,
+                config.projector_dimension,
+                layers=1,
+                norm=config.projector_norm,
+                replicas=replicas,
             )
-        with seeded(seed, "projector"):
-            self._projector = _projector(config, self._encoder.dimension, replicas)
-        place(self._encoder, device)
         place(self._projector, device)
         self._key_encoder = copy.deepcopy(self._encoder).requires_grad_(False)
         self._key_projector = copy.deepcopy(self._projector).requires_grad_(False)
@@ -197,7 +187,7 @@ class MoCo:
 
         #: (query view, key view): which view is compared with which, and so which queues exist.
         self._pairs = ((0, 1), (1, 0)) if config.symmetric else ((0, 1),)
-        self._queues = _Queues(config, seed).to(device)
+        self._queues = Queues(config, self._seed).to(device)
         self._optimiser = prepare(
             torch.optim.SGD(
                 self._online,
@@ -207,16 +197,9 @@ class MoCo:
                 fused=True,
             )
         )
-        self._generator = generator(seed, "views")
-        self._steps = 0
-        per_epoch = count // config.batch_size
-        self._total = per_epoch * config.epochs
-        self._warmup = per_epoch * config.warmup_epochs
+        self._total = self._steps_per_epoch * config.epochs
+        self._warmup = self._steps_per_epoch * config.warmup_epochs
         self._peak = config.learning_rate * config.batch_size / 256
-
-    def initialise(self) -> dict[str, float]:
-        """Nothing to prepare."""
-        return {}
 
     def step(self, indices: Tensor) -> dict[str, Tensor]:
         """One SGD step on a global batch.
@@ -230,8 +213,7 @@ class MoCo:
             number: 1 when they fill the sphere, 0 when they have collapsed to a point.
         """
         config = self.config
-        rows = self._rows if indices.device == self._rows.device else self._host_rows
-        pixels = self._images.take(indices[rows])
+        pixels = self._pixels(indices)
         views = [self._augmented(pixels) for _ in range(2)]
         queries = {
             i: self._projected(self._encoder, self._projector, views[i]) for i, _ in self._pairs
@@ -271,9 +253,7 @@ class MoCo:
         return metrics
 
     def _augmented(self, pixels: Tensor) -> Tensor:
-        draws = self._view.draw(self.batch_size, self._generator)
-        mine = {name: values[self._host_rows] for name, values in draws.items()}
-        return self._view.apply(pixels, mine, self._mean, self._std)
+        return self._viewed(self._view, pixels)
 
     def _projected(self, network: nn.Module, projector: nn.Module, view: Tensor) -> Tensor:
         with self._autocast():
@@ -308,39 +288,7 @@ class MoCo:
             "spread": variance.clamp_min(0).sqrt().mean() * math.sqrt(width),
         }
 
-    @torch.no_grad()
-    def features(self, indices: Tensor) -> Tensor:
-        """Features (n, D) float32 of the clean images, in evaluation mode; this process alone."""
-        self._encoder.eval()
-        parts = []
-        for part in indices.split(1000):
-            view = self._clean.apply(self._images.take(part), {}, self._mean, self._std)
-            with self._autocast():
-                parts.append(features_of(self._encoder, view))
-        self._encoder.train()
-        return torch.cat(parts)
-
-    def encoder_state(self) -> dict[str, Tensor]:
-        """Weights and buffers of the online encoder, all that the next stage needs."""
-        return pack({"": self._encoder})
-
-    def state(self) -> dict[str, Tensor]:
-        """Everything that decides how training continues."""
-        return pack(*self._parts()) | {"steps": torch.tensor(self._steps)}
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Continues from a `state()`.
-
-        Raises:
-            ValueError: names or shapes differ from this configuration's.
-        """
-        state = dict(state)
-        self._steps = int(state.pop("steps"))
-        unpack(state, *self._parts())
-
-    def _parts(
-        self,
-    ) -> tuple[dict[str, nn.Module], dict[str, torch.optim.Optimizer], dict[str, torch.Generator]]:
+    def _parts(self) -> Parts:
         modules = {
             "encoder": self._encoder,
             "projector": self._projector,
@@ -351,7 +299,7 @@ class MoCo:
         return modules, {"optimiser": self._optimiser}, {"generator": self._generator}
 
 
-class _Queues(nn.Module):
+class Queues(nn.Module):
     """Past keys of each view, unit rows; new ones replace the oldest."""
 
     def __init__(self, config: MoCoConfig, seed: int) -> None:
@@ -371,13 +319,3 @@ class _Queues(nn.Module):
         queue = self.of(view)
         first = step * len(keys) % len(queue)  # a queue holds a whole number of batches
         queue[first : first + len(keys)] = keys
-
-
-def _projector(config: MoCoConfig, dimension: int, replicas: Replicas) -> nn.Sequential:
-    norm = BatchNorm(config.projector_hidden, replicas=replicas)
-    return nn.Sequential(
-        nn.Linear(dimension, config.projector_hidden),
-        *([norm] if config.projector_norm else []),
-        nn.ReLU(inplace=True),
-        nn.Linear(config.projector_hidden, config.projector_dimension),
-    )
