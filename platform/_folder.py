@@ -24,7 +24,7 @@ import stat
 import struct
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,10 +107,27 @@ def listing(root: Path) -> Listing:
     tops = {parts[0] for parts in folders}
     if not tops or not tops <= set(SPLITS) or any(not group.folder for group in groups):
         return _by_class(root, groups, folders, 0, {})
-    splits = {"train": TRAIN, "test": TEST, "val": TRAIN if "test" in tops else TEST}
+    return _by_class(root, groups, folders, 1, _splits(tops))
+
+
+def _splits(tops: Set[str]) -> Mapping[str, int]:
+    """The split of each first-level folder when all of them are named as splits (rule 3)."""
     if len(tops) == 1:
-        splits = dict.fromkeys(tops, TRAIN)
-    return _by_class(root, groups, folders, 1, splits)
+        return dict.fromkeys(tops, TRAIN)
+    return {"train": TRAIN, "test": TEST, "val": TRAIN if "test" in tops else TEST}
+
+
+def held_out(paths: Sequence[str]) -> np.ndarray:
+    """Which images of a folder belong to its test split, bool (N,), by their paths alone.
+
+    Args:
+        paths: of all its images, relative to the folder, with "/".
+    """
+    above = [path.partition("/")[0] if "/" in path else "" for path in paths]
+    if not set(above) <= set(SPLITS):
+        return np.zeros(len(paths), bool)
+    splits = _splits(set(above))
+    return np.array([splits[top] == TEST for top in above], bool)
 
 
 def class_folders(root: Path, parts: Sequence[tuple[str, int]], names: Sequence[str]) -> Listing:

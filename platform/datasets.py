@@ -9,6 +9,9 @@ scored is the protocol, and part of the dataset:
     train-val   the same where the held-out split is called validation (ImageNet-50/100/200)
     train       trained on and scored: the train split (RUC on CIFAR; CDC on ImageNet subsets)
 
+CIFAR-100, SVHN, Textures and Places365 can be trained on like the others; they are here because
+they are what out-of-distribution detection is evaluated with (CDC, Tables 14 and 15).
+
 Pretraining uses what is trained on, and with STL-10 its 100,000 unlabelled images as well. How
 folders and files are read is written in `_folder.py`.
 """
@@ -79,6 +82,7 @@ class DatasetSpec:
     protocols: tuple[str, ...]  # the first is the default
     count: int | None  # images in all, pretraining included, under the default protocol
     source: str  # "built in", "download" or "imagenet"
+    any_side: bool = False  # its files are larger than `side` and can be stored at another one
     status: str = ""  # "ready", "downloadable", "needs your ImageNet at ..."; filled by `known`
 
 
@@ -94,18 +98,21 @@ def _spec(
     mean: Triple = IMAGENET_MEAN,
     std: Triple = IMAGENET_STD,
     protocols: tuple[str, ...] = ("train",),
+    any_side: bool = False,
 ) -> DatasetSpec:
     return DatasetSpec(
-        name=name, summary=summary, classes=classes, side=side, view=view or side,
-        mean=mean, std=std, protocols=protocols, count=count, source=source,
+        name=name, summary=summary, classes=classes, side=side, view=view or side, mean=mean,
+        std=std, protocols=protocols, count=count, source=source, any_side=any_side,
     )  # fmt: skip
 
 
+_HELD_OUT = ("train-test", "train-val")
 _BOTH = ("all", "train-test", "train")
 _IMAGENET: dict[str, Any] = {"side": 256, "view": 224, "source": "imagenet"}
 
 # Normalisation: the values of CDC's clustering stage, one std for both stages. CIFAR-10's std is
 # that of CDC, SCAN and RUC: the mean of single images' stds, not that over all pixels (0.247, ...).
+# SVHN: mean and std over all pixels of the train split. Textures and Places365: ImageNet's.
 _SPECS = {
     spec.name: spec
     for spec in (
@@ -122,6 +129,11 @@ _SPECS = {
         _spec(
             "cifar20", "CIFAR-100 with its 20 coarse labels, 50,000 and 10,000 images of 32x32",
             classes=20, side=32, count=60_000, source="download", protocols=_BOTH,
+            mean=(0.5071, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2762),
+        ),
+        _spec(
+            "cifar100", "CIFAR-100 with its 100 fine labels, 50,000 and 10,000 images of 32x32",
+            classes=100, side=32, count=60_000, source="download", protocols=_BOTH,
             mean=(0.5071, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2762),
         ),
         _spec(
@@ -152,6 +164,22 @@ _SPECS = {
         _spec(
             "tiny-imagenet", "Tiny-ImageNet, 200 classes, the 100,000 train images of 64x64",
             classes=200, side=64, count=100_000, source="download",
+            protocols=("train", "train-val"),
+        ),
+        _spec(
+            "svhn", "house numbers, 73,257 train and 26,032 test images of 32x32",
+            classes=10, side=32, count=99_289, source="download",
+            protocols=("train-test", "all", "train"),
+            mean=(0.4377, 0.4438, 0.4728), std=(0.1980, 0.2010, 0.1970),
+        ),
+        _spec(
+            "textures", "Describable Textures (DTD), 47 classes, all 5,640 images",
+            classes=47, side=64, count=5640, source="download", protocols=("all",), any_side=True,
+        ),
+        _spec(
+            "places365", "Places365, 365 classes, the 36,500 validation images (256 px version)",
+            classes=365, side=64, count=36_500, source="download", protocols=("all",),
+            any_side=True,
         ),
     )
 }  # fmt: skip
@@ -204,7 +232,8 @@ def prepare(
         spec: a name of `known()`, or "folder:PATH".
         root: the data directory; None: `default_root()`.
         skip_broken: leave unreadable images out and list them in `skipped`, instead of stopping.
-        side: stored side in pixels, 8..1024, folders only; None: by `_folder.stored_side`.
+        side: stored side in pixels, 8..1024, for folders and what has `any_side`; None: by
+            `_folder.stored_side`, or the dataset's own.
         protocol: one of those that the dataset has; None: its default.
         progress: called with (done, total) while files are read, from the calling thread.
 
@@ -227,13 +256,31 @@ def prepare(
         )
     about = _SPECS[spec]
     if side is not None and side != about.side:
-        raise InputError(
-            f"{spec} is stored at {about.side} pixels, and side={side} was asked for; "
-            "a side can be chosen for folder:PATH only."
-        )
+        if not about.any_side:
+            others = ", ".join(name for name, other in _SPECS.items() if other.any_side)
+            raise InputError(
+                f"{spec} is stored at {about.side} pixels, and side={side} was asked for; "
+                f"a side can be chosen for {others} and folder:PATH only."
+            )
+        about = replace(about, side=_checked_side(side), view=view_side(side))
     protocol = _checked_protocol(spec, protocol, about.protocols)
     opened = _open_named(about, root, protocol, skip_broken, progress)
     return _dataset(spec, opened, protocol, about.mean, about.std, about.view)
+
+
+def held_out_protocol(name: str) -> str | None:
+    """The protocol under which a named dataset is scored on images that it is not trained on.
+
+    None where it has no such split, and for names that are not of `known()`.
+    """
+    having = _SPECS[name].protocols if name in _SPECS else ()
+    return next((p for p in having if p in _HELD_OUT), None)
+
+
+def _checked_side(side: int) -> int:
+    if not 8 <= side <= 1024:
+        raise InputError(f"The stored side must be in 8..1024 pixels, and it is {side}.")
+    return side
 
 
 def _checked_protocol(name: str, protocol: str | None, having: tuple[str, ...]) -> str:
@@ -254,7 +301,7 @@ def _dataset(
     meta, split = opened.meta, opened.split
     in_train, labelled = split == TRAIN, split != UNLABELLED
     trained = labelled if protocol == "all" else in_train
-    scored = split == TEST if protocol in ("train-test", "train-val") else trained
+    scored = split == TEST if protocol in _HELD_OUT else trained
     pretrained = trained | (split == UNLABELLED)
     for array in (split, opened.labels):
         if array is not None:
@@ -298,8 +345,8 @@ def _prepare_folder(
     progress: Progress | None,
 ) -> Dataset:
     place = _existing_folder(text)
-    if side is not None and not 8 <= side <= 1024:
-        raise InputError(f"The stored side must be in 8..1024 pixels, and it is {side}.")
+    if side is not None:
+        _checked_side(side)
     found = _folder.listing(place)
     name = f"folder:{place}"
     splits = ("all", "train-test", "train") if bool((found.split == TEST).any()) else ("all",)
@@ -459,9 +506,19 @@ def _open_named(
         "digits": _build_digits,
         "cifar10": partial(_build_cifar, root=root, name="CIFAR10", label_key="labels"),
         "cifar20": partial(_build_cifar, root=root, name="CIFAR100", label_key="coarse_labels"),
+        "cifar100": partial(_build_cifar, root=root, name="CIFAR100", label_key="fine_labels"),
         "stl10": partial(_build_stl10, root=root),
-        "tiny-imagenet": partial(_build_tiny, root=root, progress=progress),
+        "tiny-imagenet": partial(
+            _build_tiny, root=root, validation=protocol == "train-val", progress=progress
+        ),
+        "svhn": partial(_build_svhn, root=root),
+        "textures": partial(_build_textures, root=root, side=about.side, progress=progress),
+        "places365": partial(_build_places, root=root, side=about.side, progress=progress),
     }
+    if about.any_side:
+        key = f"{key}.{about.side}"
+    elif about.name == "tiny-imagenet" and protocol == "train-val":
+        key = f"{key}.{protocol}"  # apart, so that the train images stay the dataset they were
     return _cache.obtain(root, key, builders[about.name], spec={"name": about.name})
 
 
@@ -539,20 +596,124 @@ def _build_stl10(folder: Path, *, root: Path) -> Content:
     )  # fmt: skip
 
 
-def _build_tiny(folder: Path, *, root: Path, progress: Progress | None) -> Content:
-    """Tiny-ImageNet's train folder; its validation images are unused, as in CDC."""
+def _build_tiny(
+    folder: Path, *, root: Path, validation: bool, progress: Progress | None
+) -> Content:
+    """Tiny-ImageNet's train folder, all that CDC uses; with `validation` its 10,000 others too."""
     base = "tiny-imagenet-200"
     with _unpacked(root, folder, base, TINY_URL, f"{base}.zip", TINY_MD5) as place:
         tree = place / base
-        if not (tree / "train").is_dir():
-            raise InputError(f"{show(tree)} has no train folder; delete it and repeat.")
+        _need_folder(tree, "train")
         names = sorted(entry.name for entry in os.scandir(tree / "train") if entry.is_dir())
-        list_again = partial(_folder.class_folders, tree, [("train", TRAIN)], names)
+        train = partial(_folder.class_folders, tree, [("train", TRAIN)], names)
+        list_again = partial(_with_tiny_validation, tree, train) if validation else train
         content = _build_listing(
             folder, listing=list_again(), again=list_again, side=_SPECS["tiny-imagenet"].side,
             skip_broken=False, progress=progress,
         )  # fmt: skip
     return replace(content, source=TINY_URL)
+
+
+def _with_tiny_validation(tree: Path, train: Callable[[], _folder.Listing]) -> _folder.Listing:
+    """The train images, then the validation images, whose labels are in a file beside them."""
+    _need_folder(tree, "val")
+    first, second = train(), _folder.listing(tree / "val")
+    names = first.class_names or ()
+    written = tree / "val" / "val_annotations.txt"
+    try:
+        lines = [line.split("\t") for line in written.read_text(encoding="utf-8").splitlines()]
+        label = {line[0]: names.index(line[1]) for line in lines}
+        labels = [label[path.rpartition("/")[2]] for path in second.paths]
+    except (OSError, IndexError, KeyError, ValueError) as error:
+        raise InputError(
+            f"{show(written)} does not name a class of each validation image; delete {show(tree)} "
+            "and repeat, and it is unpacked or downloaded again."
+        ) from error
+    return replace(
+        first,
+        paths=first.paths + [f"val/{path}" for path in second.paths],
+        sizes=first.sizes + second.sizes,
+        mtimes=first.mtimes + second.mtimes,
+        labels=np.concatenate([first.labels, np.array(labels, np.int64)]),
+        split=np.repeat(np.array([TRAIN, TEST], np.uint8), [len(first.paths), len(second.paths)]),
+    )
+
+
+def _build_svhn(folder: Path, *, root: Path) -> Content:
+    """SVHN: 73,257 train, then 26,032 test images; the 531,131 extra ones are not used."""
+    from torchvision.datasets import SVHN
+
+    parts = []
+    for split in ("train", "test"):
+        place = _archive(root, folder, *SVHN.split_list[split]).parent
+        parts.append(SVHN(place, split=split))
+    counts = [len(part.data) for part in parts]
+    images = _cache.create_images(folder, sum(counts), parts[0].data.shape[-1])
+    images[: counts[0]], images[counts[0] :] = parts[0].data, parts[1].data
+    images.flush()
+    return Content(
+        labels=np.concatenate([part.labels for part in parts]),
+        split=np.repeat(np.array([TRAIN, TEST], np.uint8), counts),
+        class_names=tuple("0123456789"),
+        source=SVHN.split_list["train"][0],
+    )
+
+
+def _build_textures(folder: Path, *, root: Path, side: int, progress: Progress | None) -> Content:
+    """All images of DTD: the union of its train, validation and test lists, in each partition."""
+    from torchvision.datasets import DTD
+
+    filename = DTD._URL.rpartition("/")[2]
+    with _unpacked(root, folder, "dtd", DTD._URL, filename, DTD._MD5) as place:
+        tree = place / "dtd"
+        _need_folder(tree, "images")
+        names = sorted(entry.name for entry in os.scandir(tree / "images") if entry.is_dir())
+        list_again = partial(_folder.class_folders, tree, [("images", TRAIN)], names)
+        content = _build_listing(
+            folder, listing=list_again(), again=list_again, side=side, skip_broken=False,
+            progress=progress,
+        )  # fmt: skip
+    return replace(content, source=DTD._URL)
+
+
+def _build_places(folder: Path, *, root: Path, side: int, progress: Progress | None) -> Content:
+    """Places365's validation images; labels and class names are in an archive of their own."""
+    from torchvision.datasets import Places365
+
+    lists, lists_md5 = Places365._DEVKIT_META["standard"]
+    packed, packed_md5 = Places365._IMAGES_META["val", True]
+    found, base = Places365._FILE_LIST_META["val"][0], packed.removesuffix(".tar")
+    url = Places365._BASE_URL
+    with _unpacked(root, folder, found, url + lists, lists, lists_md5) as place:
+        known = _checked(partial(Places365, place, split="val", small=True), place)
+    label = {Path(path).name: target for path, target in known.imgs}
+    with _unpacked(root, folder, base, url + packed, packed, packed_md5) as place:
+
+        def list_again() -> _folder.Listing:
+            images = _folder.listing(place / base)
+            lacking = [path for path in images.paths if path not in label]
+            if lacking or len(label) != len(images.paths):
+                raise InputError(
+                    f"{show(place / base)} holds {len(images.paths)} images, {len(lacking)} of "
+                    f"them not in the published list of {len(label)}; delete that folder and "
+                    "repeat, and it is unpacked or downloaded again."
+                )
+            return replace(
+                images,
+                labels=np.array([label[path] for path in images.paths], np.int64),
+                class_names=tuple(sorted(known.class_to_idx, key=known.class_to_idx.__getitem__)),
+            )
+
+        content = _build_listing(
+            folder, listing=list_again(), again=list_again, side=side, skip_broken=False,
+            progress=progress,
+        )  # fmt: skip
+    return replace(content, source=url + packed)
+
+
+def _need_folder(tree: Path, name: str) -> None:
+    if not (tree / name).is_dir():
+        raise InputError(f"{show(tree)} has no {name} folder; delete it and repeat.")
 
 
 def _checked(load: Callable[[], Any], place: Path) -> Any:
@@ -575,27 +736,39 @@ def _unpacked(
     In order: `base` under the data directory or its `archives`; an archive at either place; a
     download into `archives`. Nothing is unpacked whose checksum is not the published one.
     """
-    places = (root, root / "archives")
-    for place in places:
-        if (place / base).is_dir():
+    for place in _places(root):
+        if (place / base).exists():
             yield place
             return
-    from torchvision.datasets.utils import check_md5, extract_archive
+    from torchvision.datasets.utils import extract_archive
 
-    archive = next((place / filename for place in places if (place / filename).is_file()), None)
-    if archive is None:
-        archive = _downloaded(root / "archives", work, url, filename, md5)
-    elif not check_md5(archive, md5):
-        raise InputError(
-            f"The archive {show(archive)} is damaged or incomplete: its MD5 is not {md5}; "
-            f"delete it and repeat, or put a complete copy of {url} there."
-        )
+    archive = _archive(root, work, url, filename, md5)
     target = work / "unpacked"
     try:
         extract_archive(str(archive), str(target))
         yield target
     finally:
         shutil.rmtree(target, ignore_errors=True)
+
+
+def _places(root: Path) -> tuple[Path, Path]:
+    """Where archives and what was unpacked from them by hand are looked for, in this order."""
+    return root, root / "archives"
+
+
+def _archive(root: Path, work: Path, url: str, filename: str, md5: str) -> Path:
+    """A file with the published checksum: one of the user's, or else downloaded."""
+    from torchvision.datasets.utils import check_md5
+
+    found = next((p / filename for p in _places(root) if (p / filename).is_file()), None)
+    if found is None:
+        return _downloaded(root / "archives", work, url, filename, md5)
+    if not check_md5(found, md5):
+        raise InputError(
+            f"The archive {show(found)} is damaged or incomplete: its MD5 is not {md5}; "
+            f"delete it and repeat, or put a complete copy of {url} there."
+        )
+    return found
 
 
 def _downloaded(archives: Path, work: Path, url: str, filename: str, md5: str) -> Path:

@@ -126,8 +126,9 @@ def test_known_lists_each_dataset_with_its_status(
     monkeypatch.delenv(datasets.IMAGENET_VARIABLE, raising=False)
     known = datasets.known(tmp_path)
     assert list(known) == [
-        "digits", "cifar10", "cifar20", "stl10", "imagenet10", "imagenet-dogs", "imagenet50",
-        "imagenet100", "imagenet200", "tiny-imagenet",
+        "digits", "cifar10", "cifar20", "cifar100", "stl10", "imagenet10", "imagenet-dogs",
+        "imagenet50", "imagenet100", "imagenet200", "tiny-imagenet", "svhn", "textures",
+        "places365",
     ]  # fmt: skip
     assert known["digits"].status == "ready"
     assert known["cifar20"].status == "downloadable"
@@ -140,6 +141,14 @@ def test_known_lists_each_dataset_with_its_status(
     assert {name: default for name, default in defaults.items() if default != "all"} == {
         "imagenet10": "train", "imagenet-dogs": "train", "tiny-imagenet": "train",
         "imagenet50": "train-val", "imagenet100": "train-val", "imagenet200": "train-val",
+        "svhn": "train-test",
+    }  # fmt: skip
+    held_out = {name: datasets.held_out_protocol(name) for name in (*known, "folder:/x")}
+    assert {name for name, protocol in held_out.items() if protocol == "train-test"} == {
+        "cifar10", "cifar20", "cifar100", "stl10", "svhn",
+    }  # fmt: skip
+    assert {name for name, protocol in held_out.items() if protocol == "train-val"} == {
+        "imagenet50", "imagenet100", "imagenet200", "tiny-imagenet",
     }  # fmt: skip
 
 
@@ -538,9 +547,12 @@ def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
 
 
 def cifar(
-    name: str, base: Path, monkeypatch: pytest.MonkeyPatch, per_file: int = 4
+    name: str, base: Path, monkeypatch: pytest.MonkeyPatch, per_file: int = 4, fine: bool = False
 ) -> tuple[Path, np.ndarray, list[int]]:
-    """A small CIFAR archive of the published form; its images (N, 3, 32, 32) and labels."""
+    """A small CIFAR archive of the published form; its images (N, 3, 32, 32) and labels.
+
+    Of CIFAR-100 these are the coarse labels, or the fine ones.
+    """
     from torchvision import datasets as source
 
     kind = getattr(source, name)
@@ -552,15 +564,15 @@ def cifar(
     sums: dict[str, str] = {}
     for file, _ in kind.train_list + kind.test_list:
         data = rng.integers(0, 256, (per_file, 3072), dtype=np.uint8)
-        fine = rng.integers(0, 10, per_file).tolist()
-        coarse = [value // 2 for value in fine]
-        entry = {"data": data, "labels": fine}
+        own = rng.integers(0, 10, per_file).tolist()
+        coarse = [value // 2 for value in own]
+        entry = {"data": data, "labels": own}
         if name == "CIFAR100":
-            entry = {"data": data, "fine_labels": fine, "coarse_labels": coarse}
+            entry = {"data": data, "fine_labels": own, "coarse_labels": coarse}
         (folder / file).write_bytes(pickle.dumps(entry))
         sums[file] = md5(folder / file)
         images.append(data.reshape(-1, 3, 32, 32))
-        labels += coarse if name == "CIFAR100" else fine
+        labels += coarse if name == "CIFAR100" and not fine else own
     names = {
         "label_names": [f"fine {number}" for number in range(10)],
         "fine_label_names": [f"fine {number}" for number in range(100)],
@@ -579,7 +591,8 @@ def cifar(
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "train"), [("cifar10", "CIFAR10", 20), ("cifar20", "CIFAR100", 4)]
+    ("name", "kind", "train"),
+    [("cifar10", "CIFAR10", 20), ("cifar20", "CIFAR100", 4), ("cifar100", "CIFAR100", 4)],
 )
 def test_cifar_is_downloaded_once_and_kept(
     tmp_path: Path,
@@ -592,16 +605,16 @@ def test_cifar_is_downloaded_once_and_kept(
     from torchvision import datasets as source
 
     address, web = server
-    archive, images, labels = cifar(kind, web, monkeypatch)
+    archive, images, labels = cifar(kind, web, monkeypatch, fine=name == "cifar100")
     monkeypatch.setattr(getattr(source, kind), "url", f"{address}/{archive.name}")
     root = tmp_path / "data"
     found = datasets.prepare(name, root=root)
     assert np.array_equal(found.images, images)
     assert found.labels is not None
     assert found.labels.tolist() == labels
-    assert found.classes == (10 if kind == "CIFAR10" else 20)
+    assert found.classes == int(name.removeprefix("cifar"))
     assert found.class_names is not None
-    assert found.class_names[1] == ("fine 1" if kind == "CIFAR10" else "coarse 1")
+    assert found.class_names[1] == ("coarse 1" if name == "cifar20" else "fine 1")
     assert len(found.train) == len(found.score) == len(images)
     assert (root / "archives" / archive.name).is_file()
     assert datasets.known(root)[name].status == "ready"
@@ -673,14 +686,21 @@ def test_a_download_with_a_wrong_checksum_is_removed(
     assert nothing_half_written(tmp_path / "data")
 
 
-@pytest.mark.parametrize("name", ["cifar10", "cifar20", "stl10", "tiny-imagenet"])
+@pytest.mark.parametrize(
+    "name",
+    ["cifar10", "cifar20", "cifar100", "stl10", "tiny-imagenet", "svhn", "textures", "places365"],
+)
 def test_no_network_says_where_to_put_the_archive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    from torchvision.datasets import CIFAR10, CIFAR100, STL10
+    from torchvision.datasets import CIFAR10, CIFAR100, DTD, STL10, SVHN, Places365
 
-    for kind in (CIFAR10, CIFAR100, STL10):  # a port where nobody listens
-        monkeypatch.setattr(kind, "url", f"http://127.0.0.1:9/{kind.filename}")
+    nobody = "http://127.0.0.1:9/"  # a port where nobody listens
+    for kind in (CIFAR10, CIFAR100, STL10):
+        monkeypatch.setattr(kind, "url", f"{nobody}{kind.filename}")
+    monkeypatch.setattr(SVHN, "split_list", {"train": [f"{nobody}a.mat", "a.mat", "0" * 32]})
+    monkeypatch.setattr(DTD, "_URL", f"{nobody}dtd.tar.gz")
+    monkeypatch.setattr(Places365, "_BASE_URL", nobody)
     monkeypatch.setattr(datasets, "TINY_URL", "http://127.0.0.1:9/tiny-imagenet-200.zip")
     root = tmp_path / "data"
     with pytest.raises(InputError) as error:
@@ -737,20 +757,27 @@ def test_stl10_keeps_unlabelled_images_for_pretraining(
     assert split.fingerprint == found.fingerprint
 
 
-def test_tiny_imagenet_uses_its_train_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def tiny_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Tiny-ImageNet as published, with two train images and one for validation; its tree."""
     tree = tmp_path / "tiny-imagenet-200"
     for number, wnid in enumerate(("n02", "n01")):
         noise(tree / "train" / wnid / "images" / f"{wnid}_0.JPEG", number, (64, 64))
         (tree / "train" / wnid / f"{wnid}_boxes.txt").write_text("")
     noise(tree / "val" / "images" / "val_0.JPEG", 5, (64, 64))
+    (tree / "val" / "val_annotations.txt").write_text("val_0.JPEG\tn02\t0\t32\t44\t62\n")
     archive = tmp_path / "data" / "archives" / "tiny-imagenet-200.zip"
     archive.parent.mkdir(parents=True)
     with zipfile.ZipFile(archive, "w") as packed:
         for path in sorted(tree.rglob("*")):
             packed.write(path, path.relative_to(tmp_path))
     monkeypatch.setattr(datasets, "TINY_MD5", md5(archive))
+    return tree
+
+
+def test_tiny_imagenet_uses_its_train_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = tiny_archive(tmp_path, monkeypatch)
     found = datasets.prepare("tiny-imagenet", root=tmp_path / "data")
     assert found.images.shape == (2, 3, 64, 64)
     assert found.class_names == ("n01", "n02")
@@ -758,6 +785,167 @@ def test_tiny_imagenet_uses_its_train_folder(
     assert found.protocol == "train"
     with Image.open(tree / "train" / "n01" / "images" / "n01_0.JPEG") as image:
         assert np.array_equal(found.images[0], np.asarray(image).transpose(2, 0, 1))
+
+
+def test_tiny_imagenet_is_scored_on_its_validation_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = tiny_archive(tmp_path, monkeypatch)
+    found = datasets.prepare("tiny-imagenet", root=tmp_path / "data", protocol="train-val")
+    assert found.train.tolist() == found.pretrain.tolist() == [0, 1]
+    assert found.score.tolist() == [2]
+    assert found.labels is not None
+    assert found.labels.tolist() == [0, 1, 1]  # n01 and n02; the file says n02 of val_0
+    assert found.paths is not None
+    assert found.paths[2] == "val/images/val_0.JPEG"
+    with Image.open(tree / "val" / "images" / "val_0.JPEG") as image:
+        assert np.array_equal(found.images[2], np.asarray(image).transpose(2, 0, 1))
+    # the train images alone stay the dataset that they were
+    alone = datasets.prepare("tiny-imagenet", root=tmp_path / "data")
+    assert alone.fingerprint != found.fingerprint
+    assert len(alone.images) == 2
+
+
+@pytest.mark.parametrize("text", ["", "val_0.JPEG\tn03\t0\t0\t1\t1\n", "val_1.JPEG\tn02\n"])
+def test_tiny_imagenet_without_its_validation_labels_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    tree = tiny_archive(tmp_path, monkeypatch)
+    (tree / "val" / "val_annotations.txt").write_text(text)
+    root = tmp_path / "data"
+    shutil.move(tree, root / tree.name)
+    with pytest.raises(InputError, match=r"val_annotations\.txt' does not name a class of each"):
+        datasets.prepare("tiny-imagenet", root=root, protocol="train-val")
+    assert len(datasets.prepare("tiny-imagenet", root=root).images) == 2
+
+
+def test_svhn_is_scored_on_its_test_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: tuple[str, Path]
+) -> None:
+    from scipy.io import savemat
+    from torchvision.datasets import SVHN
+
+    address, web = server
+    rng = np.random.default_rng(0)
+    files, images = {}, []
+    for split, labels in (("train", [10, 1, 9]), ("test", [2, 10])):
+        name = f"{split}_32x32.mat"
+        pixels = rng.integers(0, 256, (len(labels), 3, 32, 32), dtype=np.uint8)
+        images.append(pixels)
+        y = np.array(labels, np.uint8)[:, None]
+        savemat(web / name, {"X": pixels.transpose(2, 3, 1, 0), "y": y})
+        files[split] = [f"{address}/{name}", name, md5(web / name)]
+    monkeypatch.setattr(SVHN, "split_list", files)
+    root = tmp_path / "data"
+    found = datasets.prepare("svhn", root=root)
+    assert found.protocol == "train-test"
+    assert np.array_equal(found.images, np.concatenate(images))
+    assert found.labels is not None
+    assert found.labels.tolist() == [0, 1, 9, 2, 0]  # the files say 10 for the digit 0
+    assert found.train.tolist() == [0, 1, 2]
+    assert found.score.tolist() == [3, 4]
+    assert datasets.known(root)["svhn"].status == "ready"
+    assert datasets.prepare("svhn", root=root, protocol="all").score.tolist() == [0, 1, 2, 3, 4]
+
+    shutil.rmtree(root / "prepared")
+    with open(root / "archives" / "test_32x32.mat", "ab") as file:
+        file.write(b"more")
+    with pytest.raises(InputError, match=r"test_32x32\.mat' is damaged.*delete it and repeat"):
+        datasets.prepare("svhn", root=root)
+    assert nothing_half_written(root)
+
+
+def test_textures_are_all_images_at_any_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision.datasets import DTD
+
+    folder = tmp_path / "work" / "dtd"
+    for number, name in enumerate(("woven/woven_1", "banded/banded_2", "banded/banded_1")):
+        noise(folder / "images" / f"{name}.png", number, (120, 90 + number))
+    (folder / "images" / "woven" / ".directory").write_text("[Dolphin]")
+    (folder / "labels").mkdir()
+    (folder / "labels" / "train1.txt").write_text("banded/banded_1.png\n")
+    root = tmp_path / "data"
+    (root / "archives").mkdir(parents=True)
+    archive = root / "archives" / "dtd-r1.0.1.tar.gz"
+    pack(folder, archive)
+    monkeypatch.setattr(DTD, "_MD5", md5(archive))
+    found = datasets.prepare("textures", root=root)
+    assert found.images.shape == (3, 3, 64, 64)
+    assert (found.protocol, found.view) == ("all", 64)
+    assert found.class_names == ("banded", "woven")
+    assert found.labels is not None
+    assert found.labels.tolist() == [0, 0, 1]
+    assert found.train.tolist() == found.score.tolist() == [0, 1, 2]
+    # each side is decoded from the files, not from another side: a folder's rule for pixels
+    small = datasets.prepare("textures", root=root, side=24)
+    plain = datasets.prepare(f"folder:{folder / 'images'}", root=root, side=24)
+    assert np.array_equal(small.images, plain.images)
+    assert datasets.prepare("textures", root=root, side=256).view == 224
+    with pytest.raises(InputError, match=r"must be in 8\.\.1024 pixels, and it is 4"):
+        datasets.prepare("textures", root=root, side=4)
+    with pytest.raises(InputError, match="chosen for textures, places365 and folder:PATH only"):
+        datasets.prepare("cifar10", root=root, side=64)
+
+
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Places365's two archives with three images of three classes; the data directory."""
+    from torchvision.datasets import Places365
+
+    lists, images = tmp_path / "lists", tmp_path / "val_256"
+    lists.mkdir()
+    listed = [("Places365_val_00000001.jpg", 2), ("Places365_val_00000002.jpg", 0),
+              ("Places365_val_00000003.jpg", 1)]  # fmt: skip
+    for number, (name, _) in enumerate(listed):
+        noise(images / name, number, (256, 256))
+    lines = [f"{name} {label}" for name, label in listed]
+    (lists / "places365_val.txt").write_text("\n".join(lines) + "\n")
+    (lists / "categories_places365.txt").write_text("/a/abbey 0\n/b/bar 1\n/c/cave 2\n")
+    root = tmp_path / "data"
+    (root / "archives").mkdir(parents=True)
+    devkit, packed = "filelist_places365-standard.tar", "val_256.tar"
+    with tarfile.open(root / "archives" / devkit, "w") as tar:
+        for path in sorted(lists.iterdir()):
+            tar.add(path, arcname=path.name)
+    with tarfile.open(root / "archives" / packed, "w") as tar:
+        tar.add(images, arcname="val_256")
+
+    def summed(place: Path, name: str) -> tuple[str, str]:
+        return name, md5(place / name)
+
+    archives = root / "archives"
+    monkeypatch.setattr(Places365, "_DEVKIT_META", {"standard": summed(archives, devkit)})
+    monkeypatch.setattr(Places365, "_IMAGES_META", {("val", True): summed(archives, packed)})
+    monkeypatch.setattr(Places365, "_FILE_LIST_META", {"val": summed(lists, "places365_val.txt")})
+    monkeypatch.setattr(Places365, "_CATEGORIES_META", summed(lists, "categories_places365.txt"))
+    return root
+
+
+def test_places365_is_its_validation_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = places(tmp_path, monkeypatch)
+    found = datasets.prepare("places365", root=root, side=32)
+    assert found.images.shape == (3, 3, 32, 32)
+    assert found.labels is not None
+    assert found.labels.tolist() == [2, 0, 1]
+    assert found.class_names == ("/a/abbey", "/b/bar", "/c/cave")
+    assert found.score.tolist() == [0, 1, 2]
+    plain = datasets.prepare(f"folder:{tmp_path / 'val_256'}", root=root, side=32)
+    assert np.array_equal(found.images, plain.images)
+    assert datasets.prepare("places365", root=root).images.shape == (3, 3, 64, 64)
+
+
+def test_places365_with_an_image_missing_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = places(tmp_path, monkeypatch)
+    shutil.move(tmp_path / "val_256", root / "val_256")
+    (root / "val_256" / "Places365_val_00000002.jpg").unlink()
+    with pytest.raises(InputError, match="2 images, 0 of them not in the published list of 3"):
+        datasets.prepare("places365", root=root)
+    assert nothing_half_written(root)
 
 
 # --- ImageNet ------------------------------------------------------------------------------------

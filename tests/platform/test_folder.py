@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from deep_clustering.platform import _folder
+from deep_clustering.platform._cache import TEST
 from deep_clustering.platform.errors import InputError
 
 
@@ -213,6 +214,25 @@ def test_key_follows_names_sizes_times_and_place(tmp_path: Path) -> None:
     assert renamed not in (before, touched)
     os.rename(tmp_path / "one", tmp_path / "two")
     assert _folder.listing(tmp_path / "two").key() != renamed
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train/a/1.png", "test/a/1.png", "val/a/1.png"),
+        ("train/a/1.png", "val/a/1.png", "val/a/x/2.png"),
+        ("train/1.png", "test/1.png"),
+        ("test/a/1.png", "test/b/1.png"),
+        ("train/1.png", "other/1.png"),
+        ("train/1.png", "test/1.png", "1.png"),
+        ("a.png", "b.png"),
+    ],
+)
+def test_paths_alone_say_what_is_held_out(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        picture(tmp_path / name)
+    found = _folder.listing(tmp_path)
+    assert _folder.held_out(found.paths).tolist() == (found.split == TEST).tolist()
 
 
 # --- stored side ---------------------------------------------------------------------------------
