@@ -50,7 +50,7 @@ class CDCConfig:
 
     pretrain: MoCoConfig = field(default_factory=MoCoConfig)
     clusters: int = 10  # C; the platform sets it from the data set
-    epochs: int = 100  # passes over the data; Sec. 4.1
+    epochs: int = 100  # passes over the data, 0 is the initialisation alone; Sec. 4.1
     batch_size: int = 1000  # B, images per selection and k-means; Sec. 4.1
     sub_batch_size: int = 500  # b, images per optimiser step; Algorithm 1, release
     mini_clusters: int = 500  # K, regions per batch; Sec. 4.1
@@ -90,7 +90,7 @@ class CDCConfig:
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
-        counts = ("clusters", "epochs", "batch_size", "sub_batch_size", "mini_clusters", "hidden")
+        counts = ("clusters", "batch_size", "sub_batch_size", "mini_clusters", "hidden")
         batch, sub, threshold = self.batch_size, self.sub_batch_size, self.fixed_threshold
         cap = self.class_cap
         check(
@@ -99,7 +99,7 @@ class CDCConfig:
                 *positive(self, *counts, "encoder_lr", "head_lr", "kmeans_restarts"),
                 *choice(self, initialisation=Initialisation, heads=Heads, selection=Selection),
                 *choice(self, calibration_loss=Calibration, precision=Precision),
-                *not_negative(self, "weight_decay", "entropy_weight", "focal_gamma"),
+                *not_negative(self, "epochs", "weight_decay", "entropy_weight", "focal_gamma"),
                 *not_negative(self, "focal_warmup", "l1_weight", "operations", "cutout"),
                 *share(self, "label_smoothing", "flexmatch_threshold", "freematch_momentum"),
                 *share(self, "filter_floor", "filter_momentum", "gsf_score"),

@@ -1,15 +1,10 @@
 """The commands: say which runs are wanted, take away what the store has, have the rest computed."""
 
-import contextlib
 import re
 import shlex
 import statistics
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +12,15 @@ from rich.console import Console
 from rich.table import Table
 
 from deep_clustering.platform import _ray
-from deep_clustering.platform.errors import EnvironmentProblem, InputError, StorageError, nearest
+from deep_clustering.platform import _work as work
+from deep_clustering.platform.errors import EnvironmentProblem, InputError, nearest
 from deep_clustering.platform.jobs import Job
-from deep_clustering.platform.request import Request, resolve
+from deep_clustering.platform.request import Request
 from deep_clustering.platform.store import Store
-from deep_clustering.platform.view import Row, View, clock
+from deep_clustering.platform.view import Row, View
 
-_POLL = 0.25  # seconds between two looks at the planner
 #: What a study may be called: it becomes a file name.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_METRICS = ("acc", "ece", "nmi", "mean_confidence")
 
 
 def train(
@@ -44,27 +38,29 @@ def train(
 ) -> int:
     """`platform train`; returns the exit code."""
     _ray.prepare(address)
-    request = _resolve(method, data=data, address=address, store=store, **asked)
-    kept = _open(store)
+    request = work.resolved(method, data=data, address=address, store=store, **asked)
+    kept = work.open_store(store)
     jobs = request.jobs(range(seeds))
     runs = [j for j in jobs if j.kind == "run"]
-    todo = _missing(jobs, kept, retry)
+    todo = work.missing(jobs, kept, retry)
     if dry_run:
         _print_dry_run(request, jobs, todo, kept)
         return 0
     name = f"{method}-{request.dataset.name.partition(':')[0]}"
-    kept.write_plan("train", name, {"runs": [j.id for j in runs], "command": _command()})
-    title = _title(request, f"{seeds} seed{'s' * (seeds > 1)}")
+    kept.write_plan("train", name, {"runs": [j.id for j in runs], "command": work.command_line()})
+    title = work.title(request, f"{seeds} seed{'s' * (seeds > 1)}")
     rows = [Row(f"seed {j.identity['seed']}", (j.id,)) for j in runs]
     if any(j.kind == "run" for j in todo):
         with (
-            _interruptible(kept, [j.id for j in runs]),
-            View(title, _shown(request)) as view,
-            _session(kept, seeds, workers, gpus_per_run, address) as session,
+            work.interruptible(kept, [j.id for j in runs]),
+            View(title, work.shown(request)) as view,
+            work.session(kept, seeds, workers, gpus_per_run, address) as session,
         ):
-            session.ask("submit", [_with_stored(j, kept) for j in jobs if _wanted(j, todo, kept)])
+            session.ask(
+                "submit", [work.with_stored(j, kept) for j in jobs if work.wanted(j, todo, kept)]
+            )
             session.ask("close")
-            _watch(session, view, kept, lambda: rows)
+            work.watch(session, view, kept, lambda: rows)
     return _close(kept, request, runs)
 
 
@@ -106,7 +102,7 @@ def tune(
         )
     if trials < 1:
         raise InputError(f"--trials: needs at least 1, got {trials}.")
-    request = _resolve(method, data=data, address=address, store=store, **asked)
+    request = work.resolved(method, data=data, address=address, store=store, **asked)
     if request.dataset.labels is None:
         criteria.refuse_labels(objectives)
     domains = _space(registry.space(method), request, space)
@@ -126,13 +122,13 @@ def tune(
         raise InputError(
             f"--study: letters, digits, '.', '_' and '-' only, at most 64, got '{name}'."
         )
-    kept = _open(store)
+    kept = work.open_store(store)
     if dry_run:
         _print_dry_search(settings, name, trials, kept)
         return 0
-    watched = tuple(dict.fromkeys((*(o.name for o in objectives), *_shown(request))))[:4]
-    title = _title(request, f"{trials} trials × {seeds} seed{'s' * (seeds > 1)}, {sampler}")
-    with _alone(kept, name):
+    watched = tuple(dict.fromkeys((*(o.name for o in objectives), *work.shown(request))))[:4]
+    title = work.title(request, f"{trials} trials × {seeds} seed{'s' * (seeds > 1)}, {sampler}")
+    with work.alone(kept, name):
         held = search.Study(kept, name, settings)
         again = held.enqueue_failed() if retry else 0
         if len(held.over()) < trials + again:
@@ -168,14 +164,14 @@ def _search(
     failed = {} if retry else kept.failures()
     found: dict[str, Any] = {}
     with (
-        _interruptible(kept, found),
+        work.interruptible(kept, found),
         View(
             title,
             watched,
             lambda rows: _best_line(rows, settings.objectives),
             total * len(settings.seeds),
         ) as view,
-        _session(kept, total * len(settings.seeds), **use) as session,
+        work.session(kept, total * len(settings.seeds), **use) as session,
     ):
         held.settle(-(-session.room.lanes // len(settings.seeds)))
         finished = kept.finished()
@@ -201,7 +197,7 @@ def _search(
 
         thread = threading.Thread(target=drive, daemon=True)
         thread.start()
-        _watch(session, view, kept, searcher.rows, until=lambda: not thread.is_alive())
+        work.watch(session, view, kept, searcher.rows, until=lambda: not thread.is_alive())
         if errors:
             raise EnvironmentProblem(
                 f"the search stopped ({type(errors[0]).__name__}: {errors[0]}); "
@@ -232,7 +228,7 @@ def _conclude(held: Any, settings: Any, kept: Store, trials: int) -> int:
     if best:
         several = len(names) > 1
         table = Table(title="Pareto front" if several else "best", box=None, pad_edge=False)
-        metrics = list(dict.fromkeys([*names, *_shown(settings.request)]))
+        metrics = list(dict.fromkeys([*names, *work.shown(settings.request)]))
         table.add_column("trial", justify="right")
         for metric in metrics:
             table.add_column(metric, justify="right")
@@ -253,11 +249,11 @@ def _conclude(held: Any, settings: Any, kept: Store, trials: int) -> int:
         if settings.request.dataset.labels is not None:
             rows = [t.user_attrs["metrics"] for t in good]
             console.print(trust.table(rows), "")
-        example = " ".join(f"--set {k}={_plain(v)}" for k, v in best[0].params.items())
+        example = " ".join(f"--set {k}={work.plain(v)}" for k, v in best[0].params.items())
         console.print("[bold]train the best[/]", soft_wrap=True)
         console.print(f"  {_again('train', settings.request, example)}", soft_wrap=True)
-    _where(console, kept, f'results.study("{held.name}", store)')
-    console.print(f"[bold]more trials[/]\n  {_command(trials=trials * 2)}", soft_wrap=True)
+    work.where(console, kept, f'results.study("{held.name}", store)')
+    console.print(f"[bold]more trials[/]\n  {work.command_line(trials=trials * 2)}", soft_wrap=True)
     kept.compact_if_needed()
     failed = [t for t in over if t.state.name == "FAIL"]
     for trial in failed[:5]:
@@ -270,7 +266,7 @@ def _close(kept: Store, request: Request, runs: list[Job]) -> int:
     console = Console(highlight=False)
     finished, failures = kept.finished(), kept.failures()
     table = Table(box=None, pad_edge=False)
-    shown = _shown(request)
+    shown = work.shown(request)
     for column in ("run", "seed", *shown):
         table.add_column(column, justify="left" if column == "run" else "right")
     rows = []
@@ -299,18 +295,20 @@ def _close(kept: Store, request: Request, runs: list[Job]) -> int:
     console.print(table)
     if any(values.get("collapsed") for values in rows):
         console.print("a run collapsed: nearly all images are in one cluster", style="bold red")
-    _where(console, kept, "results.runs(store)")
+    work.where(console, kept, "results.runs(store)")
     if rows:
         first = next(j.id for j in runs if j.id in finished)
         console.print(
             f"[bold]cluster new images[/]\n  platform predict {first[:8]} --images FOLDER"
-            f"{_store_option(kept)}",
+            f"{work.store_option(kept)}",
             soft_wrap=True,
         )
     kept.compact_if_needed()
     lost = [j for j in runs if j.id not in finished]
     if lost:
-        console.print(f"{len(lost)} of {len(runs)} runs failed; again: {_command()} --retry failed")
+        console.print(
+            f"{len(lost)} of {len(runs)} runs failed; again: {work.command_line()} --retry failed"
+        )
     return 3 if lost else 0
 
 
@@ -330,7 +328,11 @@ def predict(
     from deep_clustering.platform import prediction
 
     table, spread = prediction.predict(
-        _open(store, create=False), run, images, root=_data_root(data), skip_broken=skip_broken
+        work.open_store(store, create=False),
+        run,
+        images,
+        root=work.data_root(data),
+        skip_broken=skip_broken,
     )
     if output is not None:
         from deep_clustering.platform._export import write
@@ -360,7 +362,7 @@ def results(
     from deep_clustering.platform import _export
     from deep_clustering.platform import results as tables
 
-    kept = _open(store, create=False)
+    kept = work.open_store(store, create=False)
     if verify or repair:
         problems = kept.repair() if repair else kept.verify()
         for path, reason in problems:
@@ -376,172 +378,6 @@ def results(
     else:
         _export.show(chosen, Console(highlight=False))
     return 0
-
-
-# ---- shared
-
-
-def _resolve(
-    method: str, *, data: Path | None, address: str | None, store: str | None, **asked: Any
-) -> Request:
-    console = Console(stderr=True, highlight=False)
-    with console.status("") as status:
-
-        def progress(done: int, total: int) -> None:
-            status.update(f"reading images {done}/{total}")
-
-        root = _data_root(data) if data or not address else _shared_data(store)
-        request = resolve(method, root=root, progress=progress, **asked)
-    for note in request.dataset.notes:
-        console.print(f"note: {note}", style="yellow", markup=False)
-    return request
-
-
-def _data_root(data: Path | None) -> Path:
-    from deep_clustering.platform import datasets
-
-    return (data or datasets.default_root()).expanduser().resolve()
-
-
-def _shared_data(store: str | None) -> Path:
-    """On a cluster the decoded images live in the store, where every node finds them."""
-    kept = _open(store)
-    if kept.local is None:
-        raise InputError(
-            f"--address with the store {kept.uri}: say with --data where the nodes find the images."
-        )
-    return kept.local / "data"
-
-
-def _open(uri: str | None, create: bool = True) -> Store:
-    from deep_clustering.platform.results import default_store
-
-    store = Store.open(uri or default_store(), create=create)
-    store.sweep()
-    return store
-
-
-def _missing(jobs: list[Job], kept: Store, retry: str | None) -> list[Job]:
-    """Jobs that have to be computed: not in the store, and not failed unless asked again."""
-    finished, stages = kept.finished(), kept.stages()
-    failed = {} if retry else kept.failures()
-    runs = [j for j in jobs if j.kind == "run" and j.id not in finished and j.id not in failed]
-    needed = {n for j in runs for n in j.needs} - stages
-    return [j for j in jobs if j.id in needed] + runs
-
-
-def _wanted(job: Job, todo: list[Job], kept: Store) -> bool:
-    return job.kind != "run" or job in todo or kept.has_run(job.id)
-
-
-def _with_stored(job: Job, kept: Store) -> dict[str, Any]:
-    done = job.kind == "run" and kept.has_run(job.id)
-    return job.as_json() | ({"stored": kept.metrics_of(job.id)} if done else {})
-
-
-def _session(
-    kept: Store,
-    parallel: int,
-    workers: int,
-    gpus_per_run: float | None,
-    address: str | None,
-) -> Any:
-    from deep_clustering.platform.lanes import Session
-
-    return Session(
-        kept,
-        provenance=provenance(),
-        parallel=parallel,
-        workers=workers,
-        gpus_per_run=gpus_per_run,
-        address=address,
-    )
-
-
-def _watch(session: Any, view: View, kept: Store, rows: Any, until: Any = None) -> None:
-    """Show what happens until nothing is left to do (or `until` says so); record lost workers."""
-    from deep_clustering.platform.training import failure
-
-    while True:
-        over = until() if until else False
-        snapshot = session.ask("snapshot")
-        if snapshot["storage"]:
-            raise StorageError(f"{snapshot['storage']} Then give the same command again.")
-        view.update(snapshot, rows())
-        for job, reason in session.ask("unrecorded"):
-            failure(Job.from_json(job), kept, reason, provenance())
-        states = [j["state"] for j in snapshot["jobs"].values() if j["kind"] == "run"]
-        if over or (until is None and all(s in ("done", "failed", "cancelled") for s in states)):
-            return
-        session.check()
-        time.sleep(_POLL)
-
-
-@contextlib.contextmanager
-def _interruptible(kept: Store, runs: Any) -> Iterator[None]:
-    """Turns a Ctrl-C into a summary and exit code 130; SIGTERM counts as one."""
-    import signal
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    except KeyboardInterrupt:
-        done = len(kept.finished() & set(runs))
-        print(
-            f"\ninterrupted: {done} of {len(runs)} runs done, the rest keep their last epoch.\n"
-            f"continue with: {_command()}",
-            file=sys.stderr,
-        )
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextlib.contextmanager
-def _alone(kept: Store, study: str) -> Iterator[None]:
-    """One command at a time works on a study; another one waits for it."""
-    told = False
-    while True:
-        claim = kept.claim(f"study-{study}")
-        if claim is not None:
-            with claim:
-                yield
-            return
-        if not told:
-            print(f"another command is running the study {study}; waiting for it", file=sys.stderr)
-            told = True
-        time.sleep(1)
-
-
-def provenance() -> dict[str, Any]:
-    """What every row says about the code that made it."""
-    root = Path(__file__).resolve().parent.parent
-
-    def git(*arguments: str) -> str | None:
-        if not (root / ".git").exists():
-            return None
-        asked = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False
-        )
-        return asked.stdout.strip() if asked.returncode == 0 else None
-
-    def release(package: str) -> str | None:
-        with contextlib.suppress(PackageNotFoundError):
-            return version(package)
-        return None
-
-    changes = git("status", "--porcelain", "--untracked-files=no")
-    return {
-        "git_revision": git("rev-parse", "HEAD"),
-        "git_dirty": None if changes is None else bool(changes),
-        "python_version": sys.version.split()[0],
-        "code_version": release("deep-clustering"),
-        "torch_version": release("torch"),
-        "ray_version": release("ray"),
-    }
 
 
 def _space(space: Any, request: Request, only: str | None) -> dict[str, Any]:
@@ -568,14 +404,6 @@ def _space(space: Any, request: Request, only: str | None) -> dict[str, Any]:
     return found
 
 
-def _shown(request: Request) -> tuple[str, ...]:
-    return _METRICS if request.dataset.labels is not None else ("mean_confidence", "silhouette")
-
-
-def _title(request: Request, what: str) -> str:
-    return f"{request.method} on {request.dataset.name}, {what}"
-
-
 def _best_line(rows: list[tuple[str, Mapping[str, Any]]], objectives: Any) -> str:
     first = objectives[0]
     scored = [(v[first.name], label) for label, v in rows if v.get(first.name) is not None]
@@ -585,28 +413,9 @@ def _best_line(rows: list[tuple[str, Mapping[str, Any]]], objectives: Any) -> st
     return f"best so far: {label}, {first.name} {value:.3f}"
 
 
-def _where(console: Console, kept: Store, query: str) -> None:
-    console.print("[bold]read the results[/]")
-    console.print("  from deep_clustering.platform import results", soft_wrap=True)
-    console.print(f"  store = {kept.uri!r}", soft_wrap=True, markup=False)
-    console.print(f'  {query}.sort("acc", descending=True).collect()', soft_wrap=True, markup=False)
-
-
-def _command(**changes: Any) -> str:
-    """The command as it was given, with some options changed."""
-    words = list(sys.argv[1:])
-    for name, value in changes.items():
-        option = f"--{name}"
-        if option in words:
-            words[words.index(option) + 1] = str(value)
-        else:
-            words += [option, str(value)]
-    return shlex.join(["platform", *words])
-
-
 def _again(command: str, request: Request, extra: str) -> str:
     given = [
-        f"--set {k}={_plain(v)}"
+        f"--set {k}={work.plain(v)}"
         for n, layer in request.layers
         if n == "--set"
         for k, v in layer.items()
@@ -616,16 +425,6 @@ def _again(command: str, request: Request, extra: str) -> str:
     return " ".join(p for p in [*parts, preset, *given, extra, "--seeds 5"] if p)
 
 
-def _store_option(kept: Store) -> str:
-    from deep_clustering.platform.results import default_store
-
-    return "" if str(default_store()) == kept.uri else f" --store {shlex.quote(kept.uri)}"
-
-
-def _plain(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
 # ---- dry runs
 
 
@@ -633,14 +432,14 @@ def _print_dry_run(request: Request, jobs: list[Job], todo: list[Job], kept: Sto
     console = Console(highlight=False)
     runs = [j for j in jobs if j.kind == "run"]
     missing = [j for j in todo if j.kind == "run"]
-    console.print(f"[bold]{_title(request, f'{len(runs)} runs')}[/]", soft_wrap=True)
+    console.print(f"[bold]{work.title(request, f'{len(runs)} runs')}[/]", soft_wrap=True)
     for name, layer in request.layers:
         if layer:
-            changed = " ".join(f"{k}={_plain(v)}" for k, v in layer.items())
+            changed = " ".join(f"{k}={work.plain(v)}" for k, v in layer.items())
             console.print(f"  {name}: {changed}", soft_wrap=True, markup=False)
     console.print(f"in the store: {len(runs) - len(missing)} of {len(runs)} runs")
     stages = len(todo) - len(missing)
-    console.print(f"would run: {stages} pretraining, {len(missing)} runs{_cost(todo, kept)}")
+    console.print(f"would run: {stages} pretraining, {len(missing)} runs{work.cost(todo, kept)}")
 
 
 def _print_dry_search(settings: Any, name: str, trials: int, kept: Store) -> None:
@@ -657,33 +456,9 @@ def _print_dry_search(settings: Any, name: str, trials: int, kept: Store) -> Non
 
         done = len(Study(kept, name, settings).over())
     jobs = settings.request.jobs(settings.seeds)
-    todo = [j for j in _missing(jobs, kept, None) if j.kind != "run"]
+    todo = [j for j in work.missing(jobs, kept, None) if j.kind != "run"]
     runs = [j for j in jobs if j.kind == "run"] * max(0, trials - done)
     console.print(f"in the study: {done} trials")
-    console.print(f"would run: {len(todo)} pretraining, {len(runs)} runs{_cost(todo + runs, kept)}")
-
-
-def _cost(todo: list[Job], kept: Store) -> str:
-    """An estimate from what the store has measured of the same method on the same dataset."""
-    from deep_clustering.platform import results
-
-    seconds = 0.0
-    for kind, frame in (("run", results.runs(kept.uri)), ("encoder", results.stages(kept.uri))):
-        mine = [j for j in todo if j.kind == kind]
-        if not mine:
-            continue
-        known = frame.collect()
-        if "seconds" not in known.columns:
-            return ""
-        alike = [
-            row["seconds"] / row["epochs"]
-            for row in known.iter_rows(named=True)
-            if row["dataset_fingerprint"] == mine[0].identity["dataset"]
-            and row["method"] == mine[0].identity["method"]
-            and row["seconds"] is not None
-            and row["status"] == "ok"
-        ]
-        if not alike:
-            return "; nothing like it is in the store to estimate the time from"
-        seconds += statistics.median(alike) * sum(j.epochs for j in mine)
-    return f"; about {clock(seconds)} on one lane" if seconds else ""
+    console.print(
+        f"would run: {len(todo)} pretraining, {len(runs)} runs{work.cost(todo + runs, kept)}"
+    )

@@ -9,9 +9,14 @@ from deep_clustering.platform.errors import InputError, nearest
 _ROOT = Path(__file__).resolve().parent.parent
 
 
-def names(folder: str = "methods") -> list[str]:
+def folder(name: str) -> Path:
+    """Where the files of `methods`, `search_spaces` or `ablations` are."""
+    return _ROOT / name
+
+
+def names(kind: str = "methods") -> list[str]:
     """Registered names in `methods`, `search_spaces` or `ablations`, without importing any."""
-    return sorted(p.stem for p in (_ROOT / folder).glob("*.py") if not p.stem.startswith("_"))
+    return sorted(p.stem for p in folder(kind).glob("*.py") if not p.stem.startswith("_"))
 
 
 def method(name: str) -> Any:

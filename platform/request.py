@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from deep_clustering.platform import configs, datasets, registry
 from deep_clustering.platform.errors import InputError, nearest
 from deep_clustering.platform.jobs import Job, plan
@@ -57,8 +59,12 @@ def resolve(
     side: int | None = None,
     skip_broken: bool = False,
     progress: Any = None,
+    outline: bool = False,
 ) -> Request:
     """Check names and values together, prepare the dataset, and build the configuration.
+
+    With `outline` a named dataset that is not here is neither downloaded nor decoded: sizes stand
+    in for it, for saying what would run.
 
     Raises:
         InputError: every mistake that can be seen without the images, together; then those of the
@@ -100,7 +106,11 @@ def resolve(
     source |= {"side": side} if side else {}
     source |= {"protocol": protocol} if protocol else {}
     rest = {k: v for k, v in source.items() if k not in ("spec", "root")}
-    prepared = datasets.prepare(dataset, root=root, progress=progress, **rest)
+    spec = datasets.known(root).get(dataset)
+    if outline and spec is not None and spec.status != "ready":
+        prepared = _outline(spec, protocol)
+    else:
+        prepared = datasets.prepare(dataset, root=root, progress=progress, **rest)
     source["spec"] = prepared.name
 
     layers = list(record.layers(prepared.name, prepared.view, preset))
@@ -126,6 +136,35 @@ def resolve(
         source=source,
         config=config,
         layers=tuple(layers),
+    )
+
+
+#: Fingerprint of a dataset that is not here: no run of it is in any store.
+NOT_HERE = "not here"
+
+
+def _outline(spec: Any, protocol: str | None) -> Any:
+    """A dataset of the right sizes without its images."""
+    count = spec.count or 1300 * spec.classes  # ImageNet has about 1,300 train images per class
+    every = np.arange(count)
+    return datasets.Dataset(
+        name=spec.name,
+        images=np.broadcast_to(np.uint8(0), (count, 3, spec.side, spec.side)),
+        labels=np.broadcast_to(np.int64(0), (count,)),
+        classes=spec.classes,
+        class_names=None,
+        fingerprint=NOT_HERE,
+        mean=spec.mean,
+        std=spec.std,
+        view=spec.view,
+        protocol=protocol or spec.protocols[0],
+        train=every,
+        score=every,
+        pretrain=every,
+        paths=None,
+        skipped=(),
+        duplicates=0,
+        notes=(),
     )
 
 

@@ -1,4 +1,5 @@
-"""Results as polars tables: `runs`, `epochs`, `predictions`, `stages`, `suite` and `study`.
+"""Results as polars tables: `runs`, `epochs`, `predictions`, `stages`, `study`, `suite`, and what a
+suite comes to: `cells` and `verdicts`.
 
     from deep_clustering.platform import results
     results.runs().filter(pl.col("dataset") == "cifar20").sort("ece").collect()
@@ -22,6 +23,7 @@ from deep_clustering.platform.store import Store, StoreDamage
 
 __all__ = [
     "StoreDamage",
+    "cells",
     "default_store",
     "epochs",
     "predictions",
@@ -29,6 +31,7 @@ __all__ = [
     "stages",
     "study",
     "suite",
+    "verdicts",
 ]
 
 Place = Store | str | os.PathLike[str] | None
@@ -75,12 +78,39 @@ def predictions(store: Place = None) -> pl.LazyFrame:
 def suite(name: str, store: Place = None) -> pl.LazyFrame:
     """The runs of an ablation suite, with the labels of its plan (such as `variant`) as columns.
 
-    A run that stands for several rows of the suite comes once for each.
+    A run that stands for several rows of the suite comes once for each; where a row is about one
+    head (column `head`), the metrics are that head's.
 
     Raises:
         InputError: no such suite in the store.
     """
     return _planned(_opened(store), "suite", name)
+
+
+def cells(name: str, store: Place = None) -> pl.LazyFrame:
+    """One row per row of a suite's table, data set and metric: ours beside the published value.
+
+    `deep_clustering.platform.cells.CELLS` lists the columns.
+
+    Raises:
+        InputError: no such suite in the store.
+    """
+    from deep_clustering.platform import cells as tables
+
+    return tables.cells(tables.measured(_opened(store), name)).lazy()
+
+
+def verdicts(name: str, store: Place = None) -> pl.LazyFrame:
+    """One row per claim of a suite and data set: the difference, and whether the claim holds.
+
+    `deep_clustering.platform.cells.VERDICTS` lists the columns.
+
+    Raises:
+        InputError: no such suite in the store.
+    """
+    from deep_clustering.platform import cells as tables
+
+    return tables.judged(tables.measured(_opened(store), name)).lazy()
 
 
 def study(name: str, store: Place = None) -> pl.LazyFrame:
@@ -109,7 +139,15 @@ def _planned(store: Store, kind: str, name: str) -> pl.LazyFrame:
         raise InputError(
             f"there is no {kind} '{name}' in {store.uri}.{nearest(name, known)}{listed}"
         )
-    entries = store.read_plan(kind, name).get("runs", [])
+    content = store.read_plan(kind, name)
+    entries = content.get("runs", [])
+    if "definitions" in content:  # a suite: only what belongs to its newest definition
+        from deep_clustering.platform import suites
+
+        entries = [
+            {k: e[k] for k in ("run_id", "variant", "head")}
+            for e in suites.current(content).entries
+        ]
     labels = [e if isinstance(e, dict) else {"run_id": e} for e in entries]
     columns = dict.fromkeys(["run_id", *(k for e in labels for k in e)])
     plan = pl.DataFrame(
@@ -121,7 +159,22 @@ def _planned(store: Store, kind: str, name: str) -> pl.LazyFrame:
     joined = plan.join(
         rows.drop(own, strict=False), on="run_id", how="inner", maintain_order="left"
     )
-    return joined.select("run_id", *own, pl.exclude("run_id", *own)).lazy()
+    chosen = joined.select("run_id", *own, pl.exclude("run_id", *own))
+    return (_of_heads(chosen) if "head" in own else chosen).lazy()
+
+
+def _of_heads(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows about one head show that head's metrics in the columns without a prefix."""
+    for head in rows["head"].unique().drop_nulls().to_list():
+        mine = [m for m in schema.METRICS if f"{head}_{m}" in rows.columns]
+        rows = rows.with_columns(
+            pl.when(pl.col("head") == head)
+            .then(pl.col(f"{head}_{metric}"))
+            .otherwise(pl.col(metric))
+            .alias(metric)
+            for metric in mine
+        )
+    return rows
 
 
 # ---- tables of many files

@@ -91,6 +91,7 @@ METRICS = {
     "aurc": Column(_REAL, "failure rejection: area under the risk-coverage curve, 0 to 1"),
     "fpr95": Column(_REAL, "failure rejection: false positive rate at 95 % recall, 0 to 1"),
     "mean_confidence": Column(_REAL, "mean of the largest probability, 0 to 1"),
+    "parameters": Column(_INT, "weights of the trained model"),
     "encoder_kmeans_acc": Column(_REAL, "accuracy of k-means on the features before training"),
     "metrics_reason": Column(_TEXT, "why metrics are null, such as no_labels"),
     "cluster_sizes": Column(_INTS, "images per cluster"),

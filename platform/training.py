@@ -178,10 +178,13 @@ def _run(job: Job, place: Workplace, progress: Progress) -> dict[str, Any]:
     if place.replicas.rank != 0:
         return {}
     values, predictions = _evaluate(trainable, dataset, reference)
-    place.store.write_model(job.id, save_tensors(_on_cpu(trainable.model_state())))
+    model = _on_cpu(trainable.model_state())
+    place.store.write_model(job.id, save_tensors(model))
     row = {
+        **{k: v for k, v in clock.rows[-1].items() if k not in ("epoch", "seconds")},
         **_row(job, place, dataset, clock),
         **values,
+        "parameters": _parameters(model),
         "status": "ok",
         "encoder_kmeans_acc": canary,
     }
@@ -376,6 +379,13 @@ def _epochs_table(job: Job, rows: list[dict[str, Any]]) -> pa.Table:
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {name: [row.get(name) for row in rows] for name in names}
     return pa.table({"run_id": [job.id] * len(rows), **columns})
+
+
+def _parameters(model: Mapping[str, Tensor]) -> int:
+    """Weights of a model; running statistics of batch normalisation are none."""
+    return sum(
+        t.numel() for n, t in model.items() if t.is_floating_point() and ".running_" not in n
+    )
 
 
 def _numbers(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -476,14 +476,14 @@ def test_nothing_reads_values_before_the_convergence_check(no_faiss):
 
 
 def test_few_operations():
-    # All ten restarts together: eleven a seeding step. One restart and centre at a time needs ten
-    # times as many.
+    # All ten restarts together: eleven a seeding step, and Lloyd's iterations, whose number depends
+    # on the processor's rounding. One restart and centre at a time needs ten times as many.
     counter = OperationCounter()
     x = reference.features(1000, 32)
     _kmeans._uniforms.cache_clear()
     with counter:
         kmeans(x, 500)
-    assert counter.count < 6000
+    assert counter.count < 13 * 500
 
 
 # --- CUDA ----------------------------------------------------------------------------------------

@@ -132,10 +132,10 @@ def test_all_mistakes_of_a_command_at_once(ask) -> None:
     assert "no method 'cdd'" in answer.err
     assert "no dataset 'digit'" in answer.err
     answer = ask(
-        "train", "cdc", "--dataset", "digits", "--set", "epochs=0",
+        "train", "cdc", "--dataset", "digits", "--set", "epochs=-1",
         "--set", "pretrain.epochs=0", "--set", "mini_clusters=501",
     )  # fmt: skip
-    for field in ("epochs: must be above 0", "pretrain.epochs", "mini_clusters: must be at most"):
+    for field in ("epochs: must not be negative", "pretrain.epochs", "mini_clusters: must be at most"):
         assert field in answer.err
 
 

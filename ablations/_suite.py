@@ -1,0 +1,167 @@
+"""Suites: which variants of a method run on which data sets, and what they are to show.
+
+A suite is data and knows no data set's numbers: published values are found by the name of the
+paper's table and of its printed row (`_published.py`).
+"""
+
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from deep_clustering.ablations._variants import Times, unknown
+
+Direction = Literal["higher", "lower", "equal"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One row of a table: a configuration, and how its numbers are read.
+
+    Attributes:
+        name: what tables and the column `variant` call it.
+        variants: names of the method's variants that it combines; none is the full method.
+        changes: dotted field -> value or `Times`, over those.
+        head: the head whose metrics count, None for the method's final one.
+        columns: metric -> column of `runs` that holds it, where that is another name.
+        printed: (section, method) or (section, method, setting) of the published row.
+    """
+
+    name: str
+    variants: tuple[str, ...] = ()
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    head: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    printed: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """What a row is said to do against another; judged on each data set for itself.
+
+    Attributes:
+        row, against: names of rows.
+        metric: such as "acc".
+        direction: of the row against the other; "equal" claims that there is no effect.
+        margin: the smallest difference worth telling, in the metric's units. A published difference
+            counts as met within the larger of this and half its own size; one so small that the
+            margin exceeds half of it cannot be told from none. Fixed before anything is run.
+        datasets: where it is claimed; none is all data sets.
+    """
+
+    row: str
+    against: str
+    metric: str
+    direction: Direction
+    margin: float
+    datasets: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.direction not in ("higher", "lower", "equal"):
+            raise ValueError(
+                f"direction: must be one of higher, lower, equal, got '{self.direction}'"
+            )
+        if not self.margin > 0:
+            raise ValueError(f"margin: must be above 0, got {self.margin}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Suite:
+    """A set of runs and the questions it answers.
+
+    Attributes:
+        name: such as "cdc-table2".
+        title: one line.
+        method: a registered name.
+        datasets: where it runs when none is named.
+        rows: in the order of the table; empty where all of a published table needs methods that
+            are not here.
+        metrics: columns of its table.
+        claims: fixed before it is run.
+        table: (paper, table) whose values are put beside, None for a suite of one's own.
+        protocol: which images are trained on and scored, None for the data set's own.
+        preset: a reading of the method, such as "paper".
+        seeds: per row.
+        ood: data sets that confidences are compared with; their metrics are `auroc` and `fpr95`.
+        mismatch: why the published values are of another setting, "" where they are not.
+        note: a sentence on how the table is to be read, or "".
+    """
+
+    name: str
+    title: str
+    method: str
+    datasets: tuple[str, ...]
+    rows: tuple[Row, ...]
+    metrics: tuple[str, ...] = ("acc", "nmi", "ari", "ece")
+    claims: tuple[Claim, ...] = ()
+    table: tuple[str, str] | None = None
+    protocol: str | None = None
+    preset: str | None = None
+    seeds: int = 5
+    ood: tuple[str, ...] = ()
+    mismatch: str = ""
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        known = [row.name for row in self.rows]
+        wrong = [f"row '{name}': is there twice" for name in known if known.count(name) > 1]
+        for claim in self.claims:
+            wrong += [f"claim: {m}" for m in unknown((claim.row, claim.against), known, "row")]
+            wrong += [f"claim: {m}" for m in unknown((claim.metric,), self.metrics, "metric")]
+        if self.seeds < 1:
+            wrong.append(f"seeds: must be at least 1, got {self.seeds}")
+        if not self.datasets:
+            wrong.append("datasets: must name at least one")
+        if wrong:
+            raise ValueError(f"suite {self.name}: " + "\n".join(dict.fromkeys(wrong)))
+
+
+def grid(**axes: Iterable[tuple[str, Mapping[str, Any]]]) -> tuple[tuple[str, dict[str, Any]], ...]:
+    """All combinations of labelled overrides, the last axis running fastest.
+
+    Args:
+        axes: name -> (label, overrides) pairs.
+
+    Returns:
+        (label, overrides) pairs; a label is "axis=label" joined with ";", as published settings are
+        written.
+    """
+    found = []
+    for combination in itertools.product(*axes.values()):
+        label = ";".join(f"{k}={part[0]}" for k, part in zip(axes, combination, strict=True))
+        found.append((label, {k: v for part in combination for k, v in part[1].items()}))
+    return tuple(found)
+
+
+def axis(name: str, values: Mapping[str, Any]) -> tuple[tuple[str, dict[str, Any]], ...]:
+    """(label, overrides) pairs of one field for `grid`."""
+    return tuple((label, {name: value}) for label, value in values.items())
+
+
+def against_full(
+    full: str,
+    rows: Iterable[str],
+    *,
+    acc: float | None = None,
+    ece: float | None = None,
+    **others: Any,
+) -> tuple[Claim, ...]:
+    """Claims that each row is worse than the full method: lower accuracy, higher ECE.
+
+    Args:
+        full: name of its row.
+        rows: names of the others.
+        acc: margin of the accuracy claims, None for none of them.
+        ece: margin of the calibration claims.
+        others: further fields of every claim.
+    """
+    margins = (("acc", "lower", acc), ("ece", "higher", ece))
+    return tuple(
+        Claim(row=row, against=full, metric=metric, direction=direction, margin=margin, **others)  # type: ignore[arg-type]
+        for row in rows
+        for metric, direction, margin in margins
+        if margin is not None
+    )
+
+
+__all__ = ["Claim", "Row", "Suite", "Times", "against_full", "axis", "grid"]
