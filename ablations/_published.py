@@ -34,22 +34,8 @@ from pathlib import Path
 
 #: Metrics that the papers print in percent.
 PERCENT = frozenset(
-    [
-        "acc",
-        "nmi",
-        "ari",
-        "ece",
-        "auroc",
-        "fpr95",
-        "precision",
-        "recall",
-        "f1",
-        "last_acc",
-        "best_acc",
-        "acc_std",
-        "ece_std",
-        "selected_pct",
-    ]
+    {"acc", "nmi", "ari", "ece", "auroc", "fpr95", "precision", "recall", "f1"}
+    | {"last_acc", "best_acc", "acc_std", "ece_std", "selected_pct"}
 )
 
 
@@ -96,10 +82,10 @@ class Cell:
     with_labels: bool
 
 
-#: Which images a paper trains on and scores. CDC: the same, counts in its table 3 and release; for
-#: its three largest data sets inferred from the SCAN rows beside, which are SCAN's own on validation
-#: images. DPAC: counts in its table 1. RUC: what its release loads, the train split of CIFAR but
-#: train and test of STL-10.
+#: Which images a paper trains on and scores. CDC: the same ones, by the counts of its table 3 and
+#: its release; for its three largest data sets inferred from the SCAN rows beside, which are SCAN's
+#: own on validation images. DPAC: by the counts of its table 1. RUC: what its release loads, the
+#: train split of CIFAR but train and test of STL-10.
 _PROTOCOLS: Mapping[str, Mapping[str, str]] = {
     "cdc": {
         "cifar10": "all",
