@@ -2,7 +2,6 @@
 
 import contextlib
 import shlex
-import statistics
 import subprocess
 import sys
 import time
@@ -225,26 +224,13 @@ def plain(value: Any) -> str:
 
 
 def cost(todo: list[Job], kept: Store) -> str:
-    """An estimate from what the store has measured of the same method on the same dataset."""
-    from deep_clustering.platform import results
+    """What computing some jobs would take, for a dry run."""
+    from deep_clustering.platform.estimates import estimate
 
-    seconds = 0.0
-    for kind, frame in (("run", results.runs(kept.uri)), ("encoder", results.stages(kept.uri))):
-        mine = [j for j in todo if j.kind == kind]
-        if not mine:
-            continue
-        known = frame.collect()
-        if "seconds" not in known.columns:
-            return ""
-        alike = [
-            row["seconds"] / row["epochs"]
-            for row in known.filter(pl.col("epochs") > 0).iter_rows(named=True)
-            if row["dataset_fingerprint"] == mine[0].identity["dataset"]
-            and row["method"] == mine[0].identity["method"]
-            and row["seconds"] is not None
-            and row["status"] == "ok"
-        ]
-        if not alike:
-            return "; nothing like it is in the store to estimate the time from"
-        seconds += statistics.median(alike) * sum(j.epochs for j in mine)
-    return f"; about {clock(seconds)} on one lane" if seconds else ""
+    if not todo:
+        return ""
+    found = estimate(todo, kept)
+    if not found.source:
+        return "; nothing tells the time it would take"
+    more = f", {found.unknown} jobs not counted" if found.unknown else ""
+    return f"; about {clock(found.seconds)} on one lane (from {found.source}{more})"

@@ -193,6 +193,25 @@ def published_difference(suite: Suite, claim: Claim, dataset: str) -> float | No
     return float(pair[0] - pair[1])
 
 
+def spread(store: Store, suite: Suite, dataset: str, metric: str) -> float | None:
+    """Seed-to-seed standard deviation of the full method: ours where there is one, else printed."""
+    planned = store.plans("suite")
+    if suite.name in planned:
+        found = measured(store, suite.name)
+        for row in found.planned.suite.rows:
+            values = list(values_of(found, row, dataset, metric).values())
+            if not row.variants and not row.changes and len(values) > 2:
+                return statistics.stdev(values)
+    if suite.table is None:
+        return None
+    method = suite.method.upper()
+    for cell in _published.cells(suite.table[0]):
+        full = cell.method.startswith(method) and "Clu" not in cell.method
+        if full and (cell.dataset, cell.metric) == (dataset, metric) and cell.std is not None:
+            return cell.std
+    return None
+
+
 # ---- values of one row
 
 

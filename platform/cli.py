@@ -67,14 +67,14 @@ _data = click.option(
     help="Where decoded images live. [default: $DEEP_CLUSTERING_DATA, else "
     "~/.cache/deep-clustering; with --address, in the store]",
 )
+_dataset = click.option(
+    "--dataset",
+    required=True,
+    metavar="NAME",
+    shell_complete=_dataset_names,
+    help="A name of `platform datasets`, or folder:PATH for your own images.",
+)
 _request = _options(
-    click.option(
-        "--dataset",
-        required=True,
-        metavar="NAME",
-        shell_complete=_dataset_names,
-        help="A name of `platform datasets`, or folder:PATH for your own images.",
-    ),
     click.option(
         "--set",
         "sets",
@@ -91,17 +91,17 @@ _request = _options(
     ),
     click.option("--skip-broken", is_flag=True, help="Leave unreadable images out and say which."),
 )
+_seeds = click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Seeds per configuration: 0 to N-1.",
+)
 _compute = _options(
     _store,
     _data,
-    click.option(
-        "--seeds",
-        type=click.IntRange(min=1),
-        default=1,
-        show_default=True,
-        metavar="N",
-        help="Seeds per configuration: 0 to N-1.",
-    ),
     click.option(
         "--address", metavar="ADDRESS", help="A Ray cluster to use instead of this machine."
     ),
@@ -144,7 +144,9 @@ def cli() -> None:
     "platform train cdc --dataset folder:photos --set clusters=10",
 )
 @_method
+@_dataset
 @_request
+@_seeds
 @_compute
 def train(**options: Any) -> int:
     """Train one configuration on one or several seeds.
@@ -162,7 +164,9 @@ def train(**options: Any) -> int:
     "platform tune cdc --dataset cifar20 --trials 50 --objective acc,ece --seeds 3",
 )
 @_method
+@_dataset
 @_request
+@_seeds
 @_compute
 @click.option(
     "--trials",
@@ -197,6 +201,125 @@ def tune(**options: Any) -> int:
     from deep_clustering.platform import commands
 
     return commands.tune(**options)
+
+
+@cli.command(
+    cls=_Command,
+    epilog="platform ablate --suite cdc-table2\n"
+    "platform ablate cdc --variants single-head,random-init --dataset digits\n"
+    "platform ablate --suite mine.toml --dataset folder:photos --seeds 3",
+)
+@click.argument("method", required=False, shell_complete=_method_names)
+@click.option(
+    "--suite", metavar="NAME|FILE", help="A suite of `platform suites`, or your own .py or .toml."
+)
+@click.option(
+    "--variants",
+    metavar="A,B+C,...",
+    help="Variants of `platform variants METHOD` beside the full method; + combines.",
+)
+@click.option("--leave-one-out", is_flag=True, help="One row for each component, that one removed.")
+@click.option(
+    "--dataset",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=_dataset_names,
+    help="Instead of the suite's own; repeatable. folder:PATH for your own images.",
+)
+@_request
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Seeds per row, the same for all: 0 to N-1. [default: the suite's, 5]",
+)
+@_compute
+def ablate(**options: Any) -> int:
+    """Run an ablation suite and say which published claims hold.
+
+    Rows that suites share, and their pretraining, are computed once.
+    """
+    from deep_clustering.platform import ablation
+
+    return ablation.ablate(**options)
+
+
+@cli.command(cls=_Command, epilog="platform evaluate 3f2a --ood svhn --ood folder:photos")
+@click.argument("run")
+@click.option(
+    "--ood",
+    multiple=True,
+    required=True,
+    metavar="NAME",
+    shell_complete=_dataset_names,
+    help="Images of other things; repeatable. A name of `platform datasets`, or folder:PATH.",
+)
+@click.option("--skip-broken", is_flag=True, help="Leave unreadable images out and say which.")
+@_store
+@_data
+def evaluate(**options: Any) -> int:
+    """How well a run's confidence tells other images from its own (AUROC, FPR95).
+
+    RUN is a run id of `platform results`, or its first letters.
+    """
+    from deep_clustering.platform import ood
+
+    return ood.command(**options)
+
+
+@cli.command(cls=_Command, epilog="platform report cdc-table2 --output table2.html")
+@click.argument("name", required=False)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Where to write it. [default: report-NAME.html]",
+)
+@click.option(
+    "--figures",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Also write every figure there, as PNG and SVG.",
+)
+@_store
+def report(**options: Any) -> int:
+    """Write one HTML file about a suite, a study or a run; it opens offline.
+
+    Without a name, about all that the store holds.
+    """
+    from deep_clustering.platform import report as page
+
+    return page.command(**options)
+
+
+@cli.command(cls=_Command, epilog="platform audit cdc")
+@click.argument("paper", type=click.Choice(["cdc", "dpac", "ruc"]))
+def audit(paper: str) -> None:
+    """A paper's published tables against themselves; nothing is trained."""
+    from rich.console import Console
+
+    from deep_clustering.platform import audit as auditing
+
+    auditing.show(paper, Console(highlight=False))
+
+
+@cli.command(cls=_Command, epilog="platform suites")
+@_store
+@_data
+def suites(store: str | None, data: Path | None) -> None:
+    """All ablation suites, with rows, runs, and what the store has of them."""
+    from deep_clustering.platform import listings
+
+    listings.suites(store, data)
+
+
+@cli.command(cls=_Command, epilog="platform variants cdc")
+@click.argument("method", required=False, shell_complete=_method_names)
+def variants(method: str | None) -> None:
+    """The named variants of a method, for `platform ablate METHOD --variants`."""
+    from deep_clustering.platform import listings
+
+    listings.variants(method)
 
 
 @cli.command(
@@ -238,6 +361,7 @@ def predict(**options: Any) -> int:
 @click.option("--sort", metavar="COLUMN", help="Sort by this column; -COLUMN for descending.")
 @click.option("--columns", metavar="A,B,...", help="Show these columns.")
 @click.option("--study", metavar="NAME", help="Only the runs of this study.")
+@click.option("--suite", metavar="NAME", help="Only the runs of this suite, with their variant.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N rows.")
 @click.option(
     "--output",

@@ -352,6 +352,7 @@ def results(
     sort: str | None,
     columns: str | None,
     study: str | None,
+    suite: str | None,
     limit: int | None,
     output: Path | None,
     verify: bool,
@@ -370,7 +371,14 @@ def results(
         found = f"{len(problems)} damaged files" if problems else "every file is whole"
         print(found + ", moved to quarantine/" * bool(problems and repair))
         return 4 if problems and not repair else 0
-    frame = tables.study(study, kept.uri) if study else getattr(tables, table)(kept.uri)
+    if study and suite:
+        raise InputError("give --study or --suite, not both.")
+    if study:
+        frame = tables.study(study, kept.uri)
+    elif suite:
+        frame = tables.suite(suite, kept.uri)
+    else:
+        frame = getattr(tables, table)(kept.uri)
     chosen = _export.select(frame, where=where, sort=sort, columns=columns, limit=limit)
     if output is not None:
         _export.write(chosen, output)

@@ -97,6 +97,81 @@ def spaces(name: str | None) -> None:
     console.print(table)
 
 
+def suites(store: str | None, data: Path | None) -> None:
+    """All ablation suites, with what the store has of each."""
+    from deep_clustering.platform import _work as work
+    from deep_clustering.platform import cells
+    from deep_clustering.platform import suites as registered
+    from deep_clustering.platform.results import default_store
+    from deep_clustering.platform.store import Store
+
+    console = Console(highlight=False)
+    place = store or default_store()
+    kept = Store.open(place, create=False) if store or Path(place).is_dir() else None
+    finished = kept.finished() if kept else set()
+    planned = set(kept.plans("suite")) if kept else set()
+    table = _table("suite", "rows", "runs", "done", "what it shows")
+    known = registered.known()
+    for name, suite in known.items():
+        done = "-"
+        if kept is not None and name in planned:
+            entries = cells.measured(kept, name).planned.entries
+            ids = {e["run_id"] for e in entries}
+            done = f"{len(ids & finished)} of {len(ids)}"
+        runs = _runs(suite, work.data_root(data))
+        table.add_row(name, str(len(suite.rows)), runs, done, suite.title)
+    for name in sorted(planned - set(known)):
+        assert kept is not None
+        found = cells.measured(kept, name).planned
+        ids = {e["run_id"] for e in found.entries}
+        done = f"{len(ids & finished)} of {len(ids)}"
+        table.add_row(name, str(len(found.suite.rows)), str(len(ids)), done, found.suite.title)
+    console.print(table)
+    console.print(
+        "runs: distinct ones on the suite's own data sets with its own seeds; no rows: all of the "
+        "table is published values of methods that are not here",
+        style="dim",
+    )
+
+
+def _runs(suite: Any, root: Path) -> str:
+    """Number of distinct runs of a suite on its own datasets."""
+    from deep_clustering.platform import suites as registered
+    from deep_clustering.platform.request import resolve
+
+    def request(name: str) -> Any:
+        return resolve(
+            suite.method,
+            name,
+            root=root,
+            preset=suite.preset,
+            protocol=suite.protocol,
+            outline=True,
+        )
+
+    found = registered.expand(suite, suite.datasets, range(suite.seeds), request)
+    return str(len(found.runs))
+
+
+def variants(method: str | None) -> None:
+    """The variants of a method, or how many each method has."""
+    from deep_clustering.platform import suites as registered
+
+    console = Console(highlight=False)
+    if method is None:
+        table = _table("method", "variants")
+        for known in registry.names():
+            table.add_row(known, ", ".join(registered.variants(known)) or "none")
+        console.print(table)
+        return
+    table = _table("variant", "what it is")
+    for name, variant in registered.variants(method).items():
+        fields = " ".join(f"{k}={_text(v)}" for k, v in variant.changes.items())
+        without = f"without {variant.removes}; " if variant.removes else ""
+        table.add_row(name, f"[cyan]{fields}[/]  {without}{variant.source}")
+    console.print(table)
+
+
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for i, column in enumerate(columns):

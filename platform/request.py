@@ -139,8 +139,8 @@ def resolve(
     )
 
 
-#: Fingerprint of a dataset that is not here: no run of it is in any store.
-NOT_HERE = "not here"
+#: Begins the fingerprint of a dataset that is not here: no run of it is in any store.
+NOT_HERE = "not here: "
 
 
 def _outline(spec: Any, protocol: str | None) -> Any:
@@ -153,7 +153,7 @@ def _outline(spec: Any, protocol: str | None) -> Any:
         labels=np.broadcast_to(np.int64(0), (count,)),
         classes=spec.classes,
         class_names=None,
-        fingerprint=NOT_HERE,
+        fingerprint=NOT_HERE + spec.name,
         mean=spec.mean,
         std=spec.std,
         view=spec.view,

@@ -54,7 +54,7 @@ def known() -> dict[str, Suite]:
     found: dict[str, Suite] = {}
     for name in registry.names("ablations"):
         found |= {suite.name: suite for suite in getattr(_module(name), "SUITES", ())}
-    for path in sorted(registry.folder("ablations").glob("*.toml")):
+    for path in sorted(registry.folder("ablations").glob("[!.]*.toml")):
         found |= {suite.name: suite for suite in _from_toml(path)}
     for suite in found.values():
         check(suite)

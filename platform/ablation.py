@@ -1,0 +1,381 @@
+"""`platform ablate`: a suite's runs, its table beside the published one, and its verdicts."""
+
+import datetime
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from deep_clustering.platform import _ray, cells, estimates, suites, verdicts
+from deep_clustering.platform import _work as work
+from deep_clustering.platform.errors import InputError, PlatformError
+from deep_clustering.platform.request import NOT_HERE
+from deep_clustering.platform.store import Store
+from deep_clustering.platform.view import Row, View, clock
+
+_STYLES = {
+    "REPLICATED": "green",
+    "DIRECTION ONLY": "yellow",
+    "NOT REPLICATED": "red",
+    "INCONCLUSIVE": "cyan",
+    "NOT TESTABLE": "dim",
+}
+#: Metrics that are shares: printed in percent, as papers do.
+_AS_THEY_ARE = ("hours", "params_m", "memory_mb", "nll", "seconds")
+
+
+def ablate(
+    *,
+    method: str | None,
+    suite: str | None,
+    variants: str | None,
+    leave_one_out: bool,
+    dataset: Sequence[str],
+    seeds: int | None,
+    sets: Sequence[str],
+    preset: str | None,
+    protocol: str | None,
+    side: int | None,
+    skip_broken: bool,
+    workers: int,
+    gpus_per_run: float | None,
+    address: str | None,
+    retry: str | None,
+    dry_run: bool,
+    store: str | None,
+    data: Path | None,
+) -> int:
+    """`platform ablate`; returns the exit code."""
+    _ray.prepare(address)
+    chosen = suites.altered(_chosen(method, suite, variants, leave_one_out), sets, preset, protocol)
+    names = tuple(dataset) or chosen.datasets
+    kept = work.open_store(store)
+
+    def request(name: str) -> Any:
+        return work.resolved(
+            chosen.method,
+            dataset=name,
+            data=data,
+            address=address,
+            store=store,
+            sets=sets,
+            preset=chosen.preset,
+            protocol=chosen.protocol,
+            side=side,
+            skip_broken=skip_broken,
+            outline=dry_run or not chosen.rows,
+        )
+
+    number = seeds or chosen.seeds
+    expansion = suites.expand(chosen, names, range(number), request)
+    todo = work.missing(list(expansion.jobs), kept, retry)
+    if dry_run:
+        _print_dry_run(expansion, todo, number, kept)
+        return 0
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    before = kept.read_plan("suite", chosen.name)
+    kept.write_plan("suite", chosen.name, suites.plan(expansion, before, now, work.command_line()))
+    if any(job.kind == "run" for job in todo):
+        _run(expansion, todo, kept, workers, gpus_per_run, address)
+    if chosen.ood:
+        _compare_outside(expansion, kept, data)
+    return _close(expansion, kept)
+
+
+def _chosen(
+    method: str | None, suite: str | None, variants: str | None, leave_one_out: bool
+) -> Any:
+    if suite is not None:
+        if method is not None or variants is not None or leave_one_out:
+            raise InputError(
+                "--suite names a suite as a whole: leave out METHOD, --variants and "
+                "--leave-one-out, or leave out --suite."
+            )
+        return suites.find(suite)
+    if method is None:
+        raise InputError(
+            "say what to ablate: --suite NAME (`platform suites` lists them), or a method with "
+            "--variants or --leave-one-out."
+        )
+    return suites.made_up(method, variants, leave_one_out)
+
+
+def _run(
+    expansion: suites.Expansion,
+    todo: list[Any],
+    kept: Store,
+    workers: int,
+    gpus_per_run: float | None,
+    address: str | None,
+) -> None:
+    several = len(expansion.requests) > 1
+    rows = [
+        Row(
+            f"{arm.row.name} {arm.dataset}" if several else arm.row.name,
+            tuple(job.id for job in arm.runs),
+        )
+        for arm in expansion.arms
+        if arm.runs
+    ]
+    runs = expansion.runs
+    shown = work.shown(next(iter(expansion.requests.values())))
+    title = f"{expansion.suite.name} on {', '.join(expansion.requests)}: {len(runs)} runs"
+    with (
+        work.interruptible(kept, [job.id for job in runs]),
+        View(title, shown) as view,
+        work.session(kept, len(runs), workers, gpus_per_run, address) as session,
+    ):
+        jobs = [job for job in expansion.jobs if work.wanted(job, todo, kept)]
+        session.ask("submit", [work.with_stored(job, kept) for job in jobs])
+        session.ask("close")
+        work.watch(session, view, kept, lambda: rows)
+
+
+def _compare_outside(expansion: suites.Expansion, kept: Store, data: Path | None) -> None:
+    """Confidences of every finished run on images of other data sets; kept in the store."""
+    from deep_clustering.platform import ood
+
+    console = Console(stderr=True, highlight=False)
+    finished = kept.finished()
+    runs = [job.id for job in expansion.runs if job.id in finished]
+    missing: dict[str, str] = {}
+    for run in runs:
+        for name in expansion.suite.ood:
+            if name in missing:
+                continue
+            try:
+                ood.evaluate(
+                    kept,
+                    run,
+                    (name,),
+                    root=work.data_root(data),
+                    provenance=work.provenance(),
+                )
+            except PlatformError as error:  # not here and not to be had: its cells stay empty
+                missing[name] = str(error)
+    for name, reason in missing.items():
+        console.print(f"note: {name}: {reason}", style="yellow", markup=False)
+
+
+# ---- what is said at the end
+
+
+def _close(expansion: suites.Expansion, kept: Store) -> int:
+    console = Console(highlight=False)
+    name = expansion.suite.name
+    found = cells.measured(kept, name)
+    table = cells.cells(found)
+    for dataset in expansion.requests:
+        _print_table(console, found, table.filter(pl.col("dataset") == dataset), dataset)
+    _print_verdicts(console, found, set(expansion.requests))
+    for remark in found.planned.remarks:
+        console.print(f"note: {remark}", style="yellow", markup=False)
+    console.print("[bold]read the results[/]")
+    console.print("  from deep_clustering.platform import results", soft_wrap=True)
+    console.print(f"  store = {kept.uri!r}", soft_wrap=True, markup=False)
+    for query in ("suite", "cells", "verdicts"):
+        console.print(f'  results.{query}("{name}", store).collect()', soft_wrap=True, markup=False)
+    option = work.store_option(kept)
+    console.print(f"[bold]see it all[/]\n  platform report {name}{option}", soft_wrap=True)
+    kept.compact_if_needed()
+    finished, failures = kept.finished(), kept.failures()
+    lost = [job for job in expansion.runs if job.id not in finished]
+    reasons = Counter(failures.get(job.id, "not done") for job in lost)
+    for reason, count in reasons.most_common(5):
+        console.print(f"{count} failed: {reason}", style="red", markup=False)
+    if lost:
+        again = f"{work.command_line()} --retry failed"
+        console.print(f"{len(lost)} of {len(expansion.runs)} runs failed; again: {again}")
+    return 3 if lost else 0
+
+
+def _print_table(
+    console: Console, found: cells.Measured, table: pl.DataFrame, dataset: str
+) -> None:
+    suite = found.planned.suite
+    if table.is_empty():
+        return
+    printed = table["published"].is_not_null().any()
+    counts = table.filter(pl.col("mark") == "measured")["n"].unique().sort().to_list()
+    seeds = f"n = {'-'.join(map(str, dict.fromkeys((counts[0], counts[-1]))))}" if counts else ""
+    title = f"{suite.name} on {dataset}"
+    view = Table(title=escape(title), box=None, pad_edge=False, title_justify="left")
+    view.add_column("", overflow="fold")
+    columns = [(m, o) for o in (suite.ood or (None,)) for m in suite.metrics]
+    for metric, outside in columns:
+        head = f"{outside} {metric}" if outside else metric
+        view.add_column(f"{head}\n[dim]paper[/]" if printed else head, justify="right")
+    notes: dict[str, str] = {}
+    section = None
+    for (block, variant), row in table.group_by(["section", "variant"], maintain_order=True):
+        if block != section and block:
+            view.add_row(f"[bold]{escape(str(block))}[/]")
+        section = block
+        entries = {(c["metric"], c["ood_dataset"]): c for c in row.iter_rows(named=True)}
+        marks = {c["mark"] for c in entries.values()}
+        name = escape(str(variant))
+        only = marks == {"published only"}
+        lines = [_cell(entries.get(column), column[0], notes, bool(printed)) for column in columns]
+        view.add_row(f"[dim]{name}[/]" if only else name, *lines)
+    console.print(view)
+    about = [f"mean ± half of its 95 % interval, {seeds}" if counts else "nothing measured yet"]
+    if counts and min(counts) == 1:
+        about.append("n = 1 has no interval")
+    if printed:
+        about.append("below: as printed in the paper, dim rows are published only")
+    shares = [m for m in suite.metrics if m not in _AS_THEY_ARE]
+    about += ["in percent"] if shares else []
+    console.print("; ".join(about) + (f". {suite.note}" if suite.note else ""), style="dim")
+    for (variant, where), reason in found.planned.impossible.items():
+        if where == dataset:
+            console.print(f"{variant} is not possible on {dataset}: {reason}", style="yellow")
+    for note, mark in notes.items():
+        console.print(f"{mark} {note}", style="yellow", markup=False)
+
+
+def _cell(cell: dict[str, Any] | None, metric: str, notes: dict[str, str], printed: bool) -> str:
+    if cell is None:
+        return "-"
+    scale = 1.0 if metric in _AS_THEY_ARE else 100.0
+    if cell["mark"] == "measured":
+        ours = f"{scale * cell['mean']:.1f}"
+        if cell["low"] is not None:
+            ours += f"±{scale * (cell['high'] - cell['low']) / 2:.1f}"
+        if cell["failed"]:
+            ours += f" ({cell['failed']} failed)"
+    else:
+        ours = "" if cell["mark"] == "published only" else str(cell["mark"])
+    if not printed:
+        return ours or "-"
+    theirs = cell["printed"] or ""
+    if cell["flag"]:
+        theirs += notes.setdefault(f"doubted: {cell['flag']}", "*" * (len(notes) + 1))
+    if cell["protocol_match"] is False:
+        theirs += notes.setdefault(f"not comparable: {cell['reason']}", "*" * (len(notes) + 1))
+    return "\n".join(x for x in (ours, f"[dim]{theirs}[/]" if theirs else "") if x) or "-"
+
+
+def _print_verdicts(console: Console, found: cells.Measured, datasets: set[str]) -> None:
+    table = cells.judged(found).filter(pl.col("dataset").is_in(list(datasets)))
+    if table.is_empty():
+        return
+    view = Table(title="verdicts", box=None, pad_edge=False, title_justify="left")
+    view.add_column("claim", overflow="fold")
+    view.add_column("verdict", no_wrap=True)
+    view.add_column("why", overflow="fold")
+    several = table["dataset"].n_unique() > 1
+    for line in table.iter_rows(named=True):
+        claim = f"{line['variant']}: {line['metric']} {_relation(line)}"
+        claim += f" on {line['dataset']}" if several else ""
+        style = _STYLES[line["verdict"]]
+        view.add_row(escape(claim), f"[{style}]{line['verdict']}[/]", escape(line["reason"]))
+    console.print(view)
+    pairs = table["correlation"].drop_nulls().to_list()
+    if pairs:
+        mean = statistics.fmean(pairs)
+        console.print(
+            f"runs are paired by pretraining and seed; mean correlation of pairs {mean:.2f}",
+            style="dim",
+        )
+
+
+def _relation(line: dict[str, Any]) -> str:
+    word = {"higher": "above", "lower": "below", "equal": "like"}[line["direction"]]
+    return f"{word} {line['against']}"
+
+
+# ---- dry run
+
+
+def _print_dry_run(expansion: suites.Expansion, todo: list[Any], seeds: int, kept: Store) -> None:
+    console = Console(highlight=False)
+    suite, runs = expansion.suite, expansion.runs
+    console.print(f"[bold]{suite.name}[/]: {escape(suite.title)}", soft_wrap=True)
+    asked = sum(len(arm.runs) for arm in expansion.arms)
+    console.print(
+        f"{len(suite.rows)} rows on {', '.join(expansion.requests)}, {seeds} seeds: "
+        f"{asked} runs asked for, {len(runs)} distinct"
+    )
+    for arm in expansion.arms:
+        if arm.impossible:
+            console.print(
+                f"not possible on {arm.dataset}: {arm.row.name}: {arm.impossible}",
+                style="yellow",
+                markup=False,
+            )
+    for name, request in expansion.requests.items():
+        if request.dataset.fingerprint.startswith(NOT_HERE):
+            console.print(f"{name} is not here yet: it would be read first", style="yellow")
+    left = [job for job in todo if job.kind == "run"]
+    stages = len(todo) - len(left)
+    console.print(f"in the store: {len(runs) - len(left)} of {len(runs)} runs")
+    console.print(f"would run: {stages} pretrainings, {len(left)} runs")
+    if todo:
+        found = estimates.estimate(todo, kept)
+        if found.source:
+            more = f"; {found.unknown} jobs (such as pretraining) not counted" * bool(found.unknown)
+            hours = found.seconds / 3600
+            told = f"{hours:.1f} hours" if hours >= 1 else clock(found.seconds)
+            console.print(f"time: about {told} of one device (from {found.source}{more})")
+        else:
+            console.print("time: nothing tells it yet")
+        sizes = {n: len(r.dataset.score) for n, r in expansion.requests.items()}
+        room = estimates.disk(left, sizes, kept)
+        console.print(f"disk: about {room / 2**20:,.0f} MiB")
+    _print_chances(console, expansion, seeds, kept)
+
+
+def _print_chances(console: Console, expansion: suites.Expansion, seeds: int, kept: Store) -> None:
+    """Which claims the asked number of seeds can settle, if the published differences are true."""
+    suite = expansion.suite
+    if not suite.claims:
+        return
+    table = Table(title="claims", box=None, pad_edge=False, title_justify="left")
+    for column in ("claim", "published", "margin", "sd", f"settled by {seeds} seeds"):
+        table.add_column(column, overflow="fold", justify="left" if column == "claim" else "right")
+    family = Counter(claim.metric for claim in suite.claims)
+    for dataset in expansion.requests:
+        for claim in suite.claims:
+            if claim.datasets and dataset not in claim.datasets:
+                continue
+            published = cells.published_difference(suite, claim, dataset)
+            margin = cells.margin(claim, published)
+            spread = cells.spread(kept, suite, dataset, claim.metric)
+            if seeds < 2:
+                chance = "no: n = 1"
+            elif published is None:
+                chance = "no published value"
+            elif suite.mismatch:
+                chance = "not comparable"
+            elif claim.direction != "equal" and margin > abs(published) / 2:
+                chance = "no: too small to tell"
+            elif spread is None:
+                chance = "spread not known"
+            else:
+                share = verdicts.chance(
+                    published=published,
+                    margin=margin,
+                    sd=spread,
+                    n=seeds,
+                    claims=family[claim.metric] * len(expansion.requests),
+                    direction=claim.direction,
+                )
+                chance = f"{100 * share:.0f} %"
+            table.add_row(
+                f"{claim.row}: {claim.metric} {_relation(_plain(claim))} on {dataset}",
+                "-" if published is None else f"{100 * published:+.1f}",
+                f"{100 * margin:.1f}",
+                "-" if spread is None else f"{100 * spread:.1f}",
+                chance,
+            )
+    console.print(table)
+
+
+def _plain(claim: Any) -> dict[str, Any]:
+    return {"direction": claim.direction, "against": claim.against}
