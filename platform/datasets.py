@@ -106,7 +106,7 @@ def _spec(
     )  # fmt: skip
 
 
-_HELD_OUT = ("train-test", "train-val")
+HELD_OUT = ("train-test", "train-val")
 _BOTH = ("all", "train-test", "train")
 _IMAGENET: dict[str, Any] = {"side": 256, "view": 224, "source": "imagenet"}
 
@@ -274,7 +274,7 @@ def held_out_protocol(name: str) -> str | None:
     None where it has no such split, and for names that are not of `known()`.
     """
     having = _SPECS[name].protocols if name in _SPECS else ()
-    return next((p for p in having if p in _HELD_OUT), None)
+    return next((p for p in having if p in HELD_OUT), None)
 
 
 def _checked_side(side: int) -> int:
@@ -301,7 +301,7 @@ def _dataset(
     meta, split = opened.meta, opened.split
     in_train, labelled = split == TRAIN, split != UNLABELLED
     trained = labelled if protocol == "all" else in_train
-    scored = split == TEST if protocol in _HELD_OUT else trained
+    scored = split == TEST if protocol in HELD_OUT else trained
     pretrained = trained | (split == UNLABELLED)
     for array in (split, opened.labels):
         if array is not None:

@@ -1,14 +1,19 @@
 """Cluster new images with a trained run."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from rich.table import Table
 
 from deep_clustering.platform import configs, datasets, registry
 from deep_clustering.platform.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
 
 
 def predict(
@@ -31,29 +36,12 @@ def predict(
         InputError: no such run, several, or no images.
     """
     import torch
-    from safetensors.torch import load
 
-    from deep_clustering.methods._images import Images
-    from deep_clustering.methods._replicas import Replicas
-
-    row = _row(store, run)
-    record = registry.method(row["method"])
-    config = configs.build(record.config, json.loads(row["config_json"]))
+    row = finished_run(store, run)
     dataset = datasets.prepare(
         f"folder:{images}", root=root, skip_broken=skip_broken, side=row["image_side"]
     )
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    trainable = record.restore(
-        config,
-        load(store.model_path(row["run_id"]).read_bytes()),
-        images=Images(
-            dataset.images,
-            mean=tuple(row["image_mean"]),
-            std=tuple(row["image_std"]),
-            device=device,
-        ),
-        replicas=Replicas.alone(device),
-    )
+    trainable = restored(store, row, dataset.images, device())
     found = trainable.predict(torch.arange(len(dataset.images)))
     final = found[trainable.final_head].cpu()
     columns: dict[str, Any] = {
@@ -68,7 +56,12 @@ def predict(
     return frame, _summary(frame, row["run_id"])
 
 
-def _row(store: Any, run: str) -> dict[str, Any]:
+def finished_run(store: Any, run: str) -> dict[str, Any]:
+    """The row of a finished run, by its id or the first letters of it.
+
+    Raises:
+        InputError: no such run, or several.
+    """
     ids = sorted(i for i in store.finished() if i.startswith(run))
     if not ids:
         raise InputError(
@@ -78,6 +71,42 @@ def _row(store: Any, run: str) -> dict[str, Any]:
         raise InputError(f"'{run}' could be {', '.join(ids[:3])}; give more letters.")
     row: dict[str, Any] = store.run_row(ids[0])
     return row
+
+
+def device() -> "torch.device":
+    """The GPU if there is one, else the CPU."""
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def restored(
+    store: Any,
+    row: Mapping[str, Any],
+    images: "np.ndarray | torch.Tensor",
+    device: "torch.device",
+) -> Any:
+    """The model of a finished run, ready to `predict` indices of images that it may not know.
+
+    Args:
+        row: of the run.
+        images: uint8 (N, 3, S, S) with S the row's `image_side`; normalised as the run's own were.
+        device: where to compute.
+    """
+    from safetensors.torch import load
+
+    from deep_clustering.methods._images import Images
+    from deep_clustering.methods._replicas import Replicas
+
+    record = registry.method(row["method"])
+    return record.restore(
+        configs.build(record.config, json.loads(row["config_json"])),
+        load(store.model_path(row["run_id"]).read_bytes()),
+        images=Images(
+            images, mean=tuple(row["image_mean"]), std=tuple(row["image_std"]), device=device
+        ),
+        replicas=Replicas.alone(device),
+    )
 
 
 def _summary(frame: pl.DataFrame, run: str) -> Table:
