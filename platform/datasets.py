@@ -106,7 +106,7 @@ def _spec(
     )  # fmt: skip
 
 
-HELD_OUT = ("train-test", "train-val")
+HELD_OUT = ("train-test", "train-val")  # protocols that score images they do not train on
 _BOTH = ("all", "train-test", "train")
 _IMAGENET: dict[str, Any] = {"side": 256, "view": 224, "source": "imagenet"}
 

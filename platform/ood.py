@@ -4,8 +4,8 @@ The score of an image is its largest probability, and the run's own images are t
 (CDC, Tables 14 and 15). In-distribution are the test images of the run's dataset, as far as the run
 scored them, and otherwise all images that it scored; their confidences are those that the run
 stored (on a device of another kind than the run's, the others' differ by its arithmetic). The
-others are the held-out split of a named dataset where it has one, all that the dataset
-scores where not, and all images of a folder; they are brought to the run's stored side (shorter
+others are the held-out split of a named dataset where it has one, all that the dataset scores
+where not, and all images of a folder; they are brought to the run's stored side (shorter
 side, bilinear with antialiasing, then the centre) and normalised as the run's images were.
 
 A result is a stage of the store, kind "ood", computed once. Beside the columns of every stage,
@@ -24,7 +24,7 @@ which tell of the run (its configuration is in `results.runs()`, joined on `ood_
                                  the same with all images that the run scored
     ood_mean_confidence, id_mean_confidence
 
-The last five are there for each head as well (`calibration_ood_auroc`). All are fractions, and
+The last six are there for each head as well (`calibration_ood_auroc`). All are fractions, and
 labels play no part in any of them.
 """
 
