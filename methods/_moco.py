@@ -8,7 +8,7 @@ learning" (https://arxiv.org/abs/2003.04297), in the symmetric form with two que
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from deep_clustering.methods._augment import Contrastive
 from deep_clustering.methods._contrast import Backbone, Parts, Pretraining, perceptron
-from deep_clustering.methods._encoders import encoder, features_of, place, wide
+from deep_clustering.methods._encoders import Encoder, encoder, features_of, place, wide
 from deep_clustering.methods._fields import (
     Precision,
     check,
@@ -133,6 +133,7 @@ class MoCo(Pretraining):
         replicas: the processes that share a batch.
         seed: of all random choices, unless the configuration has its own.
         index: (n,) the images trained on, None for all; sets the length of the schedules.
+        build: (side in pixels, replicas) -> a fresh encoder; None is the configured backbone.
 
     Raises:
         ValueError: fewer images than a batch, or a batch that the processes cannot share.
@@ -146,11 +147,15 @@ class MoCo(Pretraining):
         replicas: Replicas,
         seed: int,
         index: Tensor | None = None,
+        build: Callable[[int, Replicas], Encoder] | None = None,
     ) -> None:
         super().__init__(
             config,
-            lambda side, replicas: encoder(
-                config.backbone, side=side, replicas=replicas, stem_padding=config.stem_padding
+            build
+            or (
+                lambda side, replicas: encoder(
+                    config.backbone, side=side, replicas=replicas, stem_padding=config.stem_padding
+                )
             ),
             images=images,
             replicas=replicas,

@@ -1,0 +1,824 @@
+"""DPAC: deep probability aggregation clustering.
+
+Yan, Lu and Yan, "Deep Online Probability Aggregation Clustering", ECCV 2024
+(https://arxiv.org/abs/2407.05246). Eq., Sec. and Table below are those of the paper; "release" is
+the authors' code. Offline PAC, the same idea on a whole data set, is in `pac`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
+
+from deep_clustering.methods._augment import View
+from deep_clustering.methods._contrast import clean_view, perceptron
+from deep_clustering.methods._dpac_differences import DIFFERENCES
+from deep_clustering.methods._encoders import autocast, features_of, place
+from deep_clustering.methods._fields import Precision, check, choice, not_negative, positive, share
+from deep_clustering.methods._images import Images
+from deep_clustering.methods._kmeans import kmeans
+from deep_clustering.methods._method import Method, Pretrain
+from deep_clustering.methods._random import derived, generator, seeded
+from deep_clustering.methods._replicas import BatchNorm, Replicas
+from deep_clustering.methods._representation import (
+    FRAMEWORKS,
+    PretrainConfig,
+    Surroundings,
+    pretraining,
+)
+from deep_clustering.methods._simclr import nt_xent
+from deep_clustering.methods._state import pack, prepare, unpack
+
+Objective = Literal["opa", "pac"]
+Distance = Literal["cosine", "squared"]
+DistanceView = Literal["original", "first"]
+PositiveWeight = Literal["printed", "one", "none"]
+Offline = Literal["kmeans", "fcm", "pac"]
+Statistics = Literal["update", "batch", "running"]
+
+#: Smallest weight of a pair in Eq. 11: with 0, a batch predicted as one cluster has no denominator.
+WEIGHT_FLOOR = 1e-12
+#: Smallest score of Eq. 9: below it a cluster has no mass at all, up to rounding.
+SCORE_FLOOR = 1e-300
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DPACConfig:
+    """Defaults are those of CIFAR-10; `METHOD.presets` has the other data sets."""
+
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    clusters: int = 10  # K; the platform sets it from the data set
+    epochs: int = 200  # passes over the data, the self-labelling ones included; Sec. 4.2
+    batch_size: int = 240  # B, images per step and target; Sec. 4.2 (release 256)
+    m: float = 1.03  # exponent of Eq. 9, above 1; Sec. 4.2, Table 6
+    temperature: float = 0.5  # of Eq. 11; Sec. 4.2
+    hidden: int = 512  # units of each of the two hidden layers of the clustering head; release
+    encoder_lr: float = 1e-4  # Adam, constant, encoder and projector; Sec. 4.2
+    head_lr: float = 1e-4  # Adam, constant, heads; Sec. 4.2
+    weight_decay: float = 1e-4  # L2, Adam, all parameters; Sec. 4.2
+    objective: Objective = "opa"  # Eq. 12; "pac" learns Eq. 13 without a target, Table 4
+    distance: Distance = "cosine"  # d of Eqs. 9 and 13; release (paper: squared Euclidean)
+    detach_distance: bool = True  # no gradient through the distances of Eq. 13; ours
+    distance_view: DistanceView = "original"  # whose features Eq. 13 compares; ours
+    weighted: bool = True  # Eq. 11 rather than the plain contrastive loss; Table 5a
+    positive_weight: PositiveWeight = "printed"  # of the positive pair in the denominator; Eq. 11
+    balance_weight: float = 0.0  # of the balance regulariser; Table 5c
+    offline: Offline | None = None  # targets of the whole data set in place of Eq. 9; Table 7
+    offline_every: int = 1  # epochs between two runs of the offline method; Table 7
+    offline_warm_start: bool = False  # "pac" starts from the head's predictions; ours
+    fcm_m: float = 1.05  # exponent of "fcm"; Table 3
+    self_label_epochs: int = 0  # last epochs, in which a linear head learns too; Table 4, dagger
+    self_label_threshold: float = 0.95  # confidence asked of its labels; Sec. 4.2 (release 0.99)
+    target_statistics: Statistics = "update"  # batch normalisation of the target pass; release
+    precision: Precision = "auto"
+
+    def __post_init__(self) -> None:
+        queue = self.pretrain.moco_queue * self.pretrain.batch_size
+        check(
+            self,
+            [
+                *positive(self, "clusters", "batch_size", "temperature", "hidden"),
+                *positive(self, "encoder_lr", "head_lr", "offline_every"),
+                *not_negative(self, "epochs", "weight_decay", "balance_weight"),
+                *choice(self, objective=Objective, distance=Distance, precision=Precision),
+                *choice(self, distance_view=DistanceView, positive_weight=PositiveWeight),
+                *choice(self, target_statistics=Statistics),
+                *share(self, "self_label_threshold"),
+                (self.m > 1, "m", "must be above 1"),
+                (self.fcm_m > 1, "fcm_m", "must be above 1"),
+                (
+                    self.offline is None or self.offline in Offline.__args__,  # type: ignore[attr-defined]
+                    "offline",
+                    "must be none, kmeans, fcm or pac",
+                ),
+                (
+                    self.offline is None or self.objective == "opa",
+                    "offline",
+                    f"must be none with objective '{self.objective}', which has no targets",
+                ),
+                (
+                    0 <= self.self_label_epochs <= self.epochs,
+                    "self_label_epochs",
+                    f"must be from 0 to epochs ({self.epochs}), of which they are the last",
+                ),
+                (
+                    self.pretrain.framework != "moco"
+                    or (self.batch_size > 0 and queue % self.batch_size == 0),
+                    "batch_size",
+                    f"must divide the {queue} keys of a queue (pretrain.moco_queue x "
+                    "pretrain.batch_size) with framework 'moco'",
+                ),
+            ],
+        )
+
+
+# --- Losses and targets, in the order of the paper ------------------------------------------------
+
+Total = Callable[[Tensor], Tensor]
+
+
+def _alone(value: Tensor) -> Tensor:
+    return value
+
+
+def _cosine(features: Tensor, total: Total) -> tuple[Tensor, Tensor]:
+    return F.normalize(features, dim=1), torch.full_like(features[:, 0], 0.5)
+
+
+def _squared(features: Tensor, total: Total) -> tuple[Tensor, Tensor]:
+    sums = total(torch.cat([features.detach().sum(0), features.new_tensor([len(features)])]))
+    points = features - sums[:-1] / sums[-1]  # distances do not change, rounding does
+    return points * 2**0.5, points.square().sum(1)
+
+
+#: Distance -> points (n, d) and halves (n,) such that d_ij = half_i + half_j - point_i . point_j.
+DISTANCES: dict[str, Callable[[Tensor, Total], tuple[Tensor, Tensor]]] = {
+    "cosine": _cosine,
+    "squared": _squared,
+}
+
+
+def _aggregates(
+    points: Tensor, halves: Tensor, probabilities: Tensor, total: Total
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mass (K,), weighted sum of halves (K,) and of points (d, K) of each cluster."""
+    columns = torch.cat([torch.ones_like(halves)[:, None], halves[:, None], points], 1)
+    sums = total(columns.T @ probabilities)
+    return sums[0], sums[1], sums[2:]
+
+
+def distance_sums(
+    features: Tensor, probabilities: Tensor, *, distance: str = "cosine", total: Total = _alone
+) -> Tensor:
+    """S = D P of Eq. 9, from sums over the clusters: the B x B distances D are never made.
+
+    Args:
+        features: (n, d) of this rank's samples.
+        probabilities: (n, K) of the same samples.
+        distance: a key of `DISTANCES`: 1 - cosine, or the squared Euclidean distance.
+        total: sum over the ranks; the batch is all their samples.
+
+    Returns:
+        (n, K): sum over the batch of p_jk d_ij, not negative up to rounding. A sample's distance to
+        itself is 0.
+    """
+    points, halves = DISTANCES[distance](features, total)
+    mass, half, sums = _aggregates(points, halves, probabilities, total)
+    return halves[:, None] * mass + half - points @ sums
+
+
+@torch.no_grad()
+def opa_target(
+    features: Tensor,
+    probabilities: Tensor,
+    m: float,
+    *,
+    distance: str = "cosine",
+    total: Total = _alone,
+) -> Tensor:
+    """Target of Eq. 9: one step of probability aggregation on a batch, in float64.
+
+    Args:
+        features: (n, d) of this rank's original views.
+        probabilities: (n, K) of the clustering head for the same views.
+        m: exponent, above 1; close to 1 the targets are nearly hard.
+        distance: a key of `DISTANCES`.
+        total: sum over the ranks; the batch is all their samples.
+
+    Returns:
+        (n, K) distributions q proportional to S^(-1 / (m - 1)), float64, without a graph.
+    """
+    sums = distance_sums(features.double(), probabilities.double(), distance=distance, total=total)
+    return (sums.clamp_min(SCORE_FLOOR).log() / (1 - m)).softmax(1)
+
+
+def divergence(targets: Tensor, logits: Tensor) -> Tensor:
+    """Eq. 10: KL(q || softmax of the logits) (n,) of each sample, both (n, K); 0 log 0 is 0."""
+    return (torch.xlogy(targets, targets) - targets * logits.log_softmax(1)).sum(1)
+
+
+def weighted_contrast(
+    first: Tensor,
+    second: Tensor,
+    probabilities: Tensor,
+    temperature: float,
+    positive_weight: str = "printed",
+) -> Tensor:
+    """Eq. 11: SimCLR's loss in which a pair counts by how surely its clusters differ.
+
+    Args:
+        first, second: (B, d), unit rows; two views of the same images.
+        probabilities: (B, K) of the original views; no gradient passes.
+        temperature: above 0.
+        positive_weight: of the positive pair in the denominator: "printed" is 1 - |p|^2, as of all
+            pairs; "one"; "none" leaves it out.
+
+    Returns:
+        (2B,) losses, as of `nt_xent`. With p uniform they are `nt_xent` + log(1 - 1/K). A pair that
+        is surely of one cluster has a weight of 1e-12, so that the loss stays finite in a collapse.
+    """
+    p = probabilities.detach().to(torch.promote_types(probabilities.dtype, first.dtype))
+    weights = (1 - p @ p.T).clamp_min(WEIGHT_FLOOR)
+    logarithms = weights.log()
+    if positive_weight in POSITIVES:
+        logarithms = logarithms.diagonal_scatter(
+            torch.full_like(logarithms[0], POSITIVES[positive_weight])
+        )
+    return nt_xent(first, second, temperature, logarithms)
+
+
+#: Logarithm of the positive pair's weight where it is not that of all pairs.
+POSITIVES = {"one": 0.0, "none": -torch.inf}
+
+
+def aggregation(
+    features: Tensor, probabilities: Tensor, *, distance: str = "cosine", total: Total = _alone
+) -> Tensor:
+    """Eq. 13 times B: the sum over all pairs of <p_i, p_j> d_ij, 0-d, from sums over the clusters.
+
+    Args:
+        features: (n, d) of this rank's samples, wide enough for a difference of large numbers.
+        probabilities: (n, K) of the same samples.
+        distance: a key of `DISTANCES`.
+        total: sum over the ranks that keeps the gradient of this one's term.
+    """
+    points, halves = DISTANCES[distance](features, total)
+    mass, half, sums = _aggregates(points, halves, probabilities, total)
+    return 2 * (mass @ half) - sums.square().sum()
+
+
+def negative_entropy(mean: Tensor) -> Tensor:
+    """Balance regulariser of Table 5c: sum of m log m of a mean prediction (K,), -log K to 0."""
+    return (mean * mean.clamp_min(torch.finfo(mean.dtype).tiny).log()).sum()
+
+
+def self_labels(logits: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """Labels (n,) of the clustering head's logits (n, K), and 1.0 where it is confident (n,)."""
+    confidence, labels = logits.detach().softmax(1).max(1)
+    return labels, (confidence >= threshold).to(logits.dtype)
+
+
+def aligned(targets: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Targets (n, K) with columns permuted so that their hard labels agree most with `labels` (n,).
+
+    Runs of an offline method name their clusters in any order; the head has one already.
+    """
+    clusters = targets.shape[1]
+    counts = np.zeros((clusters, clusters))
+    np.add.at(counts, (targets.argmax(1), labels), 1)
+    rows, columns = linear_sum_assignment(counts, maximize=True)
+    result = np.empty_like(targets)
+    result[:, columns] = targets[:, rows]
+    return result
+
+
+# --- Choices, each looked up once when the class is built -----------------------------------------
+
+
+def _kmeans_targets(
+    config: DPACConfig, features: np.ndarray, seed: int, start: np.ndarray
+) -> np.ndarray:
+    labels = kmeans(torch.from_numpy(features), config.clusters, seed=seed).labels
+    return F.one_hot(labels, config.clusters).double().numpy()
+
+
+def _fcm_targets(
+    config: DPACConfig, features: np.ndarray, seed: int, start: np.ndarray
+) -> np.ndarray:
+    from deep_clustering.methods._fcm import fcm
+
+    return fcm(features, config.clusters, m=config.fcm_m, seed=seed)
+
+
+def _pac_targets(
+    config: DPACConfig, features: np.ndarray, seed: int, start: np.ndarray
+) -> np.ndarray:
+    from deep_clustering.methods.pac import pac_probabilities
+
+    return pac_probabilities(
+        features,
+        config.clusters,
+        m=config.m,
+        metric={"cosine": "cosine", "squared": "sqeuclidean"}[config.distance],
+        seed=seed,
+        start=start if config.offline_warm_start else None,
+    )
+
+
+#: (config, features (n, d) float64, seed, predictions (n, K)) -> targets (n, K).
+OFFLINE: dict[str, Callable[[DPACConfig, np.ndarray, int, np.ndarray], np.ndarray]] = {
+    "kmeans": _kmeans_targets,
+    "fcm": _fcm_targets,
+    "pac": _pac_targets,
+}
+
+
+@contextmanager
+def _batch_statistics(networks: tuple[nn.Module, ...]) -> Iterator[None]:
+    """The statistics of the batch normalise, and the running ones stay."""
+    layers = [x for network in networks for x in network.modules() if isinstance(x, BatchNorm)]
+    before = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(layers, before, strict=True):
+            layer.momentum = momentum
+
+
+@contextmanager
+def _evaluation(networks: tuple[nn.Module, ...]) -> Iterator[None]:
+    """The running statistics normalise."""
+    for network in networks:
+        network.eval()
+    try:
+        yield
+    finally:
+        for network in networks:
+            network.train()
+
+
+STATISTICS: dict[str, Callable[[tuple[nn.Module, ...]], AbstractContextManager[None]]] = {
+    "update": lambda networks: nullcontext(),
+    "batch": _batch_statistics,
+    "running": _evaluation,
+}
+
+
+# --- The model ------------------------------------------------------------------------------------
+
+
+class _Batch(NamedTuple):
+    """A global batch as this rank sees it."""
+
+    indices: Tensor  # (n,) of this rank's images
+    first: Tensor  # (n, D) features of the first views
+    logits: Tensor  # (n, K) of the clustering head for them
+    features: Tensor  # (n, D) of the original views, no gradient
+    probabilities: Tensor  # (n, K) for the original views, no gradient
+
+
+class _Table(nn.Module):
+    """The offline target of every image."""
+
+    targets: Tensor
+
+    def __init__(self, images: int, clusters: int) -> None:
+        super().__init__()
+        self.register_buffer("targets", torch.zeros(images, clusters, dtype=torch.float64))
+
+
+class DPAC:
+    """Joint training of an encoder and a clustering head towards online targets (Algorithm 3).
+
+    See `Trainable` for what the loop outside calls. `predict`, `features` and `model_state` involve
+    this process alone; `initialise` and `step` are called on every rank.
+
+    Args:
+        config: the method.
+        images: to draw from.
+        replicas: the processes that share a batch.
+        seed: of all random choices.
+        encoder_state: what the configured pretraining ended with; None starts from random weights.
+        index: (n,) the images trained on, None for all.
+
+    Attributes:
+        heads: names of the heads that `predict` reports.
+        final_head: the one that is the method's answer.
+
+    Raises:
+        ValueError: a batch that the processes cannot share, or weights that are not those of the
+            pretraining.
+    """
+
+    def __init__(
+        self,
+        config: DPACConfig,
+        *,
+        images: Images,
+        replicas: Replicas,
+        seed: int,
+        encoder_state: Mapping[str, Tensor] | None = None,
+        index: Tensor | None = None,
+    ) -> None:
+        self.config = config
+        self.epochs = config.epochs
+        self.batch_size = config.batch_size
+        self._images = images
+        self._replicas = replicas
+        self._seed = seed
+        self._device = device = replicas.device
+        self._index = torch.arange(len(images)) if index is None else index.cpu()
+        self._rows = replicas.rows(config.batch_size)
+        self._host_rows = self._rows.cpu()  # of draws, which are made on the host
+        self._autocast = autocast(config.precision, device)
+        self._steps = 0
+        self._per_epoch = max(1, len(self._index) // config.batch_size)
+
+        pretrain = config.pretrain
+        kind = FRAMEWORKS[pretrain.framework]
+        side = pretrain.side or images.side
+        self._clean = clean_view(side, pretrain.enlargement)
+        self._mean = images.mean
+        std = pretrain.std
+        self._std = images.std if std is None else torch.tensor(std, device=device)
+
+        with seeded(seed, "encoder"):
+            self._encoder = kind.encoder(pretrain, side, replicas)
+        place(self._encoder, device)
+        self._representation = kind.representation(
+            pretrain,
+            Surroundings(
+                encoder=self._encoder,
+                side=side,
+                replicas=replicas,
+                rows=self._rows,
+                batch=config.batch_size,
+                seed=seed,
+                autocast=self._autocast,
+                contrast=CONTRASTS[config.weighted](config),
+            ),
+        )
+        if encoder_state is not None:
+            unpack(encoder_state, {"encoder": self._encoder, **self._representation.modules})
+        self._generators = {
+            name: generator(seed, f"{name} view") for name in self._representation.views
+        }
+
+        self.heads: tuple[str, ...] = ("clustering", "linear")[: 1 + (config.self_label_epochs > 0)]
+        self.final_head = self.heads[-1]
+        self._heads: dict[str, nn.Module] = {}
+        for name in self.heads:
+            with seeded(seed, name):
+                self._heads[name] = HEADS[name](config, self._encoder.dimension, replicas)
+            self._heads[name].to(device)
+        self._clustering = self._heads["clustering"]
+
+        learnt = _parameters(self._encoder, *self._representation.trained.values())
+        heads = _parameters(*self._heads.values())
+        self._trained: list[Tensor] = [*learnt, *heads]
+        self._optimiser = prepare(
+            torch.optim.Adam(
+                [
+                    {"params": learnt, "lr": config.encoder_lr},
+                    {"params": heads, "lr": config.head_lr},
+                ],
+                weight_decay=config.weight_decay,
+                fused=True,
+            )
+        )
+        self._objective = OBJECTIVES[config.objective]
+        self._target = DPAC._online if config.offline is None else DPAC._stored
+        self._table = (
+            None if config.offline is None else _Table(len(images), config.clusters).to(device)
+        )
+        self._statistics = STATISTICS[config.target_statistics]
+
+    @classmethod
+    def restore(
+        cls,
+        config: DPACConfig,
+        model_state: Mapping[str, Tensor],
+        *,
+        images: Images,
+        replicas: Replicas,
+    ) -> Self:
+        """A trained model for `predict` and `features`, from its `model_state()`.
+
+        Raises:
+            ValueError: the weights are of another configuration.
+        """
+        model = cls(config, images=images, replicas=replicas, seed=0)
+        unpack(model_state, model._networks())
+        return model
+
+    def initialise(self) -> dict[str, float]:
+        """Looks at the features that training starts from.
+
+        Returns:
+            `largest_m`: about the largest m with which the head leaves the uniform prediction, 1 +
+            the share of the features' variance along its first direction. With a larger m every
+            prediction stays at 1/K (Table 6).
+
+        Raises:
+            ValueError: fewer images than a batch.
+        """
+        count = len(self._index)
+        if count < self.batch_size:
+            raise ValueError(
+                f"batch_size: {self.batch_size} exceeds the {count} images; choose a smaller one"
+            )
+        points, _ = DISTANCES[self.config.distance](self._clean_outputs()[0].double(), _alone)
+        spectrum = torch.linalg.eigvalsh(points.T.cov(correction=0))
+        return {"largest_m": 1 + float(spectrum[-1] / spectrum.sum().clamp_min(SCORE_FLOOR))}
+
+    # --- Algorithm 3, one batch -----------------------------------------------------------------
+
+    def step(self, indices: Tensor) -> dict[str, Tensor]:
+        """One Adam step on a global batch.
+
+        Args:
+            indices: (batch_size,) of the images, the same on every rank.
+
+        Returns:
+            `representation_loss` (Eq. 11, or that of the framework), `clustering_loss` (Eq. 10 or
+            13), `self_label_loss` (0 outside the self-labelling epochs) and `self_labelled`, the
+            share of the batch that it learns from; `entropy` of the mean prediction for first
+            views, in nats; `confidence`, mean over the batch on original views; `pair_weight`, mean
+            weight of Eq. 11, near 0 when all is one cluster.
+        """
+        host = indices.device != self._rows.device
+        mine = indices[self._host_rows if host else self._rows]
+        if self._table is not None and self._steps % self._every() == 0:
+            self._refresh(self._table)
+        pixels = self._images.take(mine)
+        views = torch.cat([self._viewed(*view, pixels) for view in self._views()])
+        features = self._encoded(views)
+        first = features[: len(mine)]
+        batch = _Batch(mine, first, self._clustering(first), *self._observed(pixels))
+        predictions = self._replicas.gather(batch.probabilities, self._rows, self.batch_size)
+
+        learnt, representation = self._representation.loss(features, views, predictions)
+        aggregated, clustering = self._objective(self, batch)
+        mean = self._replicas.global_sum(batch.logits.softmax(1).sum(0) / self.batch_size)
+        balance = negative_entropy(mean)
+        labelled, labelling, share = self._self_labelled(batch, features[-len(mine) :])
+        loss = learnt + aggregated + self.config.balance_weight * balance + labelled
+
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self._replicas.reduce_gradients(self._trained)
+        self._optimiser.step()
+        self._representation.follow(self._steps)
+        self._steps += 1
+        return {
+            "representation_loss": representation,
+            "clustering_loss": clustering,
+            "self_label_loss": labelling,
+            "self_labelled": share,
+            "entropy": -balance.detach(),
+            "confidence": predictions.amax(1).mean(),
+            "pair_weight": 1 - predictions.mean(0).square().sum(),
+        }
+
+    def _views(self) -> list[tuple[str, View]]:
+        return list(self._representation.views.items())
+
+    def _viewed(self, name: str, view: View, pixels: Tensor) -> Tensor:
+        draws = view.draw(self.batch_size, self._generators[name])
+        mine = {key: values[self._host_rows] for key, values in draws.items()}
+        return view.apply(pixels, mine, self._mean, self._std)
+
+    def _encoded(self, view: Tensor) -> Tensor:
+        """Features (n, D) of views. The heads, small as they are, compute in float32."""
+        with self._autocast():
+            return features_of(self._encoder, view)
+
+    @torch.no_grad()
+    def _observed(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and predictions of the original views, which targets and weights come from."""
+        with self._statistics((self._encoder, self._clustering)):
+            features = self._encoded(self._clean.apply(pixels, {}, self._mean, self._std))
+            return features, self._clustering(features).softmax(1)
+
+    def _towards_targets(self, batch: _Batch) -> tuple[Tensor, Tensor]:
+        """Eq. 10: this rank's part of the mean over the batch, and the mean."""
+        targets = self._target(self, batch).to(batch.logits.dtype)
+        loss = divergence(targets, batch.logits).sum() / self.batch_size
+        return loss, self._replicas.total(loss)
+
+    def _aggregation(self, batch: _Batch) -> tuple[Tensor, Tensor]:
+        """Eq. 13, of all ranks."""
+        features = {"original": batch.features, "first": batch.first}[self.config.distance_view]
+        loss = aggregation(
+            features.detach().double() if self.config.detach_distance else features.double(),
+            batch.logits.double().softmax(1),
+            distance=self.config.distance,
+            total=self._replicas.global_sum,
+        )
+        loss = loss / self.batch_size
+        return loss, loss.detach()
+
+    def _online(self, batch: _Batch) -> Tensor:
+        config = self.config
+        return opa_target(
+            batch.features,
+            batch.probabilities,
+            config.m,
+            distance=config.distance,
+            total=self._replicas.total,
+        )
+
+    def _stored(self, batch: _Batch) -> Tensor:
+        assert self._table is not None
+        return self._table.targets[batch.indices.to(self._device)]
+
+    def _self_labelled(self, batch: _Batch, last: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The linear head's loss on the last views: this rank's part, the mean, the share used."""
+        config = self.config
+        zero = torch.zeros((), device=self._device)
+        if self._steps < (config.epochs - config.self_label_epochs) * self._per_epoch:
+            return zero, zero, zero
+        labels, confident = self_labels(batch.logits, config.self_label_threshold)
+        losses = F.cross_entropy(self._heads["linear"](last), labels, reduction="none")
+        loss = (losses * confident).sum() / self.batch_size
+        sums = self._replicas.total(torch.stack([loss, confident.sum()]))
+        return loss, sums[0], sums[1] / self.batch_size
+
+    # --- Offline targets, Table 7 ---------------------------------------------------------------
+
+    def _every(self) -> int:
+        return self.config.offline_every * self._per_epoch
+
+    def _refresh(self, table: _Table) -> None:
+        """Runs the offline method on the original views of all images trained on."""
+        config = self.config
+        assert config.offline is not None
+        features, predictions = self._clean_outputs()
+        points, _ = DISTANCES[config.distance](features.double(), _alone)
+        start = predictions.double().cpu().numpy()
+        seed = derived(self._seed, f"offline {self._steps}") % 2**31
+        found = OFFLINE[config.offline](config, points.cpu().numpy(), seed, start)
+        targets = torch.from_numpy(aligned(found, start.argmax(1))).to(table.targets)
+        table.targets[self._index.to(self._device)] = targets
+
+    def _clean_outputs(self) -> tuple[Tensor, Tensor]:
+        """Features (n, D) and predictions (n, K) of all images trained on, in evaluation mode.
+
+        Each rank computes a share of them; the same bits on every rank.
+        """
+        places = torch.arange(len(self._index)).tensor_split(self._replicas.world)
+        mine = places[self._replicas.rank]
+        features = self.features(self._index[mine])
+        with torch.no_grad(), _evaluation((self._clustering,)):
+            predictions = self._clustering(features).softmax(1)
+        rows, size = mine.to(self._device), len(self._index)
+        whole = self._replicas.gather(torch.cat([features, predictions], 1), rows, size)
+        return whole[:, : features.shape[1]], whole[:, features.shape[1] :]
+
+    # --- Prediction -----------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def predict(self, indices: Tensor) -> dict[str, Tensor]:
+        """Probabilities (n, K) float32 of each head for original views, in evaluation mode."""
+        parts: dict[str, list[Tensor]] = {name: [] for name in self.heads}
+        with _evaluation(tuple(self._networks().values())):
+            for features in self._evaluated(indices):
+                for name, head in self._heads.items():
+                    parts[name].append(head(features).softmax(1))
+        return {name: torch.cat(found) for name, found in parts.items()}
+
+    @torch.no_grad()
+    def features(self, indices: Tensor) -> Tensor:
+        """Encoder features (n, D) float32 of original views, in evaluation mode."""
+        with _evaluation((self._encoder,)):
+            return torch.cat(list(self._evaluated(indices)))
+
+    def _evaluated(self, indices: Tensor) -> Iterator[Tensor]:
+        for part in indices.split(1000):
+            view = self._clean.apply(self._images.take(part), {}, self._mean, self._std)
+            yield self._encoded(view)
+
+    # --- State ----------------------------------------------------------------------------------
+
+    def model_state(self) -> dict[str, Tensor]:
+        """Weights and buffers of encoder and heads: what `restore` takes."""
+        return pack(self._networks())
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that decides how training continues."""
+        return pack(*self._parts()) | {"steps": torch.tensor(self._steps)}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Continues from a `state()`.
+
+        Raises:
+            ValueError: names or shapes differ from this configuration's.
+        """
+        state = dict(state)
+        self._steps = int(state.pop("steps"))
+        unpack(state, *self._parts())
+
+    def _networks(self) -> dict[str, nn.Module]:
+        return {"encoder": self._encoder, **self._heads}
+
+    def _parts(
+        self,
+    ) -> tuple[dict[str, nn.Module], dict[str, torch.optim.Optimizer], dict[str, torch.Generator]]:
+        modules = {**self._networks(), **self._representation.modules}
+        if self._table is not None:
+            modules["offline"] = self._table
+        generators = {f"generator.{name}": g for name, g in self._generators.items()}
+        return modules, {"optimiser": self._optimiser}, generators
+
+
+def _parameters(*networks: nn.Module) -> list[nn.Parameter]:
+    return [parameter for network in networks for parameter in network.parameters()]
+
+
+#: Name -> a head with fresh weights: features (n, D) to logits (n, K).
+HEADS: dict[str, Callable[[DPACConfig, int, Replicas], nn.Module]] = {
+    "clustering": lambda config, dimension, replicas: perceptron(
+        dimension, config.hidden, config.clusters, layers=2, norm=True, replicas=replicas
+    ),
+    "linear": lambda config, dimension, replicas: nn.Linear(dimension, config.clusters),
+}
+
+#: `weighted` -> the loss (2B,) of two views (B, d) each, given predictions (B, K).
+CONTRASTS: dict[bool, Callable[[DPACConfig], Callable[[Tensor, Tensor, Tensor], Tensor]]] = {
+    True: lambda config: (
+        lambda first, second, p: weighted_contrast(
+            first, second, p, config.temperature, config.positive_weight
+        )
+    ),
+    False: lambda config: lambda first, second, p: nt_xent(first, second, config.temperature),
+}
+
+#: The loss of a batch: this rank's term, whose gradients add up over the ranks, and its value.
+OBJECTIVES: dict[str, Callable[[DPAC, _Batch], tuple[Tensor, Tensor]]] = {
+    "opa": DPAC._towards_targets,
+    "pac": DPAC._aggregation,
+}
+
+
+_IMAGENET = {
+    "pretrain.side": 224,
+    "pretrain.enlargement": 8 / 7,
+    "pretrain.blur": 0.5,
+    "pretrain.cutout": 75,
+}
+
+#: Sec. 4.2 and the release.
+PRESETS: dict[str, dict[str, Any]] = {
+    "cifar10": {},
+    "cifar20": {},
+    "stl10": {
+        "pretrain.stem": "pooled",
+        "pretrain.enlargement": 7 / 6,
+        "pretrain.blur": 0.5,
+        "pretrain.cutout": 32,
+    },
+    "imagenet10": _IMAGENET,
+    "imagenet-dogs": _IMAGENET,
+    "digits": {
+        "pretrain.backbone": "small",
+        "pretrain.enlargement": 1.0,
+        "pretrain.epochs": 40,
+        "pretrain.batch_size": 256,
+        "pretrain.learning_rate": 3e-3,
+        "pretrain.projector_hidden": 128,
+        "pretrain.projector_dimension": 64,
+        "pretrain.crop_scale": 0.6,
+        "pretrain.jitter": 0.5,
+        "pretrain.grey": 0.0,
+        "pretrain.flip": 0.0,
+        "pretrain.operations": 2,
+        "pretrain.cutout": 3,
+        "epochs": 30,
+        "batch_size": 256,
+        "hidden": 128,
+        "encoder_lr": 1e-3,
+        "head_lr": 1e-3,
+    },
+}
+
+
+def _by_side(side: int) -> str:
+    """The preset for a data set without one, by the side of its images in pixels."""
+    bounds = ((12, "digits"), (48, "cifar10"), (223, "stl10"))
+    return next((name for bound, name in bounds if side <= bound), "imagenet10")
+
+
+METHOD = Method(
+    summary="Deep probability aggregation clustering: a head taught by targets of each batch",
+    citation=(
+        "Yan, Lu, Yan. Deep Online Probability Aggregation Clustering. ECCV 2024. "
+        "https://arxiv.org/abs/2407.05246"
+    ),
+    version=1,
+    config=DPACConfig,
+    build=DPAC,
+    restore=DPAC.restore,
+    pretrain=Pretrain(
+        summary="SimCLR, MoCo or an autoencoder on the images, without labels",
+        config=PretrainConfig,
+        build=pretraining,
+    ),
+    presets=PRESETS,
+    by_side=_by_side,
+    readings={
+        "paper": {"distance": "squared"},
+        "release": {"batch_size": 256, "self_label_threshold": 0.99},
+    },
+    reading_presets={
+        "paper": {"stl10": {"pretrain.side": 224, "pretrain.enlargement": 8 / 7}},
+    },
+    differences=DIFFERENCES,
+)
