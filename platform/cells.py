@@ -287,8 +287,10 @@ def _printed(suite: Suite, dataset: str) -> dict[tuple[str, ...], _published.Cel
     if suite.table is None:
         return {}
     found: dict[tuple[str, ...], _published.Cell] = {}
-    for cell in _published.cells(*suite.table):
-        if cell.dataset == dataset and cell.statistic != "delta":
+    table = _published.cells(*suite.table)
+    only = all(cell.statistic == "delta" for cell in table)  # else they repeat what is printed
+    for cell in table:
+        if cell.dataset == dataset and (only or cell.statistic != "delta"):
             key = (cell.section, cell.method, cell.setting, cell.ood_dataset, cell.metric)
             found.setdefault(key, cell)
     return found
