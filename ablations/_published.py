@@ -230,7 +230,6 @@ def _cell(row: Mapping[str, str]) -> Cell:
     protocols = fits.protocols if fits else None
     if protocols is None:
         protocols = _PROTOCOLS[row["paper"]]
-    flags = [part[len("flag: ") :] for part in row["note"].split("; ") if part.startswith("flag: ")]
     return Cell(
         paper=row["paper"],
         table=row["table"],
@@ -245,7 +244,7 @@ def _cell(row: Mapping[str, str]) -> Cell:
         std=_number(row["std"], row["metric"]) if row["std"] else None,
         statistic=row["statistic"],
         note=row["note"],
-        flag="; ".join(flags),
+        flag=row["note"].partition("flag: ")[2],
         protocol=protocols.get(row["dataset"]),
         with_labels=fits is not None and fits.with_labels,
     )
