@@ -26,7 +26,7 @@ _STYLES = {
     "INCONCLUSIVE": "cyan",
     "NOT TESTABLE": "dim",
 }
-#: Metrics that are shares: printed in percent, as papers do.
+#: Metrics that are no shares; all others are printed in percent, as papers do.
 _AS_THEY_ARE = ("hours", "params_m", "memory_mb", "nll", "seconds")
 
 
@@ -242,7 +242,7 @@ def _print_table(
 def _cell(cell: dict[str, Any] | None, metric: str, notes: dict[str, str], printed: bool) -> str:
     if cell is None:
         return "-"
-    scale = 1.0 if metric in _AS_THEY_ARE else 100.0
+    scale = _scale(metric)
     if cell["mark"] == "measured":
         ours = f"{scale * cell['mean']:.1f}"
         if cell["low"] is not None:
@@ -261,6 +261,10 @@ def _cell(cell: dict[str, Any] | None, metric: str, notes: dict[str, str], print
     return "\n".join(x for x in (ours, f"[dim]{theirs}[/]" if theirs else "") if x) or "-"
 
 
+def _scale(metric: str) -> float:
+    return 1.0 if metric in _AS_THEY_ARE else 100.0
+
+
 def _print_verdicts(console: Console, found: cells.Measured, datasets: set[str]) -> None:
     table = cells.judged(found).filter(pl.col("dataset").is_in(list(datasets)))
     if table.is_empty():
@@ -268,14 +272,37 @@ def _print_verdicts(console: Console, found: cells.Measured, datasets: set[str])
     view = Table(title="verdicts", box=None, pad_edge=False, title_justify="left")
     view.add_column("claim", overflow="fold")
     view.add_column("verdict", no_wrap=True)
-    view.add_column("why", overflow="fold")
+    view.add_column("difference", justify="right")
+    view.add_column("paper", justify="right", no_wrap=True)
+    view.add_column("p", justify="right", no_wrap=True)
+    view.add_column("more\nseeds", justify="right", no_wrap=True)
     several = table["dataset"].n_unique() > 1
     for line in table.iter_rows(named=True):
         claim = f"{line['variant']}: {line['metric']} {_relation(line)}"
-        claim += f" on {line['dataset']}" if several else ""
-        style = _STYLES[line["verdict"]]
-        view.add_row(escape(claim), f"[{style}]{line['verdict']}[/]", escape(line["reason"]))
+        claim = escape(claim + (f" on {line['dataset']}" if several else ""))
+        name, scale = line["verdict"], _scale(line["metric"])
+        if name == "NOT TESTABLE":
+            claim += f"\n[dim]{escape(line['reason'])}[/]"
+        ours = "-"
+        if line["difference"] is not None:
+            low, high = scale * line["low"], scale * line["high"]
+            ours = f"{scale * line['difference']:+.1f}\n[dim]{low:+.1f} to {high:+.1f}[/]"
+        seeds = line["further_seeds"]
+        more = "-" if name != "INCONCLUSIVE" else "over 1000" if seeds is None else str(seeds)
+        view.add_row(
+            claim,
+            f"[{_STYLES[name]}]{name}[/]",
+            ours,
+            "-" if line["published"] is None else f"{scale * line['published']:+.1f}",
+            "-" if line["adjusted"] is None else f"{line['adjusted']:.2g}",
+            more,
+        )
     console.print(view)
+    console.print(
+        "differences with their 95 % interval, in percent points; p after Holm's correction; "
+        f'in words: results.verdicts("{found.planned.suite.name}", store)',
+        style="dim",
+    )
     pairs = table["correlation"].drop_nulls().to_list()
     if pairs:
         mean = statistics.fmean(pairs)
