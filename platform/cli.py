@@ -87,7 +87,7 @@ _request = _options(
     ),
     click.option("--protocol", metavar="NAME", help="Which images are trained on and scored."),
     click.option(
-        "--image-size", "side", type=int, metavar="PIXELS", help="Stored side, folder:PATH only."
+        "--image-size", "side", type=int, metavar="PIXELS", help="Stored side, folder:PATH, textures and places365 only."
     ),
     click.option("--skip-broken", is_flag=True, help="Leave unreadable images out and say which."),
 )
@@ -293,9 +293,12 @@ def report(**options: Any) -> int:
 
 
 @cli.command(cls=_Command, epilog="platform audit cdc")
-@click.argument("paper", type=click.Choice(["cdc", "dpac", "ruc"]))
+@click.argument("paper")
 def audit(paper: str) -> None:
-    """A paper's published tables against themselves; nothing is trained."""
+    """A paper's published tables against themselves; nothing is trained.
+
+    PAPER is cdc, dpac or ruc.
+    """
     from rich.console import Console
 
     from deep_clustering.platform import audit as auditing

@@ -50,6 +50,28 @@ def ask(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
         (("train", "cdc", "--dataset", "digit"), "no dataset 'digit'. Did you mean 'digits'?"),
         (("train", "cdc", "--datset", "digits"), "'--dataset'"),
         (("train", "cdc"), "Missing option '--dataset'"),
+        (("ablate", "--suite", "cdc-tabel2"), "no suite 'cdc-tabel2'. Did you mean 'cdc-table2'?"),
+        (("ablate", "--suite", "mine.toml"), "there is no file mine.toml"),
+        (("ablate",), "say what to ablate: --suite NAME"),
+        (("ablate", "cdc"), "say which suite or variants"),
+        (
+            ("ablate", "cdc", "--suite", "cdc-table2"),
+            "--suite names a suite as a whole: leave out METHOD",
+        ),
+        (
+            ("ablate", "cdc", "--variants", "singel-head"),
+            "no variant 'singel-head'. Did you mean 'single-head'?",
+        ),
+        (
+            ("ablate", "--suite", "cdc-table2", "--dataset", "digit"),
+            "no dataset 'digit'. Did you mean 'digits'?",
+        ),
+        (
+            ("ablate", "--suite", "cdc-table2", "--dataset", "digits", "--set", "epoch=2"),
+            "no field 'epoch'. Did you mean 'epochs'?",
+        ),
+        (("audit", "cdd"), "no paper 'cdd'. Did you mean 'cdc'?"),
+        (("variants", "cdd"), "no method 'cdd'. Did you mean 'cdc'?"),
         (
             ("train", "cdc", "--dataset", "digits", "--set", "mini_cluster=3"),
             "no field 'mini_cluster'. Did you mean 'mini_clusters'?",

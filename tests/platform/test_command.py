@@ -392,3 +392,66 @@ def test_asha_stops_trials_and_leaves_no_number_of_them(work: Path) -> None:
     epochs = results.epochs(str(work / "asha")).collect()
     assert set(stopped["run_id"]) <= set(epochs["run_id"])
     assert frame.filter(pl.col("status") == "ok")["epochs"].to_list() == [60] * (6 - stopped.height)
+
+
+_SUITE = """
+method = "cdc"
+datasets = ["digits"]
+[[rows]]
+name = "full"
+[[rows]]
+name = "random"
+variants = ["random-init"]
+[[rows]]
+name = "wild"
+changes = { head_lr = 1e30, encoder_lr = 1e30 }
+[[claims]]
+row = "random"
+against = "full"
+metric = "acc"
+direction = "lower"
+margin = 0.01
+[[claims]]
+row = "wild"
+against = "full"
+metric = "acc"
+direction = "lower"
+margin = 0.01
+"""
+
+
+def test_a_killed_suite_continues_and_its_failures_are_no_numbers(work: Path) -> None:
+    """P1, P4, P5: a suite of the user's own in one file; SIGKILL in the middle; exit 3."""
+    (work / "mine.toml").write_text(_SUITE)
+    sets = [x for s in (*SETS, "epochs=60") for x in ("--set", s)]
+    given = ["--dataset", "folder:bunte Bilder", "--data", work / "data", "--store", work / "suite"]
+    asked = ["ablate", "--suite", "mine.toml", "--seeds", 2, *given, *sets]
+    command = Command(*asked, cwd=work)
+    command.until("random running")
+    family = command.family()
+    command.process.kill()
+    command.end()
+    assert _gone(family, 10) == []
+    before = _table(work / "suite")
+    assert 1 <= before.height < 6
+    again = _run(work, *asked)
+    assert again.process.returncode == 3, again.text
+    after = _table(work / "suite")
+    assert after.height == 6
+    kept = after.filter(pl.col("run_id").is_in(before["run_id"].to_list()))
+    assert_frame_equal(kept.select(before.columns), before)
+    assert results.stages(str(work / "suite")).collect().height == 1
+    name = Store.open(str(work / "suite"), create=False).plans("suite")[0]
+    cells = results.cells(name, str(work / "suite")).filter(pl.col("metric") == "acc").collect()
+    assert cells["variant"].to_list() == ["full", "random", "wild"]
+    assert cells["n"].to_list() == [2, 2, 0]
+    assert cells["failed"].to_list() == [0, 0, 2]
+    assert cells["mean"].is_null().to_list() == [False, False, True]
+    verdicts = results.verdicts(name, str(work / "suite")).collect()
+    assert verdicts.filter(pl.col("variant") == "wild")["verdict"].to_list() == ["NOT TESTABLE"]
+
+    third = _run(work, *asked)
+    assert third.process.returncode == 3
+    assert "running" not in third.text
+    assert "--retry failed" in third.text
+    assert "2 failed: diverged" in third.text
