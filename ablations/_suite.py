@@ -25,6 +25,9 @@ class Row:
         head: the head whose metrics count, None for the method's final one.
         columns: metric -> column of `runs` that holds it, where that is another name.
         printed: (section, method) or (section, method, setting) of the published row.
+        method: a registered name, None for the suite's.
+        features: a method whose pretraining on the data set gives the points that a method which
+            fits at once clusters; None is the data itself.
     """
 
     name: str
@@ -33,6 +36,8 @@ class Row:
     head: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     printed: tuple[str, ...] | None = None
+    method: str | None = None
+    features: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +77,7 @@ class Suite:
     Attributes:
         name: such as "cdc-table2".
         title: one line.
-        method: a registered name.
+        method: a registered name; a row may name another one.
         datasets: where it runs when none is named.
         rows: in the order of the table; empty where all of a published table needs methods that
             are not here.

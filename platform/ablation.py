@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from deep_clustering.platform import _ray, cells, estimates, suites, verdicts
+from deep_clustering.platform import _ray, cells, configs, estimates, registry, suites, verdicts
 from deep_clustering.platform import _work as work
 from deep_clustering.platform.errors import InputError, PlatformError
 from deep_clustering.platform.request import NOT_HERE
@@ -57,15 +57,22 @@ def ablate(
     names = tuple(dataset) or chosen.datasets
     kept = work.open_store(store)
 
-    def request(name: str) -> Any:
+    def request(name: str, of: str, features: str | None) -> Any:
+        # where rows are of several methods, each takes the fields that it has
+        fields = configs.fields(registry.method(of).config)
+        others = {
+            f for m in suites.methods(chosen) for f in configs.fields(registry.method(m).config)
+        }
+        mine = [s for s in sets if (f := s.partition("=")[0]) in fields or f not in others]
         return work.resolved(
-            chosen.method,
+            of,
             dataset=name,
+            **({"features": features} if features else {}),
             data=data,
             address=address,
             store=store,
-            sets=sets,
-            preset=chosen.preset,
+            sets=mine,
+            preset=chosen.preset if of == chosen.method else None,
             protocol=chosen.protocol,
             side=side,
             skip_broken=skip_broken,

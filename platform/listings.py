@@ -139,12 +139,13 @@ def _runs(suite: Any, root: Path) -> str:
     from deep_clustering.platform import suites as registered
     from deep_clustering.platform.request import resolve
 
-    def request(name: str) -> Any:
+    def request(name: str, method: str, features: str | None) -> Any:
         return resolve(
-            suite.method,
+            method,
             name,
             root=root,
-            preset=suite.preset,
+            **({"features": features} if features else {}),
+            preset=suite.preset if method == suite.method else None,
             protocol=suite.protocol,
             outline=True,
         )

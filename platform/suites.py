@@ -147,11 +147,17 @@ def check(suite: Suite) -> None:
     Raises:
         InputError: all that do not, each with the nearest that does.
     """
-    there = variants(suite.method)
-    record = registry.method(suite.method)
-    fields = configs.fields(record.config)
     wrong: list[str] = []
+    registry.method(suite.method)
     for row in suite.rows:
+        try:
+            there = variants(row.method or suite.method)
+            fields = configs.fields(registry.method(row.method or suite.method).config)
+            if row.features is not None:
+                registry.method(row.features)
+        except InputError as error:
+            wrong.append(f"row '{row.name}': {error}")
+            continue
         mistakes = unknown(row.variants, there, "variant") + unknown(row.changes, fields)
         for value in row.changes.values():
             if isinstance(value, Times) and value.of is not None:
@@ -263,6 +269,7 @@ class Arm:
     row: Row
     dataset: str
     runs: tuple[Job, ...] = ()
+    stages: tuple[Job, ...] = ()
     impossible: str = ""
 
 
@@ -281,8 +288,16 @@ class Expansion:
         return [job for job in self.jobs if job.kind == "run"]
 
 
+def methods(suite: Suite) -> list[str]:
+    """The methods that a suite's rows train, its own first."""
+    return list(dict.fromkeys([suite.method, *(row.method or suite.method for row in suite.rows)]))
+
+
 def expand(
-    suite: Suite, datasets: Iterable[str], seeds: Iterable[int], resolve: Callable[[str], Request]
+    suite: Suite,
+    datasets: Iterable[str],
+    seeds: Iterable[int],
+    resolve: Callable[[str, str, str | None], Request],
 ) -> Expansion:
     """The jobs of a suite.
 
@@ -290,38 +305,51 @@ def expand(
         suite: checked.
         datasets: names, or folder:PATH.
         seeds: the same for every row, so that differences are paired.
-        resolve: name of a data set -> the full method on it.
+        resolve: (data set, method, features) -> the full method on it.
 
     Raises:
         InputError: on a data set no row is possible.
     """
-    there = variants(suite.method)
     requests: dict[str, Request] = {}
     arms: list[Arm] = []
     jobs: dict[str, Job] = {}
+    seeds = list(seeds)
     for name in datasets:
-        request = resolve(name)
-        requests[request.dataset.name] = request
-        for row in suite.rows:
-            changes = combined(there[v] for v in row.variants) | dict(row.changes)
-            base = configs.flatten(request.config)
-            try:
-                config = request.configure(resolved(changes, base))
-            except InputError as error:
-                arms.append(Arm(row=row, dataset=request.dataset.name, impossible=str(error)))
-                continue
-            found = request.jobs(seeds, config)
-            jobs |= {job.id: job for job in found}
-            runs = tuple(job for job in found if job.kind == "run")
-            arms.append(Arm(row=row, dataset=request.dataset.name, runs=runs))
-        mine = [arm for arm in arms if arm.dataset == request.dataset.name]
+        known: dict[tuple[str, str | None], Request] = {}
+        mine: list[Arm] = []
+        for row in suite.rows or (Row(name=""),):
+            key = (row.method or suite.method, row.features)
+            if key not in known:
+                known[key] = resolve(name, *key)
+            request = known[key]
+            requests.setdefault(request.dataset.name, request)
+            if suite.rows:
+                mine.append(_arm_of(row, key[0], request, seeds))
+        jobs |= {job.id: job for arm in mine for job in (*arm.stages, *arm.runs)}
+        arms += mine
         if mine and all(arm.impossible for arm in mine):
-            raise InputError(f"{suite.name} on {request.dataset.name}: {mine[0].impossible}")
+            raise InputError(f"{suite.name} on {mine[0].dataset}: {mine[0].impossible}")
     return Expansion(
         suite=suite,
         requests=requests,
         arms=tuple(arms),
         jobs=tuple(sorted(jobs.values(), key=lambda job: job.kind == "run")),
+    )
+
+
+def _arm_of(row: Row, method: str, request: Request, seeds: list[int]) -> Arm:
+    there = variants(method)
+    changes = combined(there[name] for name in row.variants) | dict(row.changes)
+    try:
+        config = request.configure(resolved(changes, configs.flatten(request.config)))
+    except InputError as error:
+        return Arm(row=row, dataset=request.dataset.name, impossible=str(error))
+    jobs = request.jobs(seeds, config)
+    return Arm(
+        row=row,
+        dataset=request.dataset.name,
+        runs=tuple(job for job in jobs if job.kind == "run"),
+        stages=tuple(job for job in jobs if job.kind != "run"),
     )
 
 

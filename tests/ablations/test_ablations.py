@@ -105,7 +105,9 @@ def test_a_misspelt_field_or_value_stops_the_import():
 def test_relative_values():
     config = CDCConfig(batch_size=1000, mini_clusters=500, head_lr=0.5)
     assert applied(config, {"mini_clusters": Times(factor=0.8)}).mini_clusters == 400
-    assert applied(config, {"mini_clusters": Times(factor=1, of="batch_size")}).mini_clusters == 1000
+    assert (
+        applied(config, {"mini_clusters": Times(factor=1, of="batch_size")}).mini_clusters == 1000
+    )
     assert applied(config, {"head_lr": Times(factor=0.5)}).head_lr == 0.25
     nested = applied(config, {"pretrain.epochs": 60})
     assert nested.pretrain.epochs == 60

@@ -157,7 +157,11 @@ def test_all_mistakes_of_a_command_at_once(ask) -> None:
         "train", "cdc", "--dataset", "digits", "--set", "epochs=-1",
         "--set", "pretrain.epochs=0", "--set", "mini_clusters=501",
     )  # fmt: skip
-    for field in ("epochs: must not be negative", "pretrain.epochs", "mini_clusters: must be at most"):
+    for field in (
+        "epochs: must not be negative",
+        "pretrain.epochs",
+        "mini_clusters: must be at most",
+    ):
         assert field in answer.err
 
 

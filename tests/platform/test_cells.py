@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from _store_rows import run
 
-from deep_clustering.platform import cells, results, suites
+from deep_clustering.platform import results, suites
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.request import resolve
 from deep_clustering.platform.store import Store
@@ -26,16 +26,16 @@ class Place:
             suite,
             datasets,
             range(seeds),
-            lambda name: resolve("cdc", name, root=self.folder, outline=True, protocol=suite.protocol),
+            lambda name, method, features: resolve(
+                method, name, root=self.folder, outline=True, protocol=suite.protocol
+            ),
         )
         plan = suites.plan(self.expansion, {}, "2026-01-01T00:00", "platform ablate")
         self.store.write_plan("suite", suite.name, plan)
 
     def finish(self, row, dataset="digits", **columns):
         """Each column is one value a seed."""
-        arm = next(
-            a for a in self.expansion.arms if (a.row.name, a.dataset) == (row, dataset)
-        )
+        arm = next(a for a in self.expansion.arms if (a.row.name, a.dataset) == (row, dataset))
         for i, job in enumerate(arm.runs[: len(next(iter(columns.values())))]):
             if self.store.has_run(job.id):
                 continue
@@ -183,7 +183,8 @@ def test_the_head_of_a_row_gives_its_numbers(place):
 
 def test_time_memory_and_parameters_in_the_papers_units(place):
     place.expand(suites.find("cdc-table7"), ["cifar10"], 1)
-    place.finish("time", "cifar10", seconds=[7200.0], peak_memory_mb=[512.0], parameters=[21_800_000])
+    columns = {"seconds": [7200.0], "peak_memory_mb": [512.0], "parameters": [21_800_000]}
+    place.finish("time", "cifar10", **columns)
     assert cell(place, "cdc-table7", "time", "hours", "cifar10")["mean"] == 2.0
     assert cell(place, "cdc-table7", "memory", "memory_mb", "cifar10")["mean"] == 512.0
     found = cell(place, "cdc-table7", "parameters", "params_m", "cifar10")
@@ -193,7 +194,7 @@ def test_time_memory_and_parameters_in_the_papers_units(place):
 
 def test_a_suite_that_is_not_in_the_store(place):
     place.expand(suites.find("cdc-table7"), ["digits"], 1)
-    with pytest.raises(InputError, match="no suite 'cdc-table8'.*Did you mean 'cdc-table7'"):
+    with pytest.raises(InputError, match=r"no suite 'cdc-table8'.*Did you mean 'cdc-table7'"):
         results.cells("cdc-table8", place.store)
 
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from deep_clustering.platform import schema
+from deep_clustering.platform import schema, suites
 from deep_clustering.platform.cli import cli
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
@@ -24,6 +24,15 @@ def test_every_command_and_option_it_names_exists() -> None:
             assert word.rstrip(".;:)") in known, word
     for command in cli.commands:
         assert command in README
+
+
+def test_the_suite_that_it_shows_is_one(tmp_path: Path) -> None:
+    block = README.split("    method = ", 1)[1].split("\n\n", 1)[0]
+    path = tmp_path / "mine.toml"
+    path.write_text("method = " + re.sub(r"(?m)^    ", "", block))
+    suite = suites.find(str(path))
+    assert [row.name for row in suite.rows][1] == "small batches"
+    assert suite.claims
 
 
 def test_the_two_lines_are_there() -> None:

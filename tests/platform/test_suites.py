@@ -33,8 +33,8 @@ margin = 0.01
 """
 
 
-def outlined(tmp_path, method="cdc"):
-    return lambda name: resolve(method, name, root=tmp_path, outline=True)
+def outlined(tmp_path):
+    return lambda name, method, features: resolve(method, name, root=tmp_path, outline=True)
 
 
 def test_suites_share_their_runs(tmp_path):
@@ -63,7 +63,11 @@ def test_rows_of_one_training_are_one_run(tmp_path):
 
 def test_relative_values_follow_the_data_set(tmp_path):
     suite = suites.find("cdc-table5")
-    for dataset, expected in (("cifar20", (1500, 48)), ("stl10", (1500, 180)), ("digits", (750, 240))):
+    for dataset, expected in (
+        ("cifar20", (1500, 48)),
+        ("stl10", (1500, 180)),
+        ("digits", (750, 240)),
+    ):
         found = suites.expand(suite, [dataset], [0], outlined(tmp_path))
         last = found.arms[-1].runs[0].identity["config"]
         assert (last["batch_size"], last["mini_clusters"]) == expected
@@ -126,9 +130,9 @@ def test_mistakes_in_a_file_name_the_nearest(tmp_path, old, new, message):
 
 
 def test_what_is_not_there():
-    with pytest.raises(InputError, match="no suite 'cdc-tabel2'. Did you mean 'cdc-table2'"):
+    with pytest.raises(InputError, match=r"no suite 'cdc-tabel2'. Did you mean 'cdc-table2'"):
         suites.find("cdc-tabel2")
-    with pytest.raises(InputError, match="there is no file nowhere.toml"):
+    with pytest.raises(InputError, match=r"there is no file nowhere.toml"):
         suites.find("nowhere.toml")
 
 
@@ -144,9 +148,9 @@ def test_variants_on_the_command_line():
     assert [row.name for row in out.rows] == [
         "full", "random-init", "fixed-threshold", "single-head", "no-stop-gradient", "no-entropy",
     ]  # fmt: skip
-    with pytest.raises(InputError, match="no variant 'singlehead'. Did you mean 'single-head'"):
+    with pytest.raises(InputError, match=r"no variant 'singlehead'. Did you mean 'single-head'"):
         suites.made_up("cdc", "singlehead", False)
-    with pytest.raises(InputError, match="they set fixed_threshold to"):
+    with pytest.raises(InputError, match=r"they set fixed_threshold to"):
         suites.made_up("cdc", "fixed-threshold+fixed-threshold-90", False)
     with pytest.raises(InputError, match="say which suite or variants"):
         suites.made_up("cdc", None, False)
@@ -175,7 +179,7 @@ def small(tmp_path_factory):
             dataclasses.replace(suite, **changes),
             [f"folder:{folder}"],
             range(seeds),
-            lambda name: resolve("cdc", name, root=root, sets=[*SETS, *sets]),
+            lambda name, method, features: resolve(method, name, root=root, sets=[*SETS, *sets]),
         )
 
     return expand
@@ -229,9 +233,7 @@ def test_a_margin_that_changed_is_said_and_the_newest_counts(small):
     second = suites.plan(small(2, claims=claims), first, "2026-01-02T00:00", "b")
     planned = suites.current(joined(first, second))
     assert {c.margin for c in planned.suite.claims} == {0.2}
-    assert planned.remarks == [
-        "the suite's rows, claims or margins changed after it was first run"
-    ]
+    assert planned.remarks == ["the suite's rows, claims or margins changed after it was first run"]
 
 
 def test_a_definition_survives_the_store():
