@@ -1,0 +1,577 @@
+"""DPAC: one batch against a plain one, heads and stages, processes, states, fields, presets."""
+
+import contextlib
+import dataclasses
+import functools
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from deep_clustering.methods._images import Images
+from deep_clustering.methods._replicas import Replicas
+from deep_clustering.methods._representation import PretrainConfig
+from deep_clustering.methods.dpac import DPAC, METHOD, DPACConfig, opa_target, weighted_contrast
+
+sys.path.insert(0, str(Path(__file__).parent))
+import _dpac_joined
+import _dpac_trials
+import _trials
+
+torch.set_num_threads(1)
+HERE = Path(__file__).parent
+ALL = torch.arange(_trials.COUNT)
+State = dict[str, Tensor]
+
+
+def trained(settings: Any, steps: int = 2, seed: int = 0) -> DPAC:
+    model = _dpac_trials.dpac(settings, seed=seed)
+    model.initialise()
+    for indices in _trials.batches(settings.batch_size, steps):
+        model.step(indices)
+    return model
+
+
+def different(before: State, after: State, prefix: str = "") -> bool:
+    """Whether any entry under a prefix differs; there must be some."""
+    names = [name for name in before if name.startswith(prefix)]
+    assert names, prefix
+    return any(not torch.equal(before[name], after[name]) for name in names)
+
+
+# --- One batch ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("objective", ["opa", "pac"])
+def test_a_batch_equals_a_plain_one(objective: str) -> None:
+    """Algorithm 3 with all distances, PyTorch's own losses and its plain Adam."""
+    settings = _dpac_trials.config(objective=objective, head_lr=3e-3, balance_weight=0.5)
+    model, twin = (_dpac_trials.dpac(settings, seed=3, dtype=torch.float64) for _ in range(2))
+    indices = _trials.batches(32, 1)[0]
+    found = model.step(indices)
+
+    encoder, head = twin._encoder, twin._clustering
+    projector = twin._representation.modules["projector"]
+    pixels = twin._images.take(indices)
+    views = [
+        view.apply(pixels, view.draw(32, twin._generators[name]), twin._mean, twin._std)
+        for name, view in twin._views()
+    ]
+    features = encoder(torch.cat(views))
+    logits = head(features[:32])
+    with torch.no_grad():
+        x = encoder(twin._clean.apply(pixels, {}, twin._mean, twin._std))
+        p = head(x).softmax(1)
+        unit = x / x.norm(dim=1, keepdim=True)
+        d = (1 - unit @ unit.T).fill_diagonal_(0)
+        powers = (d @ p) ** (-1 / 0.03)
+        q = powers / powers.sum(1, keepdim=True)
+    z = F.normalize(projector(features), dim=1)
+    contrast = weighted_contrast(z[:32], z[32:], p, 0.5).mean()
+    weak = logits.softmax(1)
+    if objective == "opa":
+        aggregated = F.kl_div(logits.log_softmax(1), q, reduction="batchmean")
+    else:
+        aggregated = (weak.T @ d @ weak).trace() / 32
+    mean = weak.mean(0)
+    (contrast + aggregated + 0.5 * (mean * mean.log()).sum()).backward()
+    learnt = [*encoder.parameters(), *projector.parameters()]
+    groups = [{"params": learnt, "lr": 1e-3}, {"params": head.parameters(), "lr": 3e-3}]
+    torch.optim.Adam(groups, weight_decay=1e-4, foreach=False).step()
+
+    assert found["representation_loss"].item() == pytest.approx(contrast.item(), abs=1e-10)
+    assert found["clustering_loss"].item() == pytest.approx(aggregated.item(), abs=1e-8)
+    assert found["entropy"].item() == pytest.approx(-(mean * mean.log()).sum().item(), abs=1e-10)
+    assert found["confidence"].item() == pytest.approx(p.amax(1).mean().item(), abs=1e-10)
+    assert found["pair_weight"].item() == pytest.approx((1 - p @ p.T).mean().item(), abs=1e-10)
+    expected = twin.model_state()
+    for name, value in model.model_state().items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-6, atol=1e-8, msg=name)
+
+
+def test_losses_are_scalars_under_the_same_names() -> None:
+    names = set()
+    for changes in _dpac_joined.VARIANTS.values():
+        model = _dpac_trials.dpac(_dpac_trials.config(**changes))
+        for indices in _trials.batches(32, 2):
+            losses = model.step(indices)
+            names.add(tuple(losses))
+            for name, value in losses.items():
+                assert value.dim() == 0, name
+                assert not value.requires_grad, name
+                assert math.isfinite(value.item()), name
+            assert 0 <= losses["entropy"].item() <= math.log(3) + 1e-6
+            assert 1 / 3 <= losses["confidence"].item() <= 1
+            assert 0 <= losses["pair_weight"].item() <= 2 / 3 + 1e-6
+    assert len(names) == 1
+
+
+def test_the_clustering_loss_stops_where_it_should() -> None:
+    """With the contrast alone the clustering head has no gradient but that of its own loss."""
+    model = _dpac_trials.dpac(_dpac_trials.config(weight_decay=0.0))
+    with torch.no_grad():
+        batch = model._observed(model._images.take(ALL[:32]))
+    target = opa_target(*batch, 1.03)
+    assert not any(t.requires_grad for t in (*batch, target))
+
+
+@pytest.mark.parametrize(
+    ("statistics", "counted", "moves"),
+    [("update", 2, True), ("batch", 2, False), ("running", 1, False)],
+)
+def test_the_target_pass_moves_running_statistics_as_asked(
+    statistics: str, counted: int, moves: bool
+) -> None:
+    """Two passes a step: first and second views together, then the original ones."""
+    model = _dpac_trials.dpac(_dpac_trials.config(target_statistics=statistics))
+    before = model.model_state()
+    model._observed(model._images.take(ALL[:32]))
+    middle = model.model_state()
+    assert different(before, middle, "encoder.bn1.running_mean") == moves
+    assert different(before, middle, "clustering.1.running_var") == moves
+    model.load_state(_dpac_trials.dpac(_dpac_trials.CONFIG).state())
+    model.step(_trials.batches(32, 1)[0])
+    model.predict(ALL)
+    for name in ("encoder.bn1", "clustering.1"):
+        assert int(model.model_state()[f"{name}.num_batches_tracked"]) == counted
+
+
+def test_a_too_large_m_leaves_predictions_uniform() -> None:
+    """Table 6 on a network: 1/K everywhere above the m that `initialise` reports."""
+    spread = {}
+    for m in (1.03, 2.0):
+        settings = _dpac_trials.config(m=m, head_lr=1e-2)
+        model = _dpac_trials.dpac(settings)
+        assert 1.03 < model.initialise()["largest_m"] < 2
+        for indices in _trials.batches(32, 60):
+            row = model.step(indices)
+        spread[m] = float(row["confidence"]) - 1 / 3
+    assert spread[2.0] < 0.03
+    assert spread[1.03] > 0.3
+
+
+# --- Self-labelling -------------------------------------------------------------------------------
+
+
+def test_the_linear_head_learns_in_the_last_epochs_alone() -> None:
+    settings = _dpac_trials.config(self_label_epochs=1, self_label_threshold=0.0, weight_decay=0.0)
+    model = _dpac_trials.dpac(settings)  # 3 epochs of 3 batches, the last one self-labelling
+    assert model.heads == ("clustering", "linear")
+    assert model.final_head == "linear"
+    shares, moved = [], []
+    for indices in _trials.batches(32, 9):
+        before = model.state()
+        row = model.step(indices)
+        shares.append(row["self_labelled"].item())
+        moved.append(different(before, model.state(), "linear"))
+        assert (row["self_label_loss"].item() > 0) == (len(shares) > 6)
+    assert shares == [0.0] * 6 + [1.0] * 3
+    assert moved == [False] * 6 + [True] * 3
+
+
+def test_an_unconfident_sample_teaches_nothing() -> None:
+    settings = _dpac_trials.config(self_label_epochs=3, self_label_threshold=1.0, weight_decay=0.0)
+    model = _dpac_trials.dpac(settings)
+    before = model.state()
+    row = model.step(_trials.batches(32, 1)[0])
+    assert row["self_labelled"].item() == row["self_label_loss"].item() == 0
+    assert not different(before, model.state(), "linear")
+
+
+# --- Offline targets ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["kmeans", "fcm", "pac"])
+def test_offline_targets_are_made_every_so_many_epochs(kind: str) -> None:
+    settings = _dpac_trials.config(offline=kind, offline_every=2)
+    model = _dpac_trials.dpac(settings)
+    changes = []
+    for indices in _trials.batches(32, 9):  # 3 batches an epoch
+        before = model.state()
+        model.step(indices)
+        after = model.state()
+        changes.append(different(before, after, "offline.targets"))
+        rows = after["offline.targets"].sum(1)
+        torch.testing.assert_close(rows, torch.ones(_trials.COUNT, dtype=torch.float64))
+    assert changes == [True, *[False] * 5, True, False, False]
+
+
+def test_offline_targets_follow_the_clusters_of_the_head() -> None:
+    """Stripes of three kinds: at a second run the names still agree with the first."""
+    settings = _dpac_trials.config(offline="kmeans", encoder_lr=1e-5, head_lr=1e-2)
+    model = _dpac_trials.dpac(settings)
+    tables = []
+    for step, indices in enumerate(_trials.batches(32, 40)):
+        model.step(indices)
+        if step % 3 == 0:
+            tables.append(model.state()["offline.targets"].argmax(1))
+    assert float((tables[-1] == tables[-2]).float().mean()) > 0.9
+    found = model.predict(ALL)["clustering"].argmax(1)
+    assert float((found == tables[-1]).float().mean()) > 0.8  # by chance a third
+
+
+def test_offline_targets_are_of_the_images_trained_on() -> None:
+    part = torch.arange(64)
+    settings = _dpac_trials.config(offline="kmeans")
+    model = DPAC(settings, images=_trials.images(), replicas=Replicas.alone(), seed=0, index=part)
+    model.step(part[:32])
+    targets = model.state()["offline.targets"]
+    assert bool((targets[:64].sum(1) == 1).all())
+    assert not targets[64:].any()
+
+
+# --- Prediction -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("framework", ["simclr", "moco", "autoencoder"])
+def test_prediction_is_a_distribution_of_each_sample_alone(framework: str) -> None:
+    settings = _dpac_trials.config(**{"pretrain.framework": framework}, self_label_epochs=1)
+    model = trained(settings)
+    state = model.state()
+    predicted = model.predict(ALL)
+    assert tuple(predicted) == model.heads
+    for head, p in predicted.items():
+        assert p.shape == (_trials.COUNT, 3)
+        assert p.dtype == torch.float32
+        torch.testing.assert_close(p.sum(1), torch.ones(_trials.COUNT))
+        part = model.predict(torch.tensor([7, 3]))[head]
+        torch.testing.assert_close(part, p[[7, 3]], rtol=1e-5, atol=1e-6)
+    assert model.features(ALL).shape == (_trials.COUNT, 10 if framework == "autoencoder" else 128)
+    assert not different(state, model.state())
+
+
+@pytest.mark.parametrize("framework", ["simclr", "moco", "autoencoder"])
+def test_a_restored_model_predicts_the_same(framework: str) -> None:
+    settings = _dpac_trials.config(**{"pretrain.framework": framework})
+    model = trained(settings)
+    around = {"images": _trials.images(), "replicas": Replicas.alone()}
+    again = METHOD.restore(settings, model.model_state(), **around)
+    assert torch.equal(again.predict(ALL)["clustering"], model.predict(ALL)["clustering"])
+    assert torch.equal(again.features(ALL), model.features(ALL))
+    with pytest.raises(ValueError, match="these weights do not fit"):
+        METHOD.restore(_dpac_trials.config(hidden=7), model.model_state(), **around)
+
+
+def test_weights_of_another_pretraining_are_refused() -> None:
+    state = _dpac_trials.pretrained().encoder_state()
+    with pytest.raises(ValueError, match=r"these weights do not fit: 16 missing \(encoder"):
+        DPAC(
+            _dpac_trials.config(**{"pretrain.framework": "autoencoder"}),
+            images=_trials.images(),
+            replicas=Replicas.alone(),
+            seed=0,
+            encoder_state=state,
+        )
+
+
+def test_images_outside_the_index_are_left_alone() -> None:
+    """An index of a part of the images is as good as having only that part."""
+    around = {"replicas": Replicas.alone(), "seed": 0}
+    whole = DPAC(_dpac_trials.CONFIG, images=_trials.images(), index=torch.arange(64), **around)
+    alone = DPAC(_dpac_trials.CONFIG, images=_trials.images(64), **around)
+    assert whole.initialise() == alone.initialise()
+    indices = torch.randperm(64, generator=torch.Generator().manual_seed(0))[:32]
+    expected = alone.step(indices)
+    for name, value in whole.step(indices).items():
+        assert torch.equal(value, expected[name]), name
+    assert not different(whole.model_state(), alone.model_state())
+
+
+def test_the_original_view_is_the_middle_of_an_enlarged_image() -> None:
+    settings = _dpac_trials.config(**{"pretrain.enlargement": 1.5, "pretrain.side": 8})
+    model = trained(settings, steps=1)
+    large = _trials.images(side=12)  # stored as large as 1.5 x 8: taken as they are
+    middle = large.take(ALL)[:, :, 2:10, 2:10].contiguous()
+    cropped = Images(middle, mean=(0.5,) * 3, std=(0.25,) * 3, device=torch.device("cpu"))
+    plain = _dpac_trials.config()
+    around = {"replicas": Replicas.alone()}
+    one = METHOD.restore(settings, model.model_state(), images=large, **around)
+    other = METHOD.restore(plain, model.model_state(), images=cropped, **around)
+    assert torch.equal(one.features(ALL), other.features(ALL))
+
+
+def test_three_kinds_of_stripes_are_told_apart() -> None:
+    """From random weights, without pretraining: every cluster is of one kind."""
+    settings = _dpac_trials.config(epochs=20, head_lr=3e-3)
+    model = _dpac_trials.dpac(settings)
+    for indices in _trials.batches(32, 60):
+        model.step(indices)
+    found = model.predict(ALL)["clustering"].argmax(1)
+    counts = np.zeros((3, 3))
+    np.add.at(counts, (found.numpy(), ALL.numpy() % 3), 1)
+    assert counts.max(1).sum() / _trials.COUNT > 0.9
+
+
+# --- Several processes ----------------------------------------------------------------------------
+
+Results = dict[str, dict[str, Tensor]]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, list[Results]]:
+    """What one process computes, and what each of two computes."""
+    folder = tmp_path_factory.mktemp("joined")
+    with contextlib.ExitStack() as stack:
+        workers = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, str(HERE / "_dpac_joined.py"), str(rank), str(folder)],
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
+            )
+            for rank in range(_dpac_joined.WORLD)
+        ]
+        for worker in workers:
+            stack.callback(worker.kill)
+        alone = _dpac_joined.everything(Replicas.alone())
+        for worker in workers:
+            output, _ = worker.communicate(timeout=200)
+            assert worker.returncode == 0, output
+    return alone, [torch.load(folder / f"{rank}.pt") for rank in range(_dpac_joined.WORLD)]
+
+
+TRIALS = ["pretrained simclr", "pretrained autoencoder", *_dpac_joined.VARIANTS]
+
+
+@pytest.mark.parametrize("name", TRIALS)
+def test_two_processes_train_as_one(results: tuple[Results, list[Results]], name: str) -> None:
+    alone, together = results
+    assert len(alone[name]) >= 10
+    for key, expected in alone[name].items():
+        for found in together:
+            torch.testing.assert_close(
+                found[name][key],
+                expected,
+                rtol=1e-6,
+                atol=1e-7,
+                msg=lambda text, key=key: f"{key}: {text}",
+            )
+
+
+@pytest.mark.parametrize("name", TRIALS)
+def test_processes_stay_identical(results: tuple[Results, list[Results]], name: str) -> None:
+    first, second = results[1]
+    for key, value in first[name].items():
+        assert torch.equal(value, second[name][key]), key
+
+
+# --- States and seeds -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variant", sorted(_dpac_joined.VARIANTS))
+def test_a_loaded_state_continues_bit_for_bit(variant: str) -> None:
+    settings = _dpac_trials.config(**_dpac_joined.VARIANTS[variant])
+    model = _dpac_trials.dpac(settings, seed=4)
+    batches = _trials.batches(32, 5)
+    for indices in batches[:2]:
+        model.step(indices)
+    saved = model.state()
+    kept = {k: v.clone() for k, v in saved.items()}
+    losses = [model.step(indices) for indices in batches[2:]]
+    assert not different(saved, kept)  # a copy, not a view of what goes on training
+
+    # Seeds of offline runs are not in the state: they follow from the seed of the run.
+    other = _dpac_trials.dpac(settings, seed=4)
+    other.step(_trials.batches(32, 1, seed=9)[0])
+    other.load_state(saved)
+    for expected, indices in zip(losses, batches[2:], strict=True):
+        found = other.step(indices)
+        assert {k: v.item() for k, v in found.items()} == {k: v.item() for k, v in expected.items()}
+    end, again = model.state(), other.state()
+    assert list(end) == list(again)
+    assert not different(end, again)
+
+
+def test_state_has_names_and_dtypes_that_files_can_hold() -> None:
+    model = _dpac_trials.dpac(_dpac_trials.config(self_label_epochs=1, offline="kmeans"))
+    before = model.state()
+    model.step(_trials.batches(32, 1)[0])
+    after = model.state()
+    assert {k: (v.shape, v.dtype) for k, v in before.items()} == {
+        k: (v.shape, v.dtype) for k, v in after.items()
+    }
+    assert all(v.is_contiguous() for v in after.values())
+    assert int(after["steps"]) == 1
+
+
+def test_the_seed_decides_and_nothing_else_does() -> None:
+    torch.manual_seed(1)
+    first = trained(_dpac_trials.CONFIG).model_state()
+    torch.manual_seed(2)
+    before = torch.get_rng_state()
+    second = trained(_dpac_trials.CONFIG)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not different(first, second.model_state())
+    assert different(first, trained(_dpac_trials.CONFIG, seed=1).model_state(), "encoder.conv1")
+
+
+# --- Fields ---------------------------------------------------------------------------------------
+
+PAC = {"objective": "pac"}
+SELF = {"self_label_epochs": 3}
+SLOW = {"offline": "pac", "offline_every": 2}
+CHANGES: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({}, {"pretrain.framework": "moco"}),
+    ({}, {"pretrain.framework": "autoencoder"}),
+    ({}, {"clusters": 4}),
+    ({}, {"batch_size": 16}),
+    ({}, {"m": 1.5}),
+    ({}, {"temperature": 0.1}),
+    ({}, {"hidden": 8}),
+    ({}, {"encoder_lr": 1e-2}),
+    ({}, {"head_lr": 1e-2}),
+    ({}, {"weight_decay": 0.5}),
+    ({}, {"objective": "pac"}),
+    ({}, {"distance": "squared"}),
+    (PAC, {"distance": "squared"}),
+    (PAC, {"detach_distance": False}),
+    (PAC, {"distance_view": "first"}),
+    (PAC | {"distance_view": "first"}, {"detach_distance": False}),
+    ({}, {"weighted": False}),
+    ({}, {"positive_weight": "one"}),
+    ({}, {"positive_weight": "none"}),
+    ({}, {"balance_weight": 1.0}),
+    ({}, {"offline": "kmeans"}),
+    ({}, {"offline": "fcm"}),
+    ({}, {"offline": "pac"}),
+    (SLOW, {"offline_every": 1}),
+    (SLOW, {"offline_warm_start": True}),
+    ({"offline": "fcm"}, {"fcm_m": 2.0}),
+    ({}, SELF),
+    (SELF, {"epochs": 4}),  # self-labelling begins an epoch later
+    (SELF | {"self_label_threshold": 0.0}, {"self_label_threshold": 0.99}),
+    ({}, {"target_statistics": "batch"}),
+    ({}, {"target_statistics": "running"}),
+    ({}, {"precision": "bf16"}),
+    ({}, {"pretrain.crop_scale": 1.0}),
+    ({}, {"pretrain.operations": 0}),
+    ({}, {"pretrain.enlargement": 1.25}),
+    ({}, {"pretrain.std": (1.0, 1.0, 1.0)}),
+    ({"pretrain.framework": "moco"}, {"pretrain.moco_temperature": 0.5}),
+]
+
+
+@functools.cache
+def outcome(fields: tuple[tuple[str, Any], ...]) -> Tensor:
+    """Predictions of the final head after some steps."""
+    model = trained(_dpac_trials.config(**dict(fields)), steps=5)
+    return model.predict(ALL)[model.final_head]
+
+
+@pytest.mark.parametrize(("base", "change"), CHANGES)
+def test_every_switch_changes_the_outcome(base: dict[str, Any], change: dict[str, Any]) -> None:
+    before, after = outcome(tuple(base.items())), outcome(tuple((base | change).items()))
+    assert before.shape != after.shape or not torch.equal(before, after)
+
+
+def test_every_field_is_switched() -> None:
+    """Those of the pretraining are switched in its own tests."""
+    switched = {name for _, change in CHANGES for name in change if "." not in name}
+    assert switched | {"pretrain"} == {f.name for f in dataclasses.fields(DPACConfig)}
+
+
+# --- The record -----------------------------------------------------------------------------------
+
+
+def configured(overrides: dict[str, Any]) -> DPACConfig:
+    nested = {k.removeprefix("pretrain."): v for k, v in overrides.items() if "." in k}
+    own = {k: v for k, v in overrides.items() if "." not in k}
+    return DPACConfig(pretrain=PretrainConfig(**nested), **own)
+
+
+DATASETS = ("cifar10", "cifar20", "stl10", "imagenet10", "imagenet-dogs", "digits")
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("reading", [None, "paper", "release"])
+def test_presets_and_readings_are_valid(dataset: str, reading: str | None) -> None:
+    merged: dict[str, Any] = {}
+    for _, overrides in METHOD.layers(dataset, 32, reading):
+        merged |= overrides
+    config = configured(merged)
+    assert config.m == 1.03
+    assert config.distance == ("squared" if reading == "paper" else "cosine")
+    assert set(METHOD.presets) == set(DATASETS)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "side", "expected"),  # recipe, 4.3 and 4.4: R, C, blur, stem
+    [
+        ("cifar10", 32, (40, 16, 0.0, "side")),
+        ("cifar20", 32, (40, 16, 0.0, "side")),
+        ("stl10", 96, (112, 32, 0.5, "pooled")),
+        ("imagenet10", 224, (256, 75, 0.5, "side")),
+        ("imagenet-dogs", 224, (256, 75, 0.5, "side")),
+    ],
+)
+def test_presets_are_those_of_the_paper(dataset: str, side: int, expected: tuple[Any, ...]) -> None:
+    c = configured(METHOD.presets[dataset])
+    p = c.pretrain
+    assert (round(side * p.enlargement), p.cutout, p.blur, p.stem) == expected
+    assert (c.epochs, c.batch_size, c.m, c.temperature) == (200, 240, 1.03, 0.5)
+    assert (c.encoder_lr, c.head_lr, c.weight_decay, c.hidden) == (1e-4, 1e-4, 1e-4, 512)
+    assert (p.epochs, p.batch_size, p.temperature, p.learning_rate) == (1000, 240, 0.5, 1e-4)
+    assert (p.backbone, p.projector_hidden, p.projector_dimension) == ("resnet34", 512, 128)
+    assert p.side == (224 if side == 224 else None)
+
+
+def test_the_paper_has_larger_images_of_stl10() -> None:
+    merged: dict[str, Any] = {}
+    for _, overrides in METHOD.layers("stl10", 96, "paper"):
+        merged |= overrides
+    pretrain = configured(merged).pretrain
+    assert (pretrain.side, round(224 * pretrain.enlargement), pretrain.stem) == (224, 256, "pooled")
+    release = dict(METHOD.layers("stl10", 96, "release"))
+    assert release["release"] == {"batch_size": 256, "self_label_threshold": 0.99}
+
+
+def test_unknown_data_sets_go_by_their_side() -> None:
+    names = [METHOD.by_side(side) for side in (8, 28, 32, 64, 96, 128, 224, 256)]
+    assert names == ["digits", *["cifar10"] * 2, *["stl10"] * 3, *["imagenet10"] * 2]
+
+
+def test_the_differences_are_listed_with_fields_that_exist() -> None:
+    assert len(METHOD.differences) == 26
+    assert len({d.topic for d in METHOD.differences}) == 26
+    fields = {f.name for f in dataclasses.fields(DPACConfig)}
+    fields |= {f"pretrain.{f.name}" for f in dataclasses.fields(PretrainConfig)}
+    assert {d.field for d in METHOD.differences if d.field is not None} <= fields
+    for overrides in METHOD.readings.values():
+        assert set(overrides) <= fields
+
+
+def test_all_mistakes_are_reported_at_once() -> None:
+    with pytest.raises(ValueError, match="self_label_epochs") as caught:
+        DPACConfig(
+            m=1.0,
+            epochs=5,
+            self_label_epochs=6,
+            objective="pac",
+            offline="kmeans",
+            distance="manhattan",  # type: ignore[arg-type]
+            pretrain=PretrainConfig(framework="moco"),
+            batch_size=256,
+        )
+    assert str(caught.value).splitlines() == [
+        "distance: must be one of cosine, squared, got 'manhattan'",
+        "m: must be above 1, got 1.0",
+        "offline: must be none with objective 'pac', which has no targets, got 'kmeans'",
+        "self_label_epochs: must be from 0 to epochs (5), of which they are the last, got 6",
+        "batch_size: must divide the 4320 keys of a queue (pretrain.moco_queue x "
+        "pretrain.batch_size) with framework 'moco', got 256",
+    ]
+
+
+def test_too_few_images_are_refused() -> None:
+    model = _dpac_trials.dpac(_dpac_trials.config(batch_size=128))
+    with pytest.raises(ValueError, match="batch_size: 128 exceeds the 96 images; choose a smaller"):
+        model.initialise()
