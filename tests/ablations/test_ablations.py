@@ -94,7 +94,7 @@ def test_a_misspelt_field_or_value_stops_the_import():
     def row(**changes):
         return Variant(name="x", changes=changes, source="here")
 
-    with pytest.raises(ValueError, match="no field 'stop_gradent'. Did you mean 'stop_gradient'"):
+    with pytest.raises(ValueError, match=r"no field 'stop_gradent'. Did you mean 'stop_gradient'"):
         variants(CDCConfig, row(stop_gradent=False))
     with pytest.raises(ValueError, match="x: heads: must be one of"):
         variants(CDCConfig, row(heads="triple"))
@@ -120,7 +120,7 @@ def test_variants_combine_unless_they_contradict_each_other():
     assert combined([there["single-head"], there["random-init"]]) == {
         "heads": "single", "initialisation": "random",
     }  # fmt: skip
-    with pytest.raises(ValueError, match="set fixed_threshold to 0.95 and to 0.9"):
+    with pytest.raises(ValueError, match=r"set fixed_threshold to 0.95 and to 0.9"):
         combined([there["fixed-threshold"], there["fixed-threshold-90"]])
 
 
@@ -131,7 +131,7 @@ def test_grids_and_suites_check_themselves():
         ("B=b;K=c", {"batch_size": 2, "mini_clusters": 3}),
     )
     claim = Claim(row="a", against="ful", metric="acc", direction="lower", margin=0.01)
-    with pytest.raises(ValueError, match="no row 'ful'. Did you mean 'full'"):
+    with pytest.raises(ValueError, match=r"no row 'ful'. Did you mean 'full'"):
         Suite(
             name="s", title="", method="cdc", datasets=("digits",),
             rows=(Row(name="full"), Row(name="a")), claims=(claim,),
