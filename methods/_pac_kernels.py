@@ -1,0 +1,273 @@
+"""The compiled sweeps of PAC: in linear time from running aggregates, or over a distance matrix.
+
+Each cluster k is described by three aggregates of the weights w_ik of the rows: its mass n_k =
+sum_i w_ik, its mean mu_k = sum_i w_ik x_i / n_k, and its spread Q_k = sum_i w_ik ||x_i - mu_k||^2.
+With squared Euclidean distances the score of row i is exactly
+
+    s_ik = sum_j w_jk ||x_i - x_j||^2 = n_k ||x_i - mu_k||^2 + Q_k,
+
+two terms that are not negative, so that nothing cancels however tight a cluster is. A row that
+changes its weight by delta moves the aggregates in place:
+
+    n' = n + delta,  mu' = mu + delta / n' (x - mu),  Q' = Q + delta n / n' ||x - mu||^2.
+
+A sweep costs O(N K D) and sees, for every row, the same scores as a sum over all pairs.
+
+Compiled on first use for the type of the data, in a few seconds, and kept on disk from then on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+_FLOOR = 1e-300  # of a score, so that empty clusters and duplicates have a logarithm
+_LOG_CUT = -600.0  # a share of e^-600 of the largest is zero; below lie slow denormal numbers
+_NEGLIGIBLE = 2.0**-56  # of a mass or spread: what double precision would round away
+_DIGITS_LOST = 1e-6  # of its largest value: an aggregate this far down is summed up anew
+
+
+def _compiled(*, fastmath: set[str] | bool = False) -> Callable[[Callable[..., Any]], Any]:
+    """numba's compiler, with its files kept where a folder for them can be written."""
+
+    def compile_(function: Callable[..., Any]) -> Any:
+        try:
+            return numba.njit(cache=True, fastmath=fastmath)(function)
+        except RuntimeError:  # neither the package's folder nor the user's cache can be written
+            return numba.njit(fastmath=fastmath)(function)
+
+    return compile_
+
+
+@_compiled(fastmath={"reassoc", "contract", "nsz"})
+def _squared_distance(a: Array, b: Array) -> float:
+    total = 0.0
+    for j in range(a.shape[0]):
+        gap = a[j] - b[j]
+        total += gap * gap
+    return total
+
+
+@_compiled(fastmath={"reassoc", "contract", "nsz"})
+def _dot(a: Array, b: Array) -> float:
+    total = 0.0
+    for j in range(a.shape[0]):
+        total += a[j] * b[j]
+    return total
+
+
+@_compiled()
+def _load(points: Array, i: int, scales: Array, centre: Array, row: Array) -> None:
+    """row = scale_i * points[i] - centre, in double precision."""
+    scale = scales[i] if scales.shape[0] > 1 else scales[0]
+    for j in range(row.shape[0]):
+        row[j] = scale * points[i, j] - centre[j]
+
+
+@_compiled()
+def _respond(
+    scores: Array, alpha: float, m: float, power: bool, real: bool, p: Array, w: Array
+) -> None:
+    """p = scores^-alpha / sum and w = p^m (or p): the row's minimiser. `scores` are overwritten."""
+    clusters = scores.shape[0]
+    least = np.inf
+    for k in range(clusters):
+        scores[k] = max(scores[k], _FLOOR)
+        least = min(least, scores[k])
+    total = 0.0
+    for k in range(clusters):
+        scores[k] = least / scores[k]
+        exponent = alpha * np.log(scores[k]) if scores[k] > 0.0 else -np.inf
+        p[k] = np.exp(exponent) if exponent > _LOG_CUT else 0.0
+        total += p[k]
+    for k in range(clusters):
+        p[k] /= total
+    if not power:
+        w[:] = p
+    elif real:  # p^m = p p^(m - 1), and p^(m - 1) = (least / score) / total^(m - 1)
+        share = total ** (1.0 - m)
+        for k in range(clusters):
+            w[k] = p[k] * scores[k] * share
+    else:
+        for k in range(clusters):
+            w[k] = p[k] ** m if p[k] > 0.0 else 0.0
+
+
+@_compiled()
+def _add(
+    row: Array, weight: float, k: int, gap: float, mass: Array, mean: Array, spread: Array
+) -> None:
+    """Changes the weight of `row`, at squared distance `gap` from the mean, in cluster k."""
+    grown = mass[k] + weight
+    if grown > 0.0:
+        step = weight / grown
+        for j in range(row.shape[0]):
+            mean[k, j] += step * (row[j] - mean[k, j])
+        spread[k] = max(spread[k] + step * mass[k] * gap, 0.0)
+        mass[k] = grown
+    else:
+        mass[k] = 0.0
+        spread[k] = 0.0
+
+
+@_compiled()
+def _sum_up(
+    points: Array,
+    scales: Array,
+    centre: Array,
+    weights: Array,
+    first: int,
+    last: int,
+    mass: Array,
+    mean: Array,
+    spread: Array,
+) -> None:
+    """The aggregates of the clusters first..last-1 from all rows: the means, then the spreads."""
+    row = np.empty(points.shape[1])
+    mass[first:last] = 0.0
+    mean[first:last] = 0.0
+    spread[first:last] = 0.0
+    for i in range(points.shape[0]):
+        _load(points, i, scales, centre, row)
+        for k in range(first, last):
+            weight = weights[i, k]
+            if weight > 0.0:
+                mass[k] += weight
+                for j in range(row.shape[0]):
+                    mean[k, j] += weight * row[j]
+    for k in range(first, last):
+        if mass[k] > 0.0:
+            mean[k] /= mass[k]
+    for i in range(points.shape[0]):
+        _load(points, i, scales, centre, row)
+        for k in range(first, last):
+            if weights[i, k] > 0.0:
+                spread[k] += weights[i, k] * _squared_distance(row, mean[k])
+
+
+@_compiled()
+def aggregate(
+    points: Array,
+    scales: Array,
+    centre: Array,
+    weights: Array,
+    mass: Array,
+    mean: Array,
+    spread: Array,
+) -> None:
+    """Fills mass (K,), mean (K, D) and spread (K,) from the `weights` (N, K) of the framed points.
+
+    The framed point i is scale_i * points[i] - centre; `scales` has one number, or one per row.
+    """
+    _sum_up(points, scales, centre, weights, 0, mass.shape[0], mass, mean, spread)
+
+
+@_compiled()
+def sweep(
+    points: Array,
+    scales: Array,
+    centre: Array,
+    order: Array,
+    alpha: float,
+    m: float,
+    power: bool,
+    real: bool,
+    probabilities: Array,
+    weights: Array,
+    mass: Array,
+    mean: Array,
+    spread: Array,
+) -> float:
+    """Updates every row once, in `order`, each seeing all changes before it.
+
+    `probabilities` and `weights` (N, K; the same array where w = p) and the aggregates are changed
+    in place. Changes that double precision would round away in mass and in spread are left out. An
+    aggregate that has lost digits because most of it went away again is summed up anew.
+
+    Returns:
+        The mean over the rows of sum_k |p_ik(after) - p_ik(before)|, in 0..2.
+    """
+    d = points.shape[1]
+    clusters = mass.shape[0]
+    row, gaps, scores = np.empty(d), np.empty(clusters), np.empty(clusters)
+    p, w = np.empty(clusters), np.empty(clusters)
+    top_mass, top_spread = mass.copy(), spread.copy()
+    change = 0.0
+    for i in order:
+        _load(points, i, scales, centre, row)
+        for k in range(clusters):
+            gaps[k] = _squared_distance(row, mean[k])
+            scores[k] = mass[k] * gaps[k] + spread[k]
+        _respond(scores, alpha, m, power, real, p, w)
+        for k in range(clusters):
+            delta = w[k] - weights[i, k]
+            change += abs(p[k] - probabilities[i, k])
+            probabilities[i, k] = p[k]
+            weights[i, k] = w[k]
+            size = abs(delta)
+            if size > _NEGLIGIBLE * mass[k] or size * gaps[k] > _NEGLIGIBLE * spread[k]:
+                _add(row, delta, k, gaps[k], mass, mean, spread)
+                top_mass[k] = max(top_mass[k], mass[k])
+                top_spread[k] = max(top_spread[k], spread[k])
+                if mass[k] < _DIGITS_LOST * top_mass[k] or spread[k] < _DIGITS_LOST * top_spread[k]:
+                    _sum_up(points, scales, centre, weights, k, k + 1, mass, mean, spread)
+                    top_mass[k], top_spread[k] = mass[k], spread[k]
+    return change / order.shape[0]
+
+
+@_compiled()
+def sweep_matrix(
+    distances: Array,
+    order: Array,
+    alpha: float,
+    m: float,
+    power: bool,
+    real: bool,
+    probabilities: Array,
+    weights: Array,
+) -> float:
+    """The same sweep from all distances (N, N), at O(N^2 K).
+
+    `weights` are transposed here, (K, N), one contiguous line per cluster.
+    """
+    clusters = weights.shape[0]
+    scores, p, w = np.empty(clusters), np.empty(clusters), np.empty(clusters)
+    change = 0.0
+    for i in order:
+        for k in range(clusters):
+            scores[k] = _dot(distances[i], weights[k])
+        _respond(scores, alpha, m, power, real, p, w)
+        for k in range(clusters):
+            change += abs(p[k] - probabilities[i, k])
+            probabilities[i, k] = p[k]
+            weights[k, i] = w[k]
+    return change / order.shape[0]
+
+
+@_compiled()
+def respond(
+    points: Array,
+    scales: Array,
+    centre: Array,
+    alpha: float,
+    mass: Array,
+    mean: Array,
+    spread: Array,
+) -> Array:
+    """Probabilities (N, K), float64, of points that have no weight in the aggregates."""
+    n, d = points.shape
+    clusters = mass.shape[0]
+    found = np.empty((n, clusters))
+    row, scores, w = np.empty(d), np.empty(clusters), np.empty(clusters)
+    for i in range(n):
+        _load(points, i, scales, centre, row)
+        for k in range(clusters):
+            scores[k] = mass[k] * _squared_distance(row, mean[k]) + spread[k]
+        _respond(scores, alpha, 1.0, False, True, found[i], w)
+    return found
