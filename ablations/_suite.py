@@ -23,7 +23,8 @@ class Row:
         variants: names of the method's variants that it combines; none is the full method.
         changes: dotted field -> value or `Times`, over those.
         head: the head whose metrics count, None for the method's final one.
-        columns: metric -> column of `runs` that holds it, where that is another name.
+        columns: metric -> column of `runs` that holds it, for a row that is measured on the way of
+            others; it has no other metrics. None is every metric under its own name.
         printed: (section, method) or (section, method, setting) of the published row.
         method: a registered name, None for the suite's.
         features: a method whose pretraining on the data set gives the points that a method which

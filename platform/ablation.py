@@ -90,9 +90,8 @@ def ablate(
     kept.write_plan("suite", chosen.name, suites.plan(expansion, before, now, work.command_line()))
     if any(job.kind == "run" for job in todo):
         _run(expansion, todo, kept, workers, gpus_per_run, address)
-    if chosen.ood:
-        _compare_outside(expansion, kept, data)
-    return _close(expansion, kept)
+    outside = _compare_outside(expansion, kept, data) if chosen.ood else {}
+    return _close(expansion, kept, outside)
 
 
 def _chosen(
@@ -144,11 +143,14 @@ def _run(
         work.watch(session, view, kept, lambda: rows)
 
 
-def _compare_outside(expansion: suites.Expansion, kept: Store, data: Path | None) -> None:
-    """Confidences of every finished run on images of other data sets; kept in the store."""
+def _compare_outside(expansion: suites.Expansion, kept: Store, data: Path | None) -> dict[str, str]:
+    """Compare every finished run's confidences with those on other data sets; kept in the store.
+
+    Returns:
+        Name of a data set that could not be had -> why.
+    """
     from deep_clustering.platform import ood
 
-    console = Console(stderr=True, highlight=False)
     finished = kept.finished()
     runs = [job.id for job in expansion.runs if job.id in finished]
     missing: dict[str, str] = {}
@@ -166,20 +168,23 @@ def _compare_outside(expansion: suites.Expansion, kept: Store, data: Path | None
                 )
             except PlatformError as error:  # not here and not to be had: its cells stay empty
                 missing[name] = str(error)
-    for name, reason in missing.items():
-        console.print(f"note: {name}: {reason}", style="yellow", markup=False)
+    return missing
 
 
 # ---- what is said at the end
 
 
-def _close(expansion: suites.Expansion, kept: Store) -> int:
+def _close(expansion: suites.Expansion, kept: Store, outside: dict[str, str]) -> int:
     console = Console(highlight=False)
     name = expansion.suite.name
     found = cells.measured(kept, name)
     table = cells.cells(found)
     for dataset in expansion.requests:
-        _print_table(console, found, table.filter(pl.col("dataset") == dataset), dataset)
+        mine = table.filter(pl.col("dataset") == dataset)
+        for ood in found.planned.suite.ood or (None,):
+            _print_table(
+                console, found, mine.filter(pl.col("ood_dataset").eq_missing(ood)), dataset, ood
+            )
     _print_verdicts(console, found, set(expansion.requests))
     for remark in found.planned.remarks:
         console.print(f"note: {remark}", style="yellow", markup=False)
@@ -199,11 +204,13 @@ def _close(expansion: suites.Expansion, kept: Store) -> int:
     if lost:
         again = f"{work.command_line()} --retry failed"
         console.print(f"{len(lost)} of {len(expansion.runs)} runs failed; again: {again}")
-    return 3 if lost else 0
+    for name, reason in outside.items():
+        console.print(f"not compared with {name}: {reason}", style="red", markup=False)
+    return 3 if lost or outside else 0
 
 
 def _print_table(
-    console: Console, found: cells.Measured, table: pl.DataFrame, dataset: str
+    console: Console, found: cells.Measured, table: pl.DataFrame, dataset: str, ood: str | None
 ) -> None:
     suite = found.planned.suite
     if table.is_empty():
@@ -211,24 +218,22 @@ def _print_table(
     printed = table["published"].is_not_null().any()
     counts = table.filter(pl.col("mark") == "measured")["n"].unique().sort().to_list()
     seeds = f"n = {'-'.join(map(str, dict.fromkeys((counts[0], counts[-1]))))}" if counts else ""
-    title = f"{suite.name} on {dataset}"
+    title = f"{suite.name} on {dataset}" + (f" against {ood}" if ood else "")
     view = Table(title=escape(title), box=None, pad_edge=False, title_justify="left")
     view.add_column("", overflow="fold")
-    columns = [(m, o) for o in (suite.ood or (None,)) for m in suite.metrics]
-    for metric, outside in columns:
-        head = f"{outside} {metric}" if outside else metric
-        view.add_column(f"{head}\n[dim]paper[/]" if printed else head, justify="right")
+    for metric in suite.metrics:
+        view.add_column(f"{metric}\n[dim]paper[/]" if printed else metric, justify="right")
     notes: dict[str, str] = {}
     section = None
     for (block, variant), row in table.group_by(["section", "variant"], maintain_order=True):
         if block != section and block:
             view.add_row(f"[bold]{escape(str(block))}[/]")
         section = block
-        entries = {(c["metric"], c["ood_dataset"]): c for c in row.iter_rows(named=True)}
+        entries = {c["metric"]: c for c in row.iter_rows(named=True)}
         marks = {c["mark"] for c in entries.values()}
         name = escape(str(variant))
         only = marks == {"published only"}
-        lines = [_cell(entries.get(column), column[0], notes, bool(printed)) for column in columns]
+        lines = [_cell(entries.get(m), m, notes, bool(printed)) for m in suite.metrics]
         view.add_row(f"[dim]{name}[/]" if only else name, *lines)
     console.print(view)
     about = [f"mean ± half of its 95 % interval, {seeds}" if counts else "nothing measured yet"]

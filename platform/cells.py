@@ -226,6 +226,8 @@ def values_of(
 ) -> dict[Any, float]:
     """(pretraining, seed) -> value of a metric, over the finished runs of a row."""
     values: dict[Any, float] = {}
+    if row.columns and metric not in row.columns:
+        return values
     for entry in _entries(found, row, dataset):
         whole = found.rows.get(entry["run_id"])
         if whole is None or whole["status"] != "ok":
@@ -237,7 +239,7 @@ def values_of(
             column = f"{row.head}_ood_{metric}" if row.head else f"ood_{metric}"
         elif column in suites.DERIVED:
             column, factor = suites.DERIVED[column]
-        elif row.head and metric not in row.columns and f"{row.head}_{column}" in whole:
+        elif row.head and f"{row.head}_{column}" in whole:
             column = f"{row.head}_{column}"
         value = None if source is None else source.get(column)
         if value is not None:
@@ -256,6 +258,8 @@ def _values(
 ) -> dict[str, Any]:
     if row is None:
         return {"mark": "published only", "n": 0, "failed": 0}
+    if row.columns and metric not in row.columns:
+        return {"variant": row.name, "mark": "published only", "n": 0, "failed": 0}
     impossible = found.planned.impossible.get((row.name, dataset))
     entries = _entries(found, row, dataset)
     values = list(values_of(found, row, dataset, metric, ood).values())

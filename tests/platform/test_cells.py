@@ -175,6 +175,7 @@ def test_the_head_of_a_row_gives_its_numbers(place):
     assert cell(place, "cdc-table1", "CDC-Cal", "acc")["mean"] == pytest.approx(0.85)
     assert cell(place, "cdc-table1", "CDC-Clu", "acc")["mean"] == pytest.approx(0.86)
     assert cell(place, "cdc-table1", "MoCo-v2", "acc")["mean"] == pytest.approx(0.5)
+    assert cell(place, "cdc-table1", "MoCo-v2", "ece")["mean"] is None  # k-means has none
     rows = results.suite("cdc-table1", place.store)
     means = rows.group_by("variant").agg(pl.col("acc").mean()).sort("variant").collect()
     assert dict(means.iter_rows())["CDC-Clu"] == pytest.approx(0.86)
