@@ -86,6 +86,7 @@ class Suite:
         claims: fixed before it is run.
         table: (paper, table) whose values are put beside, None for a suite of one's own.
         protocol: which images are trained on and scored, None for the data set's own.
+        protocols: the same for single data sets.
         preset: a reading of the method, such as "paper".
         seeds: per row.
         ood: data sets that confidences are compared with; their metrics are `auroc` and `fpr95`.
@@ -102,6 +103,7 @@ class Suite:
     claims: tuple[Claim, ...] = ()
     table: tuple[str, str] | None = None
     protocol: str | None = None
+    protocols: Mapping[str, str] = field(default_factory=dict)
     preset: str | None = None
     seeds: int = 5
     ood: tuple[str, ...] = ()

@@ -73,7 +73,7 @@ def ablate(
             store=store,
             sets=mine,
             preset=chosen.preset if of == chosen.method else None,
-            protocol=chosen.protocol,
+            protocol=chosen.protocols.get(name, chosen.protocol),
             side=side,
             skip_broken=skip_broken,
             outline=dry_run or not chosen.rows,

@@ -146,7 +146,7 @@ def _runs(suite: Any, root: Path) -> str:
             root=root,
             **({"features": features} if features else {}),
             preset=suite.preset if method == suite.method else None,
-            protocol=suite.protocol,
+            protocol=suite.protocols.get(name, suite.protocol),
             outline=True,
         )
 

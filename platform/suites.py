@@ -26,6 +26,7 @@ from deep_clustering.platform.request import Request
 #: Metrics that tables print in units of their own: name -> (column of `runs`, factor).
 DERIVED = {
     "hours": ("seconds", 1 / 3600),
+    "seconds": ("seconds", 1.0),
     "params_m": ("parameters", 1e-6),
     "memory_mb": ("peak_memory_mb", 1.0),
     "selected_pct": ("selected", 1.0),
@@ -137,6 +138,7 @@ def altered(suite: Suite, sets: Iterable[str], preset: str | None, protocol: str
         name=f"{suite.name}.{mark}",
         preset=preset or suite.preset,
         protocol=protocol or suite.protocol,
+        protocols={} if protocol else suite.protocols,
         mismatch="; ".join(x for x in (suite.mismatch, f"set by hand: {', '.join(given)}") if x),
     )
 
