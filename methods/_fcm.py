@@ -88,7 +88,8 @@ def _log_memberships(points: Array, centre: Array, means: Array, m: float) -> Ar
     log_u = np.empty((len(points), len(means)))
     for rows in _blocks(points):
         distances = _squared_distances(points[rows] - centre, means)
-        log_u[rows] = np.log(np.maximum(distances, _FLOOR)) / (1 - m)
+        logs = np.log(np.maximum(distances, _FLOOR))
+        log_u[rows] = (logs - logs.min(1, keepdims=True)) / (1 - m)
     log_u -= _log_sum(log_u)
     return log_u
 

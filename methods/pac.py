@@ -1,6 +1,7 @@
 """PAC, probability aggregation clustering, in time and memory linear in the number of samples.
 
-Yan, Lu, Yan: "Deep Probability Aggregation Clustering", ECCV 2024, https://arxiv.org/abs/2407.05246.
+Yan, Lu and Yan, "Deep Online Probability Aggregation Clustering", ECCV 2024, Sec. 3.3
+(https://arxiv.org/abs/2407.05246).
 
 PAC has no centres. Each sample has a probability vector p_i over K clusters, and all of them
 minimise J(P) = sum_ij <w_i, w_j> d_ij by one exact row update after another (Eq. 8, Alg. 1):
@@ -22,10 +23,15 @@ from typing import Any, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
+
+from deep_clustering.methods._fields import check, choice, not_negative, positive
+from deep_clustering.methods._method import Difference, Fitted, Method
+from deep_clustering.methods._points import prepared, stopwatch
 
 Array = NDArray[Any]
 Metric = Literal["sqeuclidean", "cosine"]
@@ -36,6 +42,7 @@ Form = Literal["auto", "linear", "direct"]
 
 _MATRIX_BYTES = 1 << 30  # "auto" keeps no larger matrix of distances
 _BLOCK = 1 << 18  # numbers converted to double precision at a time, 2 MiB
+_SMALLEST = 1e-100  # of the largest value; at most its inverse
 _REFRESH = 8  # sweeps between two sums of the aggregates from scratch, against rounding
 _UNIFORM = 0.05  # no probability exceeds 1/K by more than this share: the run never left the start
 
@@ -50,9 +57,9 @@ class PAC(ClusterMixin, BaseEstimator):
 
     Args:
         n_clusters: K, at most the number of samples.
-        m: weight exponent, above 1; Sec. 5.1 uses 1.03 throughout. All probabilities stay at 1/K
-            unless m - 1 is below about the share of variance of the first principal component;
-            a warning tells.
+        m: weight exponent, above 1; Sec. 4.1 uses 1.03 throughout. All probabilities stay at 1/K
+            unless m - 1 is below about the share of variance of the first principal component
+            (`critical_m`); a warning tells.
         metric: "sqeuclidean", ||x - y||^2, the paper's default for raw data, or "cosine",
             1 - cos(x, y), for deep features. On rows of length 1 both give the same result. The
             balance above is the same for both.
@@ -229,6 +236,37 @@ def near_uniform(n: int, clusters: int, uniformity: float, random: np.random.Ran
     return start
 
 
+def critical_m(features: Array, *, metric: Metric, weights: Weights = "power") -> float:
+    """The m above which P stays uniform on `features` (n, d).
+
+    Near P = 1/K a sweep shrinks every deviation unless alpha c |l| > 1, with l the least eigenvalue
+    of G^-1/2 D G^-1/2, G the row sums of the distances D, and c = m for w = p^m, 1 for w = p. With
+    samples about equally far from their mean, |l| is the share of variance of the first principal
+    component. Takes a float64 copy of the features, and no distance matrix.
+    """
+    frame = _Frame.of(np.ascontiguousarray(features), metric)
+    points = frame.points * frame.scales[:, None] - frame.centre
+    lengths = np.einsum("ij,ij->i", points, points)
+
+    def distances_times(v: Array) -> Array:
+        v = v.ravel()
+        return lengths * v.sum() + lengths @ v - 2 * (points @ (points.T @ v))
+
+    roots = np.sqrt(distances_times(np.ones(len(points))))
+    if not roots.all():
+        return 1.0  # all samples are the same
+    operator = LinearOperator(
+        (len(points), len(points)),
+        lambda v: distances_times(v.ravel() / roots) / roots,
+        dtype=float,
+    )
+    start = np.random.default_rng(0).normal(size=len(points))
+    least = -float(eigsh(operator, 1, which="SA", v0=start, return_eigenvectors=False)[0])
+    if weights == "probability":
+        return 1 + least
+    return 1 / (1 - least) if least < 1 else math.inf
+
+
 def exponent_of(m: float, exponent: Exponent = "real") -> float:
     """alpha = 1 / (m - 1); "truncated" drops what follows the point, after rounding to doubles."""
     alpha = 1 / (m - 1)
@@ -313,10 +351,10 @@ class _Found:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Frame:
-    """Point i is scales_i * points[i] - centre: centred, and of a size whose square is a number.
+    """Point i is scales_i * points[i] - centre, with squared Euclidean distances.
 
-    Only the cosine metric has a scale per row, 1 / length; half the squared Euclidean distance of
-    such rows is the cosine distance, and P does not see the factor.
+    The cosine metric has a scale per row, 1 / length; half the squared Euclidean distance of such
+    rows is the cosine distance, and P does not see the factor.
     """
 
     points: Array  # (N, D) as given
@@ -329,9 +367,13 @@ class _Frame:
         if metric == "cosine":
             scales, unit = _row_scales(points), 0.5
         else:
+            scales, unit = np.ones(1), 1.0
             largest = max(float(points.max()), -float(points.min()))
-            power = min(max(math.frexp(largest)[1], -500), 1000)
-            scales, unit = np.array([math.ldexp(1, -power)]), math.ldexp(1, 2 * power)
+            if largest != 0 and not _SMALLEST <= largest <= 1 / _SMALLEST:
+                raise ValueError(
+                    f"the largest value of the data is {largest:.3g}, whose square leaves double "
+                    f"precision; scale the data to between {_SMALLEST} and {1 / _SMALLEST}."
+                )
         centre = np.zeros(points.shape[1])
         for rows in _blocks(points):
             centre += (points[rows] * _of_rows(scales, rows)).sum(0)
@@ -418,15 +460,12 @@ def _descend(points: Array, start: Array, visits: Array, rule: _Rule) -> _Found:
             stacklevel=3,
         )
     mass, mean, spread = sweeps.aggregates()
-    scale = 1.0 if rule.metric == "cosine" else frame.scales[0]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        spreads = np.where(mass > 0, spread / mass, 0) / scale**2
     return _Found(
         probabilities=start,
         objectives=np.array(objectives),
-        centres=(mean + frame.centre) / scale,
+        centres=mean + frame.centre,
         masses=mass,
-        spreads=spreads,
+        spreads=np.divide(spread, mass, out=np.zeros_like(mass), where=mass > 0),
     )
 
 
@@ -506,3 +545,121 @@ class _Direct:
         weights = np.ascontiguousarray(self._weights.T)
         self._kernels.aggregate(*self._frame.arguments, weights, mass, mean, spread)
         return mass, mean, spread
+
+
+# --- as a method of the platform ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PACConfig:
+    clusters: int = 10  # K; the platform sets it from the data set
+    unit: bool = False  # rows divided by their Euclidean length first; Table 3
+    m: float = 1.03  # weight exponent; Sec. 4.1
+    metric: Metric = "sqeuclidean"  # of raw data, Sec. 4.1; "cosine" for deep features
+    weights: Weights = "power"  # w in the scores, p^m or p (Eq. 8); release
+    exponent: Exponent = "real"  # 1 / (m - 1), or its integer part as in the release; Eq. 8
+    uniformity: float = 1000  # of the start, softmax(normal / uniformity); release
+    tol: float = 1e-3  # mean change of a row of P, summed over clusters, to stop at; release
+    min_iter: int = 12  # sweeps before `tol` counts; release
+    max_iter: int = 100  # sweeps at most; release
+    order: Order = "given"  # in which rows are visited, or one random order; Alg. 1
+
+    def __post_init__(self) -> None:
+        check(
+            self,
+            [
+                *positive(self, "clusters", "uniformity", "min_iter"),
+                *not_negative(self, "tol"),
+                *choice(self, metric=Metric, weights=Weights, exponent=Exponent, order=Order),
+                (1 < self.m < math.inf, "m", "must be above 1 and finite"),
+                (
+                    self.min_iter <= self.max_iter,
+                    "max_iter",
+                    f"must be at least min_iter ({self.min_iter})",
+                ),
+            ],
+        )
+
+
+def fit(config: PACConfig, points: Array, seed: int) -> Fitted:
+    """P of `points` (n, d) by `PAC`; see `Method.fit`."""
+    points = prepared(points, unit=config.unit, clusters=config.clusters)
+    n, d = points.shape
+    settings: dict[str, Any] = {
+        "m": config.m,
+        "metric": config.metric,
+        "weights": config.weights,
+        "exponent": config.exponent,
+        "uniformity": config.uniformity,
+        "tol": config.tol,
+        "min_iter": config.min_iter,
+        "max_iter": config.max_iter,
+        "order": config.order,
+        "form": "direct" if n <= 2 * d and 8 * n * n <= _MATRIX_BYTES else "linear",  # as "auto"
+        "random_state": seed,
+    }
+    with warnings.catch_warnings():  # two points of the same type: everything is compiled by them
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        PAC(2, **settings).fit(np.repeat(np.array([[1], [2]], np.float32), d, axis=1))
+    estimator = PAC(config.clusters, **settings)
+    with stopwatch() as seconds:
+        estimator.fit(points)
+    probabilities = estimator.probabilities_.astype(np.float64)
+    return Fitted(
+        labels=probabilities.argmax(1),
+        probabilities=probabilities / probabilities.sum(1, keepdims=True),
+        info={"sweeps": float(estimator.n_iter_), "objective": estimator.objective_},
+        seconds=seconds[0],
+    )
+
+
+METHOD = Method(
+    summary="Probability aggregation clustering in linear time, on all points at once",
+    citation=(
+        "Yan, Lu, Yan. Deep Probability Aggregation Clustering. ECCV 2024. "
+        "https://arxiv.org/abs/2407.05246"
+    ),
+    version=1,
+    config=PACConfig,
+    fit=fit,
+    readings={
+        "paper": {"weights": "probability"},
+        "release": {"exponent": "truncated", "metric": "cosine"},
+    },
+    differences=(
+        Difference(
+            topic="weight in the scores (Eq. 8)",
+            paper="p",
+            release="p^m, under which no sweep increases the objective",
+            default="release",
+            field="weights",
+        ),
+        Difference(
+            topic="exponent of the scores",
+            paper="1 / (m - 1)",
+            release="its integer part in floating-point arithmetic, 33 for m = 1.03",
+            default="paper",
+            field="exponent",
+        ),
+        Difference(
+            topic="distance",
+            paper="squared Euclidean",
+            release="cosine",
+            default="paper; cosine suits deep features",
+            field="metric",
+        ),
+        Difference(
+            topic="m",
+            paper="1.03",
+            release="1.01 in the class, and its scripts pass 1.03",
+            default="1.03",
+            field="m",
+        ),
+        Difference(
+            topic="a sample's distance to itself",
+            paper="left out of the sum",
+            release="in the sum, as large as rounding makes it",
+            default="paper",
+        ),
+    ),
+)
