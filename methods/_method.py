@@ -1,12 +1,15 @@
 """What a method file hands to the platform: one frozen record, and what it builds.
 
-The record of a method is the last name of its file, `METHOD`. Nothing here knows a method.
+The record of a method is the last name of its file, `METHOD`. It has one of two shapes: networks
+that are trained epoch by epoch on images (`build`), or an algorithm that fits all points at once
+(`fit`). Nothing here knows a method.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
 from torch import Tensor
 
 
@@ -51,6 +54,25 @@ class Pretrain:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """What `Method.fit` finds.
+
+    Attributes:
+        labels: (n,) int64 cluster of each point, from 0.
+        probabilities: (n, K) float64, rows summing to 1, whose largest entries are `labels`; None
+            from a method that gives none.
+        info: numbers to keep with the result, such as "sweeps" and "objective".
+        seconds: of the algorithm alone, without imports and compilation; None leaves it to the
+            caller's clock.
+    """
+
+    labels: np.ndarray
+    probabilities: np.ndarray | None = None
+    info: Mapping[str, float] = field(default_factory=dict)
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Difference:
     """One point on which a paper and its released code differ, and which one is the default here.
 
@@ -66,7 +88,7 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """A method as the platform sees it.
+    """A method as the platform sees it: exactly one of `build` and `fit`.
 
     Attributes:
         summary: one line.
@@ -77,9 +99,15 @@ class Method:
             `Trainable` that also has `predict`, `features`, `heads`, `final_head` and
             `model_state`. `index` (n,) is as in `Pretrain`: the images trained on, None for all.
         restore: `restore(config, model_state, *, images, replicas)`: the same for prediction only.
+        fit: `fit(config, points, seed)` returns a `Fitted`. `points`: float32 (n, d), which it
+            does not change; all randomness comes from the seed, and the order of columns plays
+            no part beyond rounding. Raises ValueError for points that it cannot cluster so.
+            It has no pretraining and leaves no model; the configuration of a method that takes the
+            number of clusters has a field `clusters`.
         pretrain: its shared stage, None without one.
         presets: data set name -> overrides of the defaults, dotted names.
-        by_side: image side in pixels -> the preset for a data set without one of its own.
+        by_side: image side in pixels -> the preset for a data set without one of its own; None
+            where the defaults serve.
         readings: name of a reading ("paper", "release") -> overrides for every data set.
         reading_presets: reading -> data set name -> overrides for that data set alone.
         differences: where paper and release differ.
@@ -89,14 +117,23 @@ class Method:
     citation: str
     version: int
     config: type
-    build: Callable[..., Any]
-    restore: Callable[..., Any]
-    pretrain: Pretrain | None
-    presets: Mapping[str, Mapping[str, Any]]
-    by_side: Callable[[int], str]
+    build: Callable[..., Any] | None = None
+    restore: Callable[..., Any] | None = None
+    fit: Callable[[Any, np.ndarray, int], Fitted] | None = None
+    pretrain: Pretrain | None = None
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    by_side: Callable[[int], str] | None = None
     readings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     reading_presets: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     differences: tuple[Difference, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.build is None) == (self.fit is None):
+            raise ValueError("a method has either build or fit; give exactly one of them")
+        if (self.build is None) != (self.restore is None):
+            raise ValueError("build and restore belong together; give both or neither")
+        if self.fit is not None and self.pretrain is not None:
+            raise ValueError("a method that fits at once has no pretraining; leave pretrain out")
 
     def layers(
         self, dataset: str, side: int, reading: str | None = None
@@ -111,8 +148,12 @@ class Method:
         Raises:
             ValueError: no such reading.
         """
-        preset = dataset if dataset in self.presets else self.by_side(side)
-        layers = [(preset, self.presets[preset])]
+        layers: list[tuple[str, Mapping[str, Any]]] = []
+        if dataset in self.presets:
+            layers.append((dataset, self.presets[dataset]))
+        elif self.by_side is not None:
+            preset = self.by_side(side)
+            layers.append((preset, self.presets[preset]))
         if reading is None:
             return layers
         if reading not in self.readings:

@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
+from deep_clustering.platform import registry
 from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.jobs import Job
 from deep_clustering.platform.request import Request, resolve
@@ -20,6 +21,7 @@ from deep_clustering.platform.view import View, clock
 
 _POLL = 0.25  # seconds between two looks at the planner
 _METRICS = ("acc", "ece", "nmi", "mean_confidence")
+_AT_ONCE = ("acc", "nmi", "ari", "silhouette")  # of methods that may give no confidences
 
 
 def resolved(
@@ -33,6 +35,8 @@ def resolved(
             status.update(f"reading images {done}/{total}")
 
         root = data_root(data) if data or not address else shared_data(store)
+        if asked.get("features") not in (None, *registry.names()):  # a stage that a store has
+            asked["store"] = open_store(store)
         request = resolve(method, root=root, progress=progress, **asked)
     for note in request.dataset.notes:
         console.print(f"note: {note}", style="yellow", markup=False)
@@ -187,11 +191,14 @@ def provenance() -> dict[str, Any]:
 
 
 def shown(request: Request) -> tuple[str, ...]:
+    if request.record.fit is not None:
+        return _AT_ONCE if request.dataset.labels is not None else ("silhouette", "balance")
     return _METRICS if request.dataset.labels is not None else ("mean_confidence", "silhouette")
 
 
 def title(request: Request, what: str) -> str:
-    return f"{request.method} on {request.dataset.name}, {what}"
+    source = f"features of {request.features.asked}, " if request.features else ""
+    return f"{request.method} on {source}{request.dataset.name}, {what}"
 
 
 def where(console: Console, kept: Store, query: str) -> None:

@@ -72,7 +72,8 @@ _dataset = click.option(
     required=True,
     metavar="NAME",
     shell_complete=_dataset_names,
-    help="A name of `platform datasets`, or folder:PATH for your own images.",
+    help="A name of `platform datasets`, folder:PATH for your own images, or table:PATH for your "
+    "own vectors.",
 )
 _request = _options(
     click.option(
@@ -87,9 +88,20 @@ _request = _options(
     ),
     click.option("--protocol", metavar="NAME", help="Which images are trained on and scored."),
     click.option(
-        "--image-size", "side", type=int, metavar="PIXELS", help="Stored side, folder:PATH, textures and places365 only."
+        "--image-size",
+        "side",
+        type=int,
+        metavar="PIXELS",
+        help="Stored side, folder:PATH, textures and places365 only.",
     ),
     click.option("--skip-broken", is_flag=True, help="Leave unreadable images out and say which."),
+)
+_features = click.option(
+    "--features",
+    metavar="METHOD|STAGE",
+    help="Cluster the features of a pretraining: that of a method (its fields pretrain.* can be "
+    "--set), or a stage id of `platform results stages`. [default: pixels, or the dataset's "
+    "vectors]",
 )
 _seeds = click.option(
     "--seeds",
@@ -141,17 +153,20 @@ def cli() -> None:
 @cli.command(
     cls=_Command,
     epilog="platform train cdc --dataset digits --seeds 3\n"
-    "platform train cdc --dataset folder:photos --set clusters=10",
+    "platform train cdc --dataset folder:photos --set clusters=10\n"
+    "platform train pac --dataset cifar10 --features dpac --set metric=cosine",
 )
 @_method
 @_dataset
 @_request
+@_features
 @_seeds
 @_compute
 def train(**options: Any) -> int:
     """Train one configuration on one or several seeds.
 
-    Leaves the models as safetensors and the predictions as a table in the store.
+    Leaves the models as safetensors and the predictions as a table in the store. Methods that fit
+    all samples at once (kmeans, pac, ...) leave no model.
     """
     from deep_clustering.platform import commands
 
@@ -166,6 +181,7 @@ def train(**options: Any) -> int:
 @_method
 @_dataset
 @_request
+@_features
 @_seeds
 @_compute
 @click.option(

@@ -39,6 +39,7 @@ def train(
     """`platform train`; returns the exit code."""
     _ray.prepare(address)
     request = work.resolved(method, data=data, address=address, store=store, **asked)
+    _one_process(request, workers)
     kept = work.open_store(store)
     jobs = request.jobs(range(seeds))
     runs = [j for j in jobs if j.kind == "run"]
@@ -103,6 +104,11 @@ def tune(
     if trials < 1:
         raise InputError(f"--trials: needs at least 1, got {trials}.")
     request = work.resolved(method, data=data, address=address, store=store, **asked)
+    _one_process(request, workers)
+    if scheduler == "asha" and request.record.fit is not None:
+        raise InputError(
+            f"asha stops trials between epochs, and {method} fits at once; leave --scheduler out."
+        )
     if request.dataset.labels is None:
         criteria.refuse_labels(objectives)
     domains = _space(registry.space(method), request, space)
@@ -296,7 +302,13 @@ def _close(kept: Store, request: Request, runs: list[Job]) -> int:
     if any(values.get("collapsed") for values in rows):
         console.print("a run collapsed: nearly all images are in one cluster", style="bold red")
     work.where(console, kept, "results.runs(store)")
-    if rows:
+    if rows and request.record.fit is not None:
+        console.print(
+            "[bold]the cluster of every sample[/]\n  platform results predictions --output FILE"
+            f"{work.store_option(kept)}",
+            soft_wrap=True,
+        )
+    elif rows:
         first = next(j.id for j in runs if j.id in finished)
         console.print(
             f"[bold]cluster new images[/]\n  platform predict {first[:8]} --images FOLDER"
@@ -310,6 +322,13 @@ def _close(kept: Store, request: Request, runs: list[Job]) -> int:
             f"{len(lost)} of {len(runs)} runs failed; again: {work.command_line()} --retry failed"
         )
     return 3 if lost else 0
+
+
+def _one_process(request: Request, workers: int) -> None:
+    if workers > 1 and request.record.fit is not None:
+        raise InputError(
+            f"--workers: {request.method} fits all samples in one process; leave the option out."
+        )
 
 
 # ---- predict and results
@@ -430,6 +449,7 @@ def _again(command: str, request: Request, extra: str) -> str:
     ]
     preset = next((f"--preset {n}" for n, _ in request.layers if n in request.record.readings), "")
     parts = ["platform", command, request.method, "--dataset", shlex.quote(request.dataset.name)]
+    parts += ["--features", request.features.asked] if request.features else []
     return " ".join(p for p in [*parts, preset, *given, extra, "--seeds 5"] if p)
 
 

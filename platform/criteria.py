@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from deep_clustering.platform.errors import InputError, nearest
-from deep_clustering.platform.metrics import Array, cluster_sizes, flags
+from deep_clustering.platform.metrics import Array, cluster_sizes, partition_flags
 
 #: The value of each criterion under the guard: the smallest that it can take.
 FLOOR: dict[str, float] = {
@@ -90,18 +90,47 @@ def criteria(probabilities: ArrayLike, reference: Reference) -> dict[str, float 
         raise ValueError(
             f"the probabilities are of {len(p)} images, the reference of {len(reference)}"
         )
-    agreement = neighbour_agreement(p.argmax(1), reference)
-    reason = _guard(p, agreement)
-    if reason is not None:
-        return {**FLOOR, "guarded": 1.0, "criteria_guard": reason}
-    cluster = p.argmax(1)
+    found = of_partition(p.argmax(1), reference, clusters=p.shape[1])
+    if found["guarded"]:
+        return {
+            **found,
+            "confidence": FLOOR["confidence"],
+            "scan_consistency": FLOOR["scan_consistency"],
+        }
     return {
-        "silhouette": silhouette(cluster, reference),
-        "calinski_harabasz": calinski_harabasz(cluster, reference),
-        "neighbour_agreement": agreement,
+        **found,
         "confidence": float(p.max(1).mean(dtype=np.float64)),
         "scan_consistency": scan_consistency(p, reference),
-        "balance": balance(p),
+    }
+
+
+def of_partition(
+    cluster: ArrayLike, reference: Reference, *, clusters: int | None = None
+) -> dict[str, float | str | None]:
+    """The criteria that need no probabilities; those that do are None.
+
+    Args:
+        cluster: (N,) integers from 0.
+        reference: of the same N images.
+        clusters: C, how many were asked for; None where the method finds the number itself, and
+            then few of them are no reason to guard.
+
+    Returns:
+        As `criteria`.
+    """
+    found = np.asarray(cluster)
+    sizes = np.bincount(found, minlength=clusters or 1)
+    agreement = neighbour_agreement(found, reference)
+    reason = _guard(sizes, agreement, fewest=FEWEST_SHARE * clusters if clusters else 0)
+    none = {"confidence": None, "scan_consistency": None}
+    if reason is not None:
+        return {**FLOOR, **none, "guarded": 1.0, "criteria_guard": reason}
+    return {
+        "silhouette": silhouette(found, reference),
+        "calinski_harabasz": calinski_harabasz(found, reference),
+        "neighbour_agreement": agreement,
+        **none,
+        "balance": _balance(sizes),
         "guarded": 0.0,
         "criteria_guard": None,
     }
@@ -116,13 +145,14 @@ def guard(probabilities: ArrayLike, reference: Reference) -> str | None:
         neighbour agreement is below `LEAST_AGREEMENT`.
     """
     p = np.asarray(probabilities)
-    return _guard(p, neighbour_agreement(p.argmax(1), reference))
+    agreement = neighbour_agreement(p.argmax(1), reference)
+    return _guard(cluster_sizes(p), agreement, fewest=FEWEST_SHARE * p.shape[1])
 
 
-def _guard(p: Array, agreement: float) -> str | None:
-    if "collapsed" in flags(p):
+def _guard(sizes: Array, agreement: float, *, fewest: float) -> str | None:
+    if "collapsed" in partition_flags(sizes):
         return "collapsed"
-    if np.exp(_entropy(cluster_sizes(p))) < FEWEST_SHARE * p.shape[1]:
+    if np.exp(_entropy(sizes)) < fewest:
         return "too few clusters used"
     if agreement < LEAST_AGREEMENT:
         return "no better than random"
@@ -224,7 +254,10 @@ def balance(probabilities: ArrayLike) -> float:
     Args:
         probabilities: (N, C).
     """
-    sizes = cluster_sizes(probabilities)
+    return _balance(cluster_sizes(probabilities))
+
+
+def _balance(sizes: Array) -> float:
     return _entropy(sizes) / float(np.log(len(sizes))) if len(sizes) > 1 else 0.0
 
 

@@ -50,7 +50,8 @@ class Dataset:
     """A dataset as the runs see it. Arrays are read-only."""
 
     name: str  # "cifar10", or "folder:" and the absolute path
-    images: np.ndarray  # uint8 (N, 3, S, S), memory-mapped
+    images: np.ndarray | None  # uint8 (N, 3, S, S), memory-mapped; None where there are vectors
+    vectors: np.ndarray | None = None  # float32 (N, D), memory-mapped, in place of images
     labels: np.ndarray | None  # int64 (N,), 0..classes-1, -1 where an image has none
     classes: int | None  # number of classes; None without labels
     class_names: tuple[str, ...] | None
@@ -82,6 +83,7 @@ class DatasetSpec:
     protocols: tuple[str, ...]  # the first is the default
     count: int | None  # images in all, pretraining included, under the default protocol
     source: str  # "built in", "download" or "imagenet"
+    dimensions: int | None = None  # numbers of a sample, for vectors; None: images
     any_side: bool = False  # its files are larger than `side` and can be stored at another one
     status: str = ""  # "ready", "downloadable", "needs your ImageNet at ..."; filled by `known`
 

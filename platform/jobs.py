@@ -49,6 +49,7 @@ def plan(
     dataset: Any,
     source: Mapping[str, Any],
     watch: tuple[str, ...] = (),
+    features: "Job | str | None" = None,
 ) -> list[Job]:
     """The jobs of one run: the stages it needs, then the run itself, last.
 
@@ -59,22 +60,15 @@ def plan(
         dataset: a prepared `Dataset`.
         source: how a worker finds the dataset again.
         watch: metrics to compute at every epoch.
+        features: for a method that fits at once: the pretraining whose features are its points, or
+            the id of one that the store has; None: the images themselves.
     """
     data = {"dataset": dataset.fingerprint, "protocol": dataset.protocol}
     flat = configs.flatten(config)
-    stages: list[Job] = []
-    stage = None
     if method.pretrain is not None:
-        pretrain = configs.flatten(config.pretrain)
-        # Seed None means the run's own seed: then every seed has a pretraining of its own.
-        own = seed if pretrain.get("seed") is None else pretrain["seed"]
-        encoder = _job(
-            "encoder",
-            {"method": name, "version": method.version, "config": pretrain, "seed": own, **data},
-            source=source,
-            epochs=config.pretrain.epochs,
-        )
-        stages, stage = [encoder], encoder.id
+        features = pretraining(name, method, config, seed, dataset, source)
+    stages = [features] if isinstance(features, Job) else []
+    stage = features.id if isinstance(features, Job) else features
     run = _job(
         "run",
         {
@@ -85,9 +79,31 @@ def plan(
             "stage": stage,
             **data,
         },
-        needs=tuple(s.id for s in stages),
+        needs=() if stage is None else (stage,),
         source=source,
-        epochs=config.epochs,
+        epochs=1 if method.fit is not None else config.epochs,
         watch=watch,
     )
     return [*stages, run]
+
+
+def pretraining(
+    name: str, method: Any, config: Any, seed: int, dataset: Any, source: Mapping[str, Any]
+) -> Job:
+    """The pretraining of a run of a method that has one; arguments as in `plan`."""
+    pretrain = configs.flatten(config.pretrain)
+    # Seed None means the run's own seed: then every seed has a pretraining of its own.
+    own = seed if pretrain.get("seed") is None else pretrain["seed"]
+    return _job(
+        "encoder",
+        {
+            "method": name,
+            "version": method.version,
+            "config": pretrain,
+            "seed": own,
+            "dataset": dataset.fingerprint,
+            "protocol": dataset.protocol,
+        },
+        source=source,
+        epochs=config.pretrain.epochs,
+    )

@@ -27,6 +27,11 @@ def methods(name: str | None) -> None:
     record = registry.method(name)
     console.print(f"[bold]{name}[/]  {record.summary}")
     console.print(record.citation, style="dim", markup=False)
+    if record.fit is not None:
+        console.print(
+            "fits all samples at once: raw pixels, vectors, or the features of a pretraining "
+            "(--features); keeps no model"
+        )
     console.print("\n[bold]fields[/] (--set FIELD=VALUE)")
     table = _table("field", "default", "type; what it is")
     given, meanings = configs.flatten(record.config()), _meanings(record.config)
@@ -34,11 +39,12 @@ def methods(name: str | None) -> None:
         meaning = f"{_kind(kind)}; {meanings[field]}" if field in meanings else _kind(kind)
         table.add_row(field, _text(given[field]), meaning)
     console.print(table)
-    console.print("\n[bold]presets[/] (by dataset, over the defaults)")
-    table = _table("dataset", "overrides")
-    for dataset, layer in record.presets.items():
-        table.add_row(dataset, " ".join(f"{k}={_text(v)}" for k, v in layer.items()) or "none")
-    console.print(table)
+    if record.presets:
+        console.print("\n[bold]presets[/] (by dataset, over the defaults)")
+        table = _table("dataset", "overrides")
+        for dataset, layer in record.presets.items():
+            table.add_row(dataset, " ".join(f"{k}={_text(v)}" for k, v in layer.items()) or "none")
+        console.print(table)
     if record.readings:
         console.print("\n[bold]where paper and release differ[/] (--preset paper|release)")
         for number, d in enumerate(record.differences, 1):
@@ -144,7 +150,7 @@ def _runs(suite: Any, root: Path) -> str:
             method,
             name,
             root=root,
-            **({"features": features} if features else {}),
+            features=features,
             preset=suite.preset if method == suite.method else None,
             protocol=suite.protocols.get(name, suite.protocol),
             outline=True,

@@ -152,6 +152,45 @@ def evaluate(
     return values | failure_rejection(confidence, correct)
 
 
+def evaluate_partition(
+    cluster: ArrayLike, labels: ArrayLike | None = None, clusters: int | None = None
+) -> dict[str, float | str | None]:
+    """The metrics of `evaluate` for clusters without probabilities.
+
+    Args:
+        cluster: integers (N,) from 0.
+        labels: integers (N,) from 0, None when nobody knows them.
+        clusters: C, including clusters without images; None: up to the last that has one.
+
+    Returns:
+        The names of `evaluate`. What is made of confidences is None; `metrics_reason` then says
+        "no_probabilities", unless there are no labels either.
+
+    Raises:
+        ValueError: clusters or labels are not what is asked for.
+    """
+    given = np.asarray(cluster)
+    found = _integers(given, len(given) if given.ndim else 0)
+    sizes = np.bincount(found, minlength=clusters or 1)
+    values: dict[str, float | str | None] = dict.fromkeys(
+        (*LABEL_METRICS, "ece_floor", "mean_confidence")
+    )
+    values |= {
+        "clusters_used": int(np.count_nonzero(sizes)),
+        "largest_share": float(sizes.max() / len(found)),
+        "metrics_reason": "no_probabilities",
+    }
+    if labels is None:
+        return values | {"metrics_reason": "no_labels"}
+    truth = _integers(labels, len(found))
+    classes, coded = np.unique(truth, return_inverse=True)
+    if len(classes) == 1:
+        return values | {"metrics_reason": "one_class"}
+    counts = _contingency(found, coded, len(sizes), len(classes))
+    acc = match(found, truth, len(sizes))[1]
+    return values | {"acc": acc, "nmi": nmi(counts), "ari": ari(counts)}
+
+
 def nmi(counts: Array) -> float:
     """Normalised mutual information of a contingency table (C, L), arithmetic mean; in [0, 1]."""
     joint = counts[counts.sum(1) > 0][:, counts.sum(0) > 0].astype(np.float64)
@@ -346,15 +385,25 @@ def flags(probabilities: ArrayLike) -> list[str]:
         says nothing about an image.
     """
     p = np.asarray(probabilities)
-    sizes = cluster_sizes(p)
-    used = np.count_nonzero(sizes)
-    found = []
-    if used < 2 or sizes.max() > COLLAPSED_SHARE * len(p):
-        found.append("collapsed")
-    if used < p.shape[1]:
-        found.append("empty_clusters")
+    found = partition_flags(cluster_sizes(p))
     if np.ptp(p.max(1).astype(np.float64)) <= 1e-6:
         found.append("constant_confidence")
+    return found
+
+
+def partition_flags(sizes: ArrayLike) -> list[str]:
+    """The `flags` that need no probabilities.
+
+    Args:
+        sizes: (C,) images in each cluster.
+    """
+    sizes = np.asarray(sizes)
+    used = np.count_nonzero(sizes)
+    found = []
+    if used < 2 or sizes.max() > COLLAPSED_SHARE * sizes.sum():
+        found.append("collapsed")
+    if used < len(sizes):
+        found.append("empty_clusters")
     return found
 
 

@@ -90,13 +90,13 @@ def evaluate(
         The row of the stage of each different set, in the order asked for.
 
     Raises:
-        InputError: no such run, several, a set that cannot be opened, or one that holds the images
-            that the run was trained on.
+        InputError: no such run, several, one without a model, a set that cannot be opened, or one
+            that holds the images that the run was trained on.
         StorageError: the run's predictions or model are damaged, or the result was not written.
     """
     if not ood:
         raise InputError("name at least one set of images, for example --ood svhn.")
-    row = prediction.finished_run(store, run)
+    row = prediction.trained_run(store, run)
     model: _Model | None = None
     found = []
     for others in [_others(row, name, root, skip_broken, progress) for name in dict.fromkeys(ood)]:
@@ -146,6 +146,8 @@ def _others(
         protocol=datasets.held_out_protocol(name),
         progress=progress,
     )
+    if found.images is None:
+        raise InputError(f"{name} has vectors, and run {row['run_id']} sees images; name images.")
     alike = {row["dataset"], found.name} <= _SAME_IMAGES
     if alike or found.fingerprint == row["dataset_fingerprint"]:
         raise InputError(
@@ -251,6 +253,7 @@ class _Model:
         self, dataset: datasets.Dataset, progress: Progress | None
     ) -> dict[str, np.ndarray]:
         """Head -> confidence of each scored image of a dataset, float32 (n,), in its order."""
+        assert dataset.images is not None
         parts: dict[str, list[np.ndarray]] = {head: [] for head in self.own}
         for start in range(0, len(dataset.score), _CHUNK):
             index = dataset.score[start : start + _CHUNK]

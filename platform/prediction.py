@@ -33,14 +33,15 @@ def predict(
         One row per image (path, cluster, confidence, and both of every head), and a summary.
 
     Raises:
-        InputError: no such run, several, or no images.
+        InputError: no such run, several, one without a model, or no images.
     """
     import torch
 
-    row = finished_run(store, run)
+    row = trained_run(store, run)
     dataset = datasets.prepare(
         f"folder:{images}", root=root, skip_broken=skip_broken, side=row["image_side"]
     )
+    assert dataset.images is not None
     trainable = restored(store, row, dataset.images, device())
     found = trainable.predict(torch.arange(len(dataset.images)))
     final = found[trainable.final_head].cpu()
@@ -70,6 +71,21 @@ def finished_run(store: Any, run: str) -> dict[str, Any]:
     if len(ids) > 1:
         raise InputError(f"'{run}' could be {', '.join(ids[:3])}; give more letters.")
     row: dict[str, Any] = store.run_row(ids[0])
+    return row
+
+
+def trained_run(store: Any, run: str) -> dict[str, Any]:
+    """The row of a finished run that has a model, as `finished_run`.
+
+    Raises:
+        InputError: no such run, several, or one of a method that fits at once.
+    """
+    row = finished_run(store, run)
+    if registry.method(row["method"]).fit is not None:
+        raise InputError(
+            f"run {row['run_id']} keeps no model: {row['method']} fits all its samples at once; "
+            "`platform results predictions` has their clusters."
+        )
     return row
 
 

@@ -28,6 +28,11 @@ def method(name: str) -> Any:
     return _entry("methods", name, "METHOD")
 
 
+def at_once() -> list[str]:
+    """Names of the methods that fit all points at once; the others train networks on images."""
+    return [name for name in names() if method(name).fit is not None]
+
+
 def space(name: str) -> Any:
     """The `SPACE` of a method's search space file."""
     return _entry("search_spaces", name, "SPACE")

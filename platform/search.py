@@ -49,8 +49,10 @@ class Settings:
 
     def as_json(self) -> dict[str, Any]:
         """A readable description; equal descriptions mean the same search."""
+        features = self.request.features
         return {
             "method": self.request.method,
+            **({} if features is None else {"features": features.stage or features.asked}),
             "dataset": self.request.dataset.fingerprint,
             "protocol": self.request.dataset.protocol,
             "config": configs.flatten(self.request.config),
@@ -384,11 +386,11 @@ def _mean(rows: Any) -> dict[str, Any]:
 
 def run(search: Search, settings: Settings, planner: Any, storage: str) -> None:
     """Carry the search to its number of trials; blocks. Call it from a thread of its own."""
-    epochs = settings.request.config.epochs
     scheduler = None
     if settings.scheduler == "asha":
         from ray.tune.schedulers import ASHAScheduler
 
+        epochs = settings.request.config.epochs
         objective = settings.objectives[0]
         scheduler = ASHAScheduler(
             time_attr="epoch",

@@ -25,7 +25,7 @@ from torch import Tensor
 from deep_clustering.methods._images import Images
 from deep_clustering.methods._kmeans import neighbours
 from deep_clustering.methods._replicas import Replicas
-from deep_clustering.platform import configs, criteria, datasets, metrics, registry
+from deep_clustering.platform import configs, criteria, datasets, fitting, metrics, registry
 from deep_clustering.platform.checkpoints import Checkpoints
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.jobs import NEIGHBOURS, Job
@@ -63,11 +63,24 @@ class Workplace:
     device: torch.device
     replicas: Replicas
     provenance: Mapping[str, Any]
-    _data: dict[str, tuple[Any, Images]] = field(default_factory=dict)
+    _data: dict[str, tuple[Any, Images | None]] = field(default_factory=dict)
     _references: dict[str, Any] = field(default_factory=dict)
 
     def data(self, job: Job) -> tuple[Any, Images]:
         """The prepared dataset of a job and its images on the device."""
+        dataset = self.dataset(job)
+        ((key, (_, images)),) = self._data.items()
+        if images is None:
+            images = Images(dataset.images, mean=dataset.mean, std=dataset.std, device=self.device)
+            self._data[key] = (dataset, images)
+        return dataset, images
+
+    def dataset(self, job: Job) -> Any:
+        """The prepared dataset of a job; the one before gives way, as the device has little room.
+
+        Raises:
+            InputError: it is not the one that the job was planned with.
+        """
         key = f"{job.identity['dataset']} {job.identity['protocol']}"
         if key not in self._data:
             source = dict(job.source)
@@ -77,9 +90,8 @@ class Workplace:
                     f"the images of {dataset.name} changed after the command started; "
                     "give the same command again."
                 )
-            images = Images(dataset.images, mean=dataset.mean, std=dataset.std, device=self.device)
-            self._data = {key: (dataset, images)}  # one at a time: the device's memory is small
-        return self._data[key]
+            self._data = {key: (dataset, None)}
+        return self._data[key][0]
 
     def encoder(self, stage: str) -> dict[str, Tensor]:
         """The weights of a finished pretraining."""
@@ -88,13 +100,21 @@ class Workplace:
     def reference(self, stage: str) -> Any:
         """The shared features of a stage, in which partitions are compared without labels."""
         if stage not in self._references:
-            shared = load_tensors(self.store.stage_artefact(stage, "features").read_bytes())
+            shared = self._shared(stage)
             self._references = {
                 stage: criteria.Reference(
                     shared["features"].float().numpy(), shared["neighbours"].long().numpy()
                 )
             }
         return self._references[stage]
+
+    def features(self, stage: str) -> np.ndarray:
+        """The features of the scored images by a finished pretraining, float32 (n, d)."""
+        found: np.ndarray = self._shared(stage)["features"].float().numpy()
+        return found
+
+    def _shared(self, stage: str) -> dict[str, Tensor]:
+        return load_tensors(self.store.stage_artefact(stage, "features").read_bytes())
 
 
 def derive(seed: int, *names: str | int) -> int:
@@ -114,7 +134,10 @@ def execute(job: Job, place: Workplace, progress: Progress) -> dict[str, Any]:
         Diverged: a loss became NaN or infinite; nothing is committed here, see `failure`.
     """
     _forget_peak(place.device)
-    return _encoder(job, place, progress) if job.kind == "encoder" else _run(job, place, progress)
+    if job.kind == "encoder":
+        return _encoder(job, place, progress)
+    at_once = registry.method(job.identity["method"]).fit is not None
+    return (_fit_points if at_once else _run)(job, place, progress)
 
 
 def _encoder(job: Job, place: Workplace, progress: Progress) -> dict[str, Any]:
@@ -190,6 +213,44 @@ def _run(job: Job, place: Workplace, progress: Progress) -> dict[str, Any]:
     }
     place.store.commit_run(row, _epochs_table(job, clock.rows), predictions)
     Checkpoints(place.store, job.id).clear()
+    return _numbers(row)
+
+
+def _fit_points(job: Job, place: Workplace, progress: Progress) -> dict[str, Any]:
+    """A run of a method that fits all points at once: one step, no checkpoint, no model."""
+    if place.replicas.rank != 0:
+        return {}
+    if progress.cancelled():
+        raise Cancelled
+    dataset = place.dataset(job)
+    method = registry.method(job.identity["method"])
+    config = configs.build(method.config, job.identity["config"])
+    stage = job.identity["stage"]
+    points = place.features(stage) if stage else fitting.points(dataset)
+    started, begun = _now(), time.monotonic()
+    fitted, told = fitting.fit(
+        method, config, points, job.identity["seed"], torch.get_num_threads()
+    )
+    seconds = time.monotonic() - begun if fitted.seconds is None else fitted.seconds
+    for text in told:
+        progress.note(f"{job.identity['method']}: {text}")
+    within = np.arange(len(points))
+    if stage:
+        reference = place.reference(stage)
+    else:
+        within, reference = fitting.own_reference(points)
+    values, predictions = fitting.evaluate(fitted, config, dataset, within, reference)
+    numbers = {
+        k: v for k, v in values.items() if isinstance(v, (int, float)) and not isinstance(v, bool)
+    }
+    epoch = {"epoch": 1, "seconds": seconds, **numbers}
+    row = {
+        **_row(job, place, dataset, _Clock([epoch], seconds, started, 0)),
+        **values,
+        "status": "ok",
+    }
+    place.store.commit_run(row, _epochs_table(job, [epoch]), predictions)
+    progress.epoch(1, numbers)
     return _numbers(row)
 
 
@@ -332,11 +393,19 @@ def _row(job: Job, place: Workplace, dataset: Any, clock: _Clock) -> dict[str, A
         "threads": torch.get_num_threads(),
         "peak_memory_mb": _peak(place.device),
         "host": machine.node(),
+        **_of_images(dataset),
+        "skipped_images": len(dataset.skipped),
+        **place.provenance,
+    }
+
+
+def _of_images(dataset: Any) -> dict[str, Any]:
+    if dataset.images is None:
+        return {}
+    return {
         "image_side": dataset.images.shape[-1],
         "image_mean": list(dataset.mean),
         "image_std": list(dataset.std),
-        "skipped_images": len(dataset.skipped),
-        **place.provenance,
     }
 
 
