@@ -772,16 +772,17 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "imagenet10": _IMAGENET,
     "imagenet-dogs": _IMAGENET,
-    # Ours: 30 s on one CPU core, pretraining included, accuracy about 0.96 and ECE about 0.02.
+    # Ours, tuned with labels: 40 s on one CPU core, pretraining included. Pretraining seeds 0 and 1
+    # with four seeds each end at accuracies from 0.95 to 0.97 and an ECE of 0.02 to 0.03.
     "digits": {
         "pretrain.backbone": "small",
         "pretrain.enlargement": 1.0,
-        "pretrain.epochs": 40,
+        "pretrain.epochs": 60,
         "pretrain.batch_size": 256,
         "pretrain.learning_rate": 3e-3,
         "pretrain.projector_hidden": 128,
         "pretrain.projector_dimension": 64,
-        "pretrain.crop_scale": 0.6,
+        "pretrain.crop_scale": 0.4,
         "pretrain.jitter": 0.5,
         "pretrain.grey": 0.0,
         "pretrain.flip": 0.0,
