@@ -26,7 +26,7 @@ from deep_clustering.platform._page import COLOURS
 from deep_clustering.platform._samples import BARS, Bins
 from deep_clustering.platform.metrics import Array
 
-_WIDTH = 4.8  # inches; a phone shows them at about their own size
+_WIDTH = 4.4  # inches; a phone shows them at about their own size
 _HEX = {name: pair[0] for name, pair in COLOURS.items()}
 _SERIES = [_HEX[f"s{i}"] for i in range(1, 7)]
 _DASHES = ["-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1.5, 1.5)), (0, (8, 2)), (0, (3, 3))]
@@ -44,7 +44,7 @@ _STYLE: Any = {
     "ytick.labelsize": 9,
     "legend.fontsize": 9,
     "axes.titlelocation": "left",
-    "axes.titlepad": 3.0,
+    "axes.titlepad": 4.0,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
@@ -158,14 +158,21 @@ def inline(chart: Chart) -> Markup:
 
 
 def _panels(
-    titles: Sequence[str], *, height: float, share: bool = True, legend: float = 0
+    titles: Sequence[str],
+    *,
+    height: float,
+    share: bool = True,
+    legend: float = 0,
+    share_y: bool | None = None,
 ) -> tuple[Figure, list[Axes]]:
     """One panel for each title, two in a row; `height` of a panel and of the legend in inches."""
     columns = 1 if len(titles) == 1 else 2
     rows = -(-len(titles) // columns)
     tall = rows * height * (1.5 if columns == 1 else 1) + 0.35 + legend
     figure = Figure(figsize=(_WIDTH, tall), layout="constrained")
-    grid = figure.subplots(rows, columns, sharex=share, sharey=share, squeeze=False)
+    grid = figure.subplots(
+        rows, columns, sharex=share, sharey=share if share_y is None else share_y, squeeze=False
+    )
     axes = list(grid.flat)
     for panel in axes[len(titles) :]:
         panel.set_visible(False)
@@ -187,11 +194,17 @@ def _draw(panel: Axes, band: Band, colour: str, dashes: Any = "-", label: str = 
         panel.fill_between(band.x, band.low, band.high, color=colour, alpha=0.22, lw=0)
 
 
+def _lonely(handle: Any) -> bool:
+    """Whether a line is a single point, whose marker would stand for all lines of its name."""
+    return hasattr(handle, "get_xdata") and len(handle.get_xdata()) == 1
+
+
 def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
     handles: dict[str, Any] = {}
     for panel in axes:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, handle)
+            if label not in handles or not _lonely(handle):
+                handles[label] = handle
     if len(handles) > 1:
         figure.legend(
             list(handles.values()),
@@ -339,7 +352,7 @@ def histograms(name: str, alt: str, panels: Mapping[str, Bins]) -> Chart:
     Without labels, of all images upwards.
     """
     with _quiet():
-        figure, axes = _panels(list(panels), height=1.4, legend=0.2)
+        figure, axes = _panels(list(panels), height=1.4, legend=0.2, share_y=False)
         edges = np.arange(BARS + 1) / BARS
         for panel, found in zip(axes, panels.values(), strict=True):
             if found.bars_right is None:
@@ -366,7 +379,7 @@ def histograms(name: str, alt: str, panels: Mapping[str, Bins]) -> Chart:
 def densities(name: str, alt: str, panels: Mapping[str, tuple[Array, Array]]) -> Chart:
     """Shares of a run's own images and of others over confidence; counts (BARS,) of both."""
     with _quiet():
-        figure, axes = _panels(list(panels), height=1.4, legend=0.2)
+        figure, axes = _panels(list(panels), height=1.4, legend=0.2, share_y=False)
         edges = np.arange(BARS + 1) / BARS
         for panel, (own, others) in zip(axes, panels.values(), strict=True):
             for label, counts, series in (("own images", own, 0), ("others", others, 1)):
@@ -486,7 +499,8 @@ def parallel(
                     textcoords="offset points",
                     ha=side,
                     va="top",
-                    fontsize=8.5,
+                    fontsize=9,
+                    bbox={"fc": _PAPER, "ec": "none", "pad": 0.6, "alpha": 0.85},
                 )
         panel.set_yticks(levels, [_short(label, 22) for label in axes])
         panel.set_ylim(len(axes) - 0.45, -0.3)

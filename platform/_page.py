@@ -5,7 +5,7 @@ Texts are escaped wherever they come from; only `Markup` is taken as it is.
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup, escape
 
@@ -61,7 +61,7 @@ thead th{vertical-align:bottom;background:var(--shade)}
 thead th[colspan]{text-align:center}
 .n{text-align:right;white-space:nowrap}
 td small{white-space:nowrap}
-tbody th{font-weight:400}
+tbody th{font-weight:400;min-width:7rem}
 tbody tr.block th{font-weight:600;background:var(--shade);font-size:.85rem}
 tr.published th,tr.published td{color:var(--muted)}
 tr.published th{font-style:italic}
@@ -77,7 +77,7 @@ color:var(--muted)}
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,25rem),1fr));
 gap:1.25rem 2rem;align-items:start}
 figure{margin:.5rem 0;min-width:0;max-width:40rem}
-figure svg{display:block;width:100%;height:auto}
+figure svg{display:block;width:100%;height:auto;max-width:35rem}
 figure svg text{font-family:inherit!important}
 figcaption{font-size:.9rem;margin-top:.35rem}
 figcaption b{color:var(--ink)}
@@ -198,18 +198,15 @@ def number(content: Text) -> Cell:
     return Cell(content=content, class_="n")
 
 
-def head(*names: str, numbers: bool = False) -> Row:
-    """The row of column names; with `numbers` all but the first belong to numbers."""
-    return Row(
-        cells=[
-            Cell(content=name, heading=True, class_="n" if numbers and i else None)
-            for i, name in enumerate(names)
-        ]
-    )
+def head(*names: str) -> Row:
+    """The row of column names."""
+    return Row(cells=[Cell(content=name, heading=True) for name in names])
 
 
 def table(caption: str, heads: Sequence[Row], rows: Sequence[Row]) -> Markup:
     """A table that scrolls inside its own box where it is too wide."""
+
+    heads = [_aligned(heads[0], rows)] if len(heads) == 1 else heads
 
     def lines(given: Sequence[Row], scope: str) -> list[Markup]:
         return [
@@ -224,6 +221,17 @@ def table(caption: str, heads: Sequence[Row], rows: Sequence[Row]) -> Markup:
         element("tbody", *lines(rows, "row")),
     )
     return element("div", inside, class_="scroll", tabindex="0", role="region", aria_label=caption)
+
+
+def _aligned(heads: Row, rows: Sequence[Row]) -> Row:
+    """Names of columns above numbers are set to the right as these are."""
+    below = next((row.cells for row in rows if len(row.cells) == len(heads.cells)), heads.cells)
+    return Row(
+        cells=[
+            replace(name, class_="n") if cell.class_ == "n" else name
+            for name, cell in zip(heads.cells, below, strict=True)
+        ]
+    )
 
 
 def footnotes(texts: Sequence[str], prefix: str) -> Markup:

@@ -64,6 +64,11 @@ def listed(names: Iterable[Any]) -> str:
     return ", ".join(found[:_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
+def counted(counts: Mapping[str, int]) -> str:
+    """ "3 finished, 1 failed", without what there is none of."""
+    return ", ".join(f"{n:,} {what}" for what, n in counts.items() if n) or "none yet"
+
+
 def ids(runs: Iterable[str]) -> str:
     """A list of run ids as code."""
     found = sorted(set(runs))

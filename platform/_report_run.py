@@ -128,7 +128,7 @@ def _metrics(report: Report, row: Mapping[str, Any], heads: list[str]) -> list[M
     )
     names = [f"{h.replace('_', ' ')} head" for h in heads]
     caption = "Metrics of the last epoch, by head"
-    return [page.table(caption, [page.head("", *names, numbers=True)], lines), page.query(code)]
+    return [page.table(caption, [page.head("", *names)], lines), page.query(code)]
 
 
 def _curves(report: Report, row: Mapping[str, Any], heads: list[str]) -> list[Markup]:
@@ -275,6 +275,6 @@ def _configuration(report: Report, row: Mapping[str, Any]) -> list[Markup]:
     ]
     code = report.code(
         f'results.runs(store).filter(pl.col("run_id") == {row["run_id"]!r})\\\n'
-        '    .select(pl.col("^config\\..*$")).collect()'
+        '    .select(pl.col("^config[.].*$")).collect()'
     )
     return [page.table("Every field", [page.head("field", "value")], lines), page.query(code)]

@@ -2,6 +2,7 @@
 
 import math
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,12 +114,16 @@ def _summary(search: Search | None, rows: Sequence[Any], lost: Sequence[Any]) ->
     runs = f"{measures.plural(len(rows), 'run')}, {len(lost)} without a result."
     if search is None:
         return [runs]
-    count = {s: sum(t.state.name == s for t in search.trials) for s in ("PRUNED", "FAIL")}
+    states = [t.state.name for t in search.trials]
+    ends = {
+        "finished": len(search.done),
+        "stopped early": states.count("PRUNED"),
+        "failed": states.count("FAIL"),
+    }
     objectives = " and ".join(measures.name(o) for o in search.objectives)
     first = (
         f"{search.settings['method']}: {measures.plural(len(search.trials), 'trial')} for "
-        f"{objectives}: {len(search.done)} finished, {count['PRUNED']} stopped early, "
-        f"{count['FAIL']} failed."
+        f"{objectives}: {_report.counted(ends)}."
     )
     if not search.done:
         return [first, runs]
@@ -173,7 +178,7 @@ def _first(
                 Note(text="Each configuration has one seed: part of a best value is luck.")
             )
     notes += _report.mixtures(done)
-    table = _report.failures(report, [(r["run_id"][:8], r) for r in lost[:30]], "run")
+    table = _report.failures(report, [(r["method"], r) for r in lost[:30]], "method")
     return [page.notes(notes), *table]
 
 
@@ -313,7 +318,11 @@ def _importance(report: Report, search: Search, code: str) -> Markup | str:
         )
     if len({t.values[0] for t in search.done}) == 1:
         return "All trials have the same value, so that no parameter matters."
-    found = get_param_importances(search.study, target=lambda t: t.values[0])
+    sign = -1 if search.study.directions[0].name == "MAXIMIZE" else 1
+    with warnings.catch_warnings():
+        # Told that low values are taken as good, which the sign sees to.
+        warnings.filterwarnings("ignore", message="PedAnova")
+        found = get_param_importances(search.study, target=lambda t: sign * t.values[0])
     objective = measures.name(search.objectives[0])
     chart = charts.bars(
         "importance",
@@ -378,6 +387,9 @@ def _parallel(report: Report, search: Search, code: str) -> Markup:
 def _trust(report: Report, select: str, search: Search) -> list[Markup]:
     values = [t.user_attrs["metrics"] for t in search.done if "metrics" in t.user_attrs]
     records = trust.assess(values)
+    every = [r for r in records if r.trials == "all"]
+    if [r.n for r in every] == [r.n for r in records if r.trials != "all"]:
+        records = every  # nothing collapsed: both say the same
     if not records:
         return [page.paragraph("No trial has a label-free criterion.")]
 

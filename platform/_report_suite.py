@@ -59,8 +59,15 @@ def build(report: Report, name: str) -> Page:
     summary = [
         f"{suite.method}: {suite.title}.",
         f"{count(len(suite.rows), 'row')} on {_report.listed(planned.datasets)} with "
-        f"{count(len(seeds), 'seed')}: {count(len(entries), 'run')} planned, {len(done)} finished, "
-        f"{len(lost)} without a result, {len(entries) - len(rows)} not run yet.",
+        f"{count(len(seeds), 'seed')}: {count(len(entries), 'run')} planned, "
+        + _report.counted(
+            {
+                "finished": len(done),
+                "without a result": len(lost),
+                "not run yet": len(entries) - len(rows),
+            }
+        )
+        + ".",
     ]
     if judged.height:
         verdicts = judged["verdict"].value_counts(sort=True).rows()
@@ -165,10 +172,13 @@ def _table(dataset: str, table: pl.DataFrame) -> list[Markup]:
             cell = Cell(content=block, heading=True, columns=width)
             rows.append(Row(cells=[cell], class_="block"))
         section = block
+        failed = max(c["failed"] for c in found.values())
         only = all(c["mark"] == "published only" for c in found.values())
         label: list[str | Markup] = [variant]
         if only:
             label += [" ", page.element("small", "printed only")]
+        if failed:
+            label += [" ", page.element("small", f"{failed} failed")]
         row = [Cell(content=Markup("").join(label), heading=True)]
         for key in keys:
             line = found.get(key, {})
@@ -211,10 +221,7 @@ def _ours(line: Mapping[str, Any]) -> str | Markup:
         return "–"
     if line["mark"] != "measured":
         return page.element("small", line["mark"])
-    text = measures.cell(line["metric"], line["mean"], line["low"], line["high"], line["n"])
-    if not line["failed"]:
-        return text
-    return Markup("{} {}").format(text, page.element("small", f"{line['failed']} failed"))
+    return measures.cell(line["metric"], line["mean"], line["low"], line["high"], line["n"])
 
 
 def _theirs(line: Mapping[str, Any], remarks: dict[str, int], prefix: str) -> str | Markup:
@@ -273,7 +280,8 @@ def _claims(report: Report, name: str, judged: pl.DataFrame) -> list[Markup]:
         page.paragraph(
             "Differences are in the units of the table above, with 95 % intervals. “Published” is "
             "the difference that the paper prints. A claim is replicated where the difference is "
-            "significant as claimed and shown to lie within the margin of the published one. "
+            "significant as claimed and shown to lie within the margin of the published one. The "
+            "sentences give differences as fractions, as the code does. "
             "“Pairing r” is the correlation of runs that share pretraining and seed."
         ),
         page.table("Verdicts", [head], rows),
@@ -281,7 +289,7 @@ def _claims(report: Report, name: str, judged: pl.DataFrame) -> list[Markup]:
     ]
     forests = [
         _forest(report, name, part)
-        for part in judged.partition_by("dataset", "metric", maintain_order=True)
+        for part in judged.partition_by("dataset", "metric", "against", maintain_order=True)
     ]
     return [*parts, page.figures([f for f in forests if f])]
 
@@ -305,11 +313,10 @@ def _correlation(claim: Mapping[str, Any]) -> str:
 
 
 def _forest(report: Report, name: str, claims: pl.DataFrame) -> Markup | None:
-    metric, dataset = claims["metric"][0], claims["dataset"][0]
+    metric, dataset, against = (claims[c][0] for c in ("metric", "dataset", "against"))
     known = claims.filter(pl.col("difference").is_not_null() | pl.col("published").is_not_null())
     if not known.height:
         return None
-    against = known["against"].unique(maintain_order=True).to_list()
     factor = measures.unit(metric).factor
 
     def scaled(value: float | None) -> float | None:
@@ -317,7 +324,7 @@ def _forest(report: Report, name: str, claims: pl.DataFrame) -> Markup | None:
 
     rows = [
         charts.Difference(
-            label=c["variant"] if len(against) == 1 else f"{c['variant']} – {c['against']}",
+            label=c["variant"],
             value=scaled(c["difference"]),
             low=scaled(c["low"]),
             high=scaled(c["high"]),
@@ -327,18 +334,17 @@ def _forest(report: Report, name: str, claims: pl.DataFrame) -> Markup | None:
         for c in known.iter_rows(named=True)
     ]
     chart = charts.forest(
-        _report.slug("differences", dataset, metric),
+        _report.slug("differences", dataset, metric, against),
         f"Differences of {measures.name(metric)} on {dataset} with 95 % intervals: "
         + "; ".join(
             f"{r.label} {'not measured' if r.value is None else f'{r.value:+.1f}'}" for r in rows
         ),
         rows,
-        x=f"difference of {measures.heading(metric)}"
-        + (f", row minus {against[0]}" if len(against) == 1 else ", row minus baseline"),
+        x=f"difference of {measures.heading(metric)}, row minus {against}",
     )
     code = report.code(
         f'results.verdicts({name!r}, store).filter(pl.col("dataset") == {dataset!r}, '
-        f'pl.col("metric") == {metric!r})\\\n'
+        f'pl.col("metric") == {metric!r}, pl.col("against") == {against!r})\\\n'
         '    .select("variant", "against", "difference", "low", "high", "published", "margin")'
         ".collect()"
     )
@@ -668,7 +674,7 @@ def _rejection(
             for metric, v in zip(_REJECTION, values, strict=True)
         ]
         rows.append(Row(cells=[Cell(content=arm.label, heading=True), *line]))
-    heads = page.head("row", *(measures.heading(m) for m in _REJECTION), numbers=True)
+    heads = page.head("row", *(measures.heading(m) for m in _REJECTION))
     name = found.planned.suite.name
     means = ", ".join(f'pl.col("{m}").mean()' for m in _REJECTION)
     code = report.code(
