@@ -67,7 +67,7 @@ def ablate(
         return work.resolved(
             of,
             dataset=name,
-            **({"features": features} if features else {}),
+            features=features,
             data=data,
             address=address,
             store=store,

@@ -34,7 +34,9 @@ margin = 0.01
 
 
 def outlined(tmp_path):
-    return lambda name, method, features: resolve(method, name, root=tmp_path, outline=True)
+    return lambda name, method, features: resolve(
+        method, name, root=tmp_path, features=features, outline=True
+    )
 
 
 def test_suites_share_their_runs(tmp_path):
