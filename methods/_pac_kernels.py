@@ -23,7 +23,6 @@ from typing import Any
 
 import numba
 import numpy as np
-from llvmlite import ir
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -35,6 +34,7 @@ _LOG2_HIGH, _LOG2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10  
 _PER_LOG2 = 1.4426950408889634
 _ROUND = 1.5 * 2.0**52  # added, it rounds to an integer, which is then in the lowest bits
 _NEGLIGIBLE = 2.0**-56  # of a mass or spread: what double precision would round away
+_LANES = 4  # numbers in double precision that common processors compute with at a time
 _DIGITS_LOST = 1e-6  # of its largest value: an aggregate this far down is summed up anew
 
 
@@ -43,7 +43,7 @@ def _compiled(
 ) -> Callable[[Callable[..., Any]], Any]:
     """numba's compiler, with its files kept where a folder for them can be written."""
     # With the other error model a possible division by zero keeps loops from being vectorised.
-    options = {"error_model": "numpy", "fastmath": fastmath, "inline": inline}
+    options: dict[str, Any] = {"error_model": "numpy", "fastmath": fastmath, "inline": inline}
 
     def compile_(function: Callable[..., Any]) -> Any:
         try:
@@ -87,24 +87,34 @@ def _sum(a: Array) -> float:
     return total
 
 
-@intrinsic
-def _bits(context: Any, x: Any) -> Any:
-    """The 64 bits of a float64 as an int64."""
+@_compiled(fastmath={"reassoc", "nnan", "nsz"})
+def _least(a: Array) -> float:
+    """The least number, or `_FLOOR`."""
+    least = a[0]
+    for j in range(a.shape[0]):
+        least = a[j] if a[j] < least else least
+    return max(least, _FLOOR)
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.IntType(64))
 
-    return numba.int64(numba.float64), generate
+@_compiled()
+def _padded(clusters: int) -> int:
+    """Room for a number per cluster, without a rest for the processor's groups of numbers."""
+    return (clusters + _LANES - 1) // _LANES * _LANES
 
 
-@intrinsic
-def _float(context: Any, x: Any) -> Any:
-    """The float64 with these 64 bits."""
+def _same_bits(given: Any, wanted: Any) -> Any:
+    """A compiled function that reads the bits of a `given` as a `wanted`."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.DoubleType())
+    def typed(typing: Any, x: Any) -> Any:
+        def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.bitcast(arguments[0], target.get_value_type(wanted))
 
-    return numba.float64(numba.int64), generate
+        return wanted(given), generate
+
+    return intrinsic(typed)
+
+
+_bits, _float = _same_bits(numba.float64, numba.int64), _same_bits(numba.int64, numba.float64)
 
 
 @_compiled(fastmath={"contract", "nnan", "nsz"}, inline="always")
@@ -145,14 +155,14 @@ def _power(x: float, exponent: float) -> float:
 def _respond(
     scores: Array, alpha: float, m: float, power: bool, real: bool, p: Array, w: Array
 ) -> None:
-    """p = scores^-alpha / sum and w = p^m (or p): the row's minimiser. `scores` are overwritten."""
+    """p = scores^-alpha / sum and w = p^m (or p): the row's minimiser. `scores` are overwritten.
+
+    The arrays are `_padded`; scores of infinity get a share of 0.
+    """
     clusters = scores.shape[0]
-    least = np.inf
+    least = _least(scores)
     for k in range(clusters):
-        scores[k] = max(scores[k], _FLOOR)
-        least = min(least, scores[k])
-    for k in range(clusters):
-        scores[k] = least / scores[k]
+        scores[k] = least / max(scores[k], _FLOOR)
         p[k] = _power(scores[k], alpha)
     share = 1.0 / _sum(p)
     for k in range(clusters):
@@ -161,7 +171,7 @@ def _respond(
         for k in range(clusters):
             w[k] = p[k]
     elif real:  # p^m = p p^(m - 1), and p^(m - 1) = (least / score) / total^(m - 1)
-        share = _power(share, m - 1.0)
+        share = np.exp((m - 1.0) * np.log(share))
         for k in range(clusters):
             w[k] = p[k] * scores[k] * share
     else:
@@ -199,27 +209,25 @@ def _sum_up(
     mean: Array,
     spread: Array,
 ) -> None:
-    """The aggregates of the clusters first..last-1 from all rows: the means, then the spreads."""
-    row = np.empty(points.shape[1])
+    """The aggregates of the clusters first..last-1 from all rows, added one by one."""
+    row, before = np.empty(points.shape[1]), np.zeros(points.shape[1])
+    steps, gaps = np.zeros(last - first), np.empty(last - first)
+    part = mean[first:last]
+    part[:] = 0.0
     mass[first:last] = 0.0
-    mean[first:last] = 0.0
     spread[first:last] = 0.0
     for i in range(points.shape[0]):
         _load(points, i, scales, centre, row)
+        _approach(row, before, steps, part, gaps)
         for k in range(first, last):
             weight = weights[i, k]
-            if weight > 0.0:
-                mass[k] += weight
-                for j in range(row.shape[0]):
-                    mean[k, j] += weight * row[j]
-    for k in range(first, last):
-        if mass[k] > 0.0:
-            mean[k] /= mass[k]
-    for i in range(points.shape[0]):
-        _load(points, i, scales, centre, row)
-        for k in range(first, last):
-            if weights[i, k] > 0.0:
-                spread[k] += weights[i, k] * _squared_distance(row, mean[k])
+            grown = mass[k] + weight
+            step = weight / grown if weight > 0.0 else 0.0
+            spread[k] += step * mass[k] * gaps[k - first]
+            mass[k] = grown
+            steps[k - first] = step
+        row, before = before, row
+    _approach(row, before, steps, part, gaps)
 
 
 @_compiled()
@@ -267,8 +275,9 @@ def sweep(
     d = points.shape[1]
     clusters = mass.shape[0]
     row, before = np.empty(d), np.zeros(d)
-    steps, gaps, scores = np.zeros(clusters), np.empty(clusters), np.empty(clusters)
-    p, w = np.empty(clusters), np.empty(clusters)
+    steps, gaps = np.zeros(clusters), np.empty(clusters)
+    width = _padded(clusters)
+    scores, p, w = np.empty(width), np.empty(width), np.empty(width)
     top_mass, top_spread = mass.copy(), spread.copy()
     change = 0.0
     for i in order:
@@ -276,6 +285,7 @@ def sweep(
         _approach(row, before, steps, mean, gaps)
         for k in range(clusters):
             scores[k] = mass[k] * gaps[k] + spread[k]
+        scores[clusters:] = np.inf
         _respond(scores, alpha, m, power, real, p, w)
         for k in range(clusters):
             delta = w[k] - weights[i, k]
@@ -318,11 +328,13 @@ def sweep_matrix(
     `weights` are transposed here, (K, N), one contiguous line per cluster.
     """
     clusters = weights.shape[0]
-    scores, p, w = np.empty(clusters), np.empty(clusters), np.empty(clusters)
+    width = _padded(clusters)
+    scores, p, w = np.empty(width), np.empty(width), np.empty(width)
     change = 0.0
     for i in order:
         for k in range(clusters):
             scores[k] = _dot(distances[i], weights[k])
+        scores[clusters:] = np.inf
         _respond(scores, alpha, m, power, real, p, w)
         for k in range(clusters):
             change += abs(p[k] - probabilities[i, k])
@@ -345,10 +357,13 @@ def respond(
     n, d = points.shape
     clusters = mass.shape[0]
     found = np.empty((n, clusters))
-    row, scores, w = np.empty(d), np.empty(clusters), np.empty(clusters)
+    width = _padded(clusters)
+    row, scores, p, w = np.empty(d), np.empty(width), np.empty(width), np.empty(width)
     for i in range(n):
         _load(points, i, scales, centre, row)
         for k in range(clusters):
             scores[k] = mass[k] * _squared_distance(row, mean[k]) + spread[k]
-        _respond(scores, alpha, 1.0, False, True, found[i], w)
+        scores[clusters:] = np.inf
+        _respond(scores, alpha, 1.0, False, True, p, w)
+        found[i] = p[:clusters]
     return found

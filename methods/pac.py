@@ -43,7 +43,7 @@ Form = Literal["auto", "linear", "direct"]
 _MATRIX_BYTES = 1 << 30  # "auto" keeps no larger matrix of distances
 _BLOCK = 1 << 18  # numbers converted to double precision at a time, 2 MiB
 _SMALLEST = 1e-100  # of the largest value; at most its inverse
-_REFRESH = 8  # sweeps between two sums of the aggregates from scratch, against rounding
+_REFRESH = 16  # sweeps between two sums of the aggregates from scratch, against rounding
 _UNIFORM = 0.05  # no probability exceeds 1/K by more than this share: the run never left the start
 
 
@@ -364,19 +364,20 @@ class _Frame:
 
     @staticmethod
     def of(points: Array, metric: Metric) -> _Frame:
-        if metric == "cosine":
-            scales, unit = _row_scales(points), 0.5
-        else:
-            scales, unit = np.ones(1), 1.0
-            largest = max(float(points.max()), -float(points.min()))
-            if largest != 0 and not _SMALLEST <= largest <= 1 / _SMALLEST:
-                raise ValueError(
-                    f"the largest value of the data is {largest:.3g}, whose square leaves double "
-                    f"precision; scale the data to between {_SMALLEST} and {1 / _SMALLEST}."
-                )
+        scales, unit = (_row_scales(points), 0.5) if metric == "cosine" else (np.ones(1), 1.0)
         centre = np.zeros(points.shape[1])
+        largest = 0.0
         for rows in _blocks(points):
-            centre += (points[rows] * _of_rows(scales, rows)).sum(0)
+            block = points[rows]
+            largest = max(largest, float(block.max()), -float(block.min()))
+            if metric == "cosine":
+                block = block * scales[rows, None]
+            centre += block.sum(0, dtype=np.float64)
+        if metric == "sqeuclidean" and largest and not _SMALLEST <= largest <= 1 / _SMALLEST:
+            raise ValueError(
+                f"the largest value of the data is {largest:.3g}, whose square leaves double "
+                f"precision; scale the data to between {_SMALLEST} and {1 / _SMALLEST}."
+            )
         return _Frame(points=points, scales=scales, centre=centre / len(points), unit=unit)
 
     @property
@@ -406,10 +407,6 @@ class _Frame:
 def _blocks(points: Array) -> Iterator[slice]:
     rows = max(1, _BLOCK // max(points.shape[1], 1))
     return (slice(first, first + rows) for first in range(0, len(points), rows))
-
-
-def _of_rows(scales: Array, rows: slice) -> Array:
-    return (scales if len(scales) == 1 else scales[rows])[:, None]
 
 
 def _row_scales(points: Array) -> Array:
@@ -482,21 +479,20 @@ class _Linear:
         self._mass, self._spread = np.empty(clusters), np.empty(clusters)
         self._mean = np.empty((clusters, frame.points.shape[1]))
         self._done = 0
+        self._sum_up()
 
     def sweep(self) -> float:
         """One sweep; returns the mean change of a row."""
-        if self._done % _REFRESH == 0:
-            self.aggregates()
         self._done += 1
+        if self._done % _REFRESH == 0:
+            self._sum_up()
         return self._kernels.sweep(
             *self._frame.arguments,
             self._visits,
             *self._rule.response,
             self._probabilities,
             self._weights,
-            self._mass,
-            self._mean,
-            self._spread,
+            *self.aggregates(),
         )
 
     def objective(self) -> float:
@@ -504,11 +500,11 @@ class _Linear:
         return float(2 * self._mass @ self._spread)
 
     def aggregates(self) -> tuple[Array, Array, Array]:
-        """Mass, mean and spread, summed up from the weights."""
-        self._kernels.aggregate(
-            *self._frame.arguments, self._weights, self._mass, self._mean, self._spread
-        )
+        """Mass, mean and spread, as the sweeps carry them along."""
         return self._mass, self._mean, self._spread
+
+    def _sum_up(self) -> None:
+        self._kernels.aggregate(*self._frame.arguments, self._weights, *self.aggregates())
 
 
 class _Direct:

@@ -29,6 +29,7 @@ PARTS = {
     "step": "step",
     "data": "data_path",
     "kmeans": "kmeans_quality",
+    "pac": "pac",
     "platform": "platform_cost",
     "store": "store_cost",
 }
