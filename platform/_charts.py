@@ -45,6 +45,7 @@ _STYLE: Any = {
     "legend.fontsize": 9,
     "axes.titlelocation": "left",
     "axes.titlepad": 4.0,
+    "figure.constrained_layout.h_pad": 0.07,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,

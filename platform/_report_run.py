@@ -208,7 +208,7 @@ def _confidence(
             "risk-coverage",
             "Share of errors among the most confident images, by how many are kept.",
             {
-                "risk and coverage": {
+                "": {
                     h: charts.Band(x=100 * b.coverage, y=100 * b.risks[0])
                     for h, b in known.items()
                     if b.risks is not None

@@ -36,7 +36,7 @@ def build(report: Report) -> Page:
     summary = [
         f"{count(len(names[0]), 'suite')}, {count(len(names[1]), 'study', 'studies')} and "
         f"{count(len(rows), 'run')}: {len(done)} finished, {len(lost)} without a result.",
-        f"Store {report.store.uri}.",
+        f"Store {report.store.uri}. `platform report NAME` shows one suite, study or run.",
     ]
     return Page(title="Overview", summary=summary, sections=sections)
 
@@ -74,7 +74,11 @@ def _plans(report: Report, kind: str, names: list[str], status: dict[str, str]) 
             Row(
                 cells=[
                     Cell(content=name, heading=True),
-                    *([Cell(content=title), Cell(content=where)] if kind == "suite" else []),
+                    *(
+                        [Cell(content=title, class_="wide"), Cell(content=where)]
+                        if kind == "suite"
+                        else []
+                    ),
                     page.number(str(len(runs))),
                     page.number(str(found.count("ok"))),
                     page.number(str(lost)),

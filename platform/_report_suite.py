@@ -15,6 +15,7 @@ from deep_clustering.platform import _page as page
 from deep_clustering.platform import _report, _samples, cells
 from deep_clustering.platform._page import Cell, Note, Row, Section
 from deep_clustering.platform._report import Page, Report
+from deep_clustering.platform.errors import PlatformError
 
 _REJECTION = ("auroc", "aurc", "fpr95")
 #: Losses of one row that a panel can tell apart.
@@ -72,7 +73,7 @@ def build(report: Report, name: str) -> Page:
     if judged.height:
         verdicts = judged["verdict"].value_counts(sort=True).rows()
         told = ", ".join(f"{n} {verdict.lower()}" for verdict, n in verdicts)
-        summary.append(f"{count(judged.height, 'claim')} of the paper: {told}.")
+        summary.append(f"{count(judged.height, 'claim')}: {told}.")
     return Page(title=name, summary=summary, sections=sections)
 
 
@@ -707,8 +708,10 @@ def _out_of_distribution(
     from deep_clustering.platform import ood
 
     rows = {(r["ood_run"], r["ood_dataset"]): r for r in mine.iter_rows(named=True)}
-    others = list(dict.fromkeys(other for _, other in rows))
-    pictures = []
+    there = {other for _, other in rows}
+    others = [other for other in found.planned.suite.ood if other in there]
+    others += sorted(there - set(others))
+    pictures, damaged = [], []
     for arm in arms:
         panels = {}
         for other in others:
@@ -717,7 +720,11 @@ def _out_of_distribution(
                 row = rows.get((run, other))
                 if row is None:
                     continue
-                kept = ood.confidences(report.store, row["stage_id"])
+                try:
+                    kept = ood.confidences(report.store, row["stage_id"])
+                except PlatformError:
+                    damaged.append(f"{arm.label} and {other}")
+                    continue
                 inside, outside = kept[arm.head or row["ood_final_head"]]
                 own += np.histogram(inside, _samples.BARS, (0, 1))[0]
                 far += np.histogram(outside, _samples.BARS, (0, 1))[0]
@@ -742,4 +749,8 @@ def _out_of_distribution(
         )
         title = f"{arm.label}: own images and others."
         pictures.append(report.figure(chart, title, caption, code))
-    return [page.element("h3", "Out of distribution"), page.figures(pictures)] if pictures else []
+    parts = [page.element("h3", "Out of distribution"), page.figures(pictures)]
+    if damaged:
+        text = f"The confidences of {_report.listed(damaged)} are damaged and left out."
+        parts.append(page.paragraph(text, class_="muted"))
+    return parts

@@ -12,6 +12,7 @@ import optuna
 import pyarrow as pa
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.storages.journal import JournalFileBackend, JournalStorage
+from safetensors.numpy import save
 
 from deep_clustering.ablations import cdc
 from deep_clustering.ablations._suite import Suite
@@ -234,6 +235,32 @@ def study(
         )
     store.write_plan("study", name, {"runs": runs})
     return found
+
+
+def out_of_distribution(store: Store, run: str, other: str, shift: float) -> dict[str, Any]:
+    """Commit the evaluation of a run against others whose confidences are lower by `shift`."""
+    rng = np.random.default_rng(int(run[:8], 16))
+    row: dict[str, Any] = {
+        "stage_id": run_id(run, other),
+        "kind": "ood",
+        "method": "cdc",
+        "dataset": "cifar20",
+        "seed": 0,
+        "ood_run": run,
+        "ood_dataset": other,
+        "ood_final_head": "calibration",
+    }
+    kept: dict[str, np.ndarray] = {}
+    for head in ("calibration", "clustering"):
+        own = rng.uniform(0.5, 1, 300).astype(np.float32)
+        far = np.clip(rng.uniform(0.5, 1, 200) - shift, 0, 1).astype(np.float32)
+        kept |= {f"{head}.in": own, f"{head}.out": far}
+        right = np.repeat([True, False], [300, 200])
+        found = metrics.failure_rejection(np.concatenate([own, far]), right)
+        for front in (f"{head}_", "" if head == "calibration" else f"{head}_"):
+            row |= {f"{front}ood_{m}": found[m] for m in ("auroc", "fpr95")}
+    store.commit_stage(row, {"confidences": save(kept)})
+    return row
 
 
 def renamed(of: Suite, **changes: Any) -> Suite:

@@ -12,7 +12,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from _reports import IMAGES, base, commit, plan, renamed, run_id, study, suite, table2
+from _reports import (
+    IMAGES,
+    base,
+    commit,
+    out_of_distribution,
+    plan,
+    renamed,
+    run_id,
+    study,
+    suite,
+    table2,
+)
 from PIL import Image
 
 from deep_clustering.platform import _charts, _measures, _samples, metrics, report, results
@@ -235,6 +246,27 @@ def test_one_seed_has_no_interval_and_others_are_marked(tmp_path: Path) -> None:
     assert "not in the store yet" in text
 
 
+def test_confidences_of_other_images(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    of = renamed(suite("cdc-table15"), ood=("cifar10", "svhn"))
+    rows = {}
+    for entry in plan(store, of, ["cifar20"], [0, 1]):
+        id = entry["run_id"]
+        commit(store, id, seed=entry["seed"])
+        for other, shift in (("cifar10", 0.1), ("svhn", 0.4)):
+            rows[id, other] = out_of_distribution(store, id, other, shift)
+    report.write(store, "cdc-table15", tmp_path / "a.html")
+    page = _Page(tmp_path / "a.html")
+    row = next(r for r in page.cells if r[0].strip() == "CDC-Cal" and len(r) == 9)
+    means = [
+        np.mean([r["ood_auroc"] for (_, o), r in rows.items() if o == other])
+        for other in ("cifar10", "svhn")
+    ]
+    assert [c.split(" ")[0] for c in (row[1], row[5])] == [f"{100 * m:.1f}" for m in means]
+    titles = [a["aria-label"] for t, a in page.found if t == "svg"]
+    assert "Confidences of CDC-Clu on cifar20 and on cifar10, svhn." in titles
+
+
 def test_nothing_but_a_plan_is_a_page_too(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
     plan(store, suite("cdc-fig3"), ["cifar20"], [0, 1])
@@ -451,8 +483,10 @@ def test_a_chart_follows_the_colours_of_its_page() -> None:
     assert 'aria-label="What each is: a 1, b 2"' in inside
 
 
-@pytest.mark.parametrize("name", ["suite", "study", "run", "overview"])
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize(
+    ("name", "width"),
+    [("suite", 360), ("suite", 1280), ("study", 360), ("run", 360), ("overview", 360)],
+)
 @pytest.mark.skipif(_CHROMIUM is None, reason="no chromium here")
 def test_a_browser_shows_it_without_scrolling_sideways(
     pages: dict[str, _Page], tmp_path: Path, name: str, width: int
