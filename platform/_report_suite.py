@@ -341,7 +341,7 @@ def _forest(report: Report, name: str, claims: pl.DataFrame) -> Markup | None:
             f"{r.label} {'not measured' if r.value is None else f'{r.value:+.1f}'}" for r in rows
         ),
         rows,
-        x=f"difference of {measures.heading(metric)}, row minus {against}",
+        x=f"difference of {measures.heading(metric)}",
     )
     code = report.code(
         f'results.verdicts({name!r}, store).filter(pl.col("dataset") == {dataset!r}, '
@@ -354,7 +354,7 @@ def _forest(report: Report, name: str, claims: pl.DataFrame) -> Markup | None:
         "difference (diamonds), or around 0 where the paper prints none."
     )
     return report.figure(
-        chart, f"Differences in {measures.name(metric)}, {dataset}.", caption, code
+        chart, f"{measures.name(metric)} minus that of {against}, {dataset}.", caption, code
     )
 
 
