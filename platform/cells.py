@@ -124,7 +124,11 @@ def cells(found: Measured) -> pl.DataFrame:
                         {"suite": suite.name, "section": section, "dataset": dataset}
                         | {"ood_dataset": ood or None, "metric": metric}
                         | _values(found, row, dataset, ood, metric)
-                        | ({"variant": key[1]} if row is None and key else {})
+                        | (
+                            {"variant": ", ".join(filter(None, key[1:]))}
+                            if row is None and key
+                            else {}
+                        )
                         | _comparison(found, row, dataset, ood, metric, cell)
                     )
     return pl.DataFrame(lines, schema=CELLS, orient="row")

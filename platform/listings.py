@@ -57,9 +57,10 @@ def methods(name: str | None) -> None:
 def _meanings(config: Any) -> dict[str, str]:
     """Dotted field name -> the comment beside its definition."""
     found: dict[str, str] = {}
-    for line in inspect.getsource(config).splitlines():
-        if match := re.match(r"    (\w+): .*?  # (.+)$", line):
-            found[match[1]] = match[2]
+    for owner in reversed(config.__mro__[:-1]):
+        for line in inspect.getsource(owner).splitlines():
+            if match := re.match(r"    (\w+): .*?  # (.+)$", line):
+                found[match[1]] = match[2]
     for field in dataclasses.fields(config):
         if dataclasses.is_dataclass(field.default_factory):
             inner = _meanings(field.default_factory)

@@ -15,11 +15,15 @@ SUITES = list(suites.known().values())
 
 
 def test_what_there_is():
-    assert "cdc" in METHODS
+    assert {"cdc", "dpac"} <= set(METHODS)
     names = [suite.name for suite in SUITES]
     tables = [f"cdc-table{i}" for i in (1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)]
     assert [n for n in names if n.startswith("cdc")] == [
         *tables, "cdc-fig3", "cdc-fig4", "cdc-fig5",
+    ]  # fmt: skip
+    parts = ("table2", "table3", "table4", "table5a", "table5b", "table5c", "table6", "table7")
+    assert [n for n in names if n.startswith("dpac")] == [
+        *(f"dpac-{part}" for part in parts), "dpac-fig1", "dpac-fig2",
     ]  # fmt: skip
     assert {"single-head", "no-stop-gradient", "fixed-threshold", "random-init"} <= set(
         cdc.VARIANTS
