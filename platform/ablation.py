@@ -242,7 +242,7 @@ def _print_table(
     if printed:
         about.append("below: as printed in the paper, dim rows are published only")
     shares = [m for m in suite.metrics if m not in _AS_THEY_ARE]
-    about += ["in percent"] if shares else []
+    about += ["shares in percent"] if shares else []
     console.print("; ".join(about) + (f". {suite.note}" if suite.note else ""), style="dim")
     for (variant, where), reason in found.planned.impossible.items():
         if where == dataset:
@@ -256,9 +256,10 @@ def _cell(cell: dict[str, Any] | None, metric: str, notes: dict[str, str], print
         return "-"
     scale = _scale(metric)
     if cell["mark"] == "measured":
-        ours = f"{scale * cell['mean']:.1f}"
+        digits = ".3g" if scale == 1 else ".1f"
+        ours = f"{scale * cell['mean']:{digits}}"
         if cell["low"] is not None:
-            ours += f"±{scale * (cell['high'] - cell['low']) / 2:.1f}"
+            ours += f"±{scale * (cell['high'] - cell['low']) / 2:{digits}}"
         if cell["failed"]:
             ours += f" ({cell['failed']} failed)"
     else:
