@@ -35,7 +35,7 @@ _PER_LOG2 = 1.4426950408889634
 _ROUND = 1.5 * 2.0**52  # added, it rounds to an integer, which is then in the lowest bits
 _NEGLIGIBLE = 2.0**-56  # of a mass or spread: what double precision would round away
 _LANES = 4  # numbers in double precision that common processors compute with at a time
-_DIGITS_LOST = 1e-6  # of its largest value: an aggregate this far down is summed up anew
+_DIGITS_LOST = 1e-4  # of its largest value: an aggregate this far down is summed up anew
 
 
 def _compiled(
@@ -43,7 +43,8 @@ def _compiled(
 ) -> Callable[[Callable[..., Any]], Any]:
     """numba's compiler, with its files kept where a folder for them can be written."""
     # With the other error model a possible division by zero keeps loops from being vectorised.
-    options: dict[str, Any] = {"error_model": "numpy", "fastmath": fastmath, "inline": inline}
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+    options |= {"fastmath": fastmath, "inline": inline}
 
     def compile_(function: Callable[..., Any]) -> Any:
         try:
@@ -262,12 +263,15 @@ def sweep(
     mass: Array,
     mean: Array,
     spread: Array,
+    top_mass: Array,
+    top_spread: Array,
 ) -> float:
     """Updates every row once, in `order`, each seeing all changes before it.
 
     `probabilities` and `weights` (N, K; the same array where w = p) and the aggregates are changed
     in place. Changes that double precision would round away in mass and in spread are left out. An
-    aggregate that has lost digits because most of it went away again is summed up anew.
+    aggregate that has lost digits, because it is far below its largest value since it was last
+    summed up (`top_mass` and `top_spread`, kept here), is summed up anew.
 
     Returns:
         The mean over the rows of sum_k |p_ik(after) - p_ik(before)|, in 0..2.
@@ -278,7 +282,6 @@ def sweep(
     steps, gaps = np.zeros(clusters), np.empty(clusters)
     width = _padded(clusters)
     scores, p, w = np.empty(width), np.empty(width), np.empty(width)
-    top_mass, top_spread = mass.copy(), spread.copy()
     change = 0.0
     for i in order:
         _load(points, i, scales, centre, row)

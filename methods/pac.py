@@ -43,6 +43,8 @@ Form = Literal["auto", "linear", "direct"]
 _MATRIX_BYTES = 1 << 30  # "auto" keeps no larger matrix of distances
 _BLOCK = 1 << 18  # numbers converted to double precision at a time, 2 MiB
 _SMALLEST = 1e-100  # of the largest value; at most its inverse
+_SAMPLE = 1024  # rows for the centre, about
+_CANCELLED = 1e-6  # a difference this small against what it was taken from has lost digits
 _REFRESH = 16  # sweeps between two sums of the aggregates from scratch, against rounding
 _UNIFORM = 0.05  # no probability exceeds 1/K by more than this share: the run never left the start
 
@@ -353,6 +355,8 @@ class _Found:
 class _Frame:
     """Point i is scales_i * points[i] - centre, with squared Euclidean distances.
 
+    The centre only keeps numbers small: the median of some rows, which no outlier moves far away.
+
     The cosine metric has a scale per row, 1 / length; half the squared Euclidean distance of such
     rows is the cosine distance, and P does not see the factor.
     """
@@ -364,44 +368,49 @@ class _Frame:
 
     @staticmethod
     def of(points: Array, metric: Metric) -> _Frame:
-        scales, unit = (_row_scales(points), 0.5) if metric == "cosine" else (np.ones(1), 1.0)
-        centre = np.zeros(points.shape[1])
-        largest = 0.0
-        for rows in _blocks(points):
-            block = points[rows]
-            largest = max(largest, float(block.max()), -float(block.min()))
-            if metric == "cosine":
-                block = block * scales[rows, None]
-            centre += block.sum(0, dtype=np.float64)
-        if metric == "sqeuclidean" and largest and not _SMALLEST <= largest <= 1 / _SMALLEST:
-            raise ValueError(
-                f"the largest value of the data is {largest:.3g}, whose square leaves double "
-                f"precision; scale the data to between {_SMALLEST} and {1 / _SMALLEST}."
-            )
-        return _Frame(points=points, scales=scales, centre=centre / len(points), unit=unit)
+        sample = points[:: max(1, len(points) // _SAMPLE)].astype(np.float64)
+        if metric == "cosine":
+            scales, unit = _row_scales(points), 0.5
+            sample *= _row_scales(sample)[:, None]
+        else:
+            scales, unit = np.ones(1), 1.0
+            largest = max(float(points.max()), -float(points.min()))
+            if largest and not _SMALLEST <= largest <= 1 / _SMALLEST:
+                raise ValueError(
+                    f"the largest value of the data is {largest:.3g}, whose square leaves double "
+                    f"precision; scale the data to between {_SMALLEST} and {1 / _SMALLEST}."
+                )
+        return _Frame(points=points, scales=scales, centre=np.median(sample, 0), unit=unit)
 
     @property
     def arguments(self) -> tuple[Array, Array, Array]:
         return self.points, self.scales, self.centre
 
+    def rows(self, index: Array | slice) -> Array:
+        """The framed points, float64."""
+        scales = self.scales if len(self.scales) == 1 else self.scales[index]
+        return self.points[index] * scales[:, None] - self.centre
+
     def squared_distances(self) -> Array:
-        """(N, N) float64, zero on the diagonal and wherever rounding hides the rest."""
+        """(N, N) float64: by products of matrices, by differences where those lose digits."""
         n, d = self.points.shape
-        products = np.zeros((n, n))
+        found = np.zeros((n, n))
         width = max(1, _BLOCK // n)
         for first in range(0, d, width):
             columns = slice(first, first + width)
             block = self.points[:, columns] * self.scales[:, None] - self.centre[columns]
-            products += block @ block.T
-        lengths = products.diagonal().copy()
-        products *= -2
-        products += lengths
-        products += lengths[:, None]
-        rounding = 8 * np.finfo(np.float64).eps
+            found += block @ block.T
+        lengths = found.diagonal().copy()
+        found *= -2
+        found += lengths
+        found += lengths[:, None]
+        some = max(1, _BLOCK // d)
         for i in range(n):
-            row = products[i]
-            row[row <= rounding * (lengths + lengths[i])] = 0
-        return products
+            lost = np.flatnonzero(found[i] < _CANCELLED * (lengths + lengths[i]))
+            for first in range(0, len(lost), some):
+                near = lost[first : first + some]
+                found[i, near] = ((self.rows(near) - self.rows(slice(i, i + 1))) ** 2).sum(1)
+        return found
 
 
 def _blocks(points: Array) -> Iterator[slice]:
@@ -478,6 +487,7 @@ class _Linear:
         clusters = start.shape[1]
         self._mass, self._spread = np.empty(clusters), np.empty(clusters)
         self._mean = np.empty((clusters, frame.points.shape[1]))
+        self._tops = np.empty((2, clusters))  # the largest mass and spread since the last sum
         self._done = 0
         self._sum_up()
 
@@ -493,6 +503,7 @@ class _Linear:
             self._probabilities,
             self._weights,
             *self.aggregates(),
+            *self._tops,
         )
 
     def objective(self) -> float:
@@ -505,6 +516,7 @@ class _Linear:
 
     def _sum_up(self) -> None:
         self._kernels.aggregate(*self._frame.arguments, self._weights, *self.aggregates())
+        self._tops[:] = self._mass, self._spread
 
 
 class _Direct:

@@ -147,12 +147,22 @@ def test_tight_and_distant_clusters_keep_their_digits(gap):
     fast = fast_sweeps(x, p, m=1.03, metric="sqeuclidean")
     for a, b in itertools.islice(zip(slow_sweeps(d, p, m=1.03), fast, strict=False), 10):
         np.testing.assert_allclose(b, a, rtol=0, atol=1e-7)
-    frame = pac._Frame.of(x, "sqeuclidean")
-    sweeps = pac._Linear(frame, p, np.arange(90), pac._Rule(m=1.03, metric="sqeuclidean"))
-    for _ in range(6):
-        sweeps.sweep()
-    w = p**1.03
-    assert sweeps.objective() == pytest.approx(j(d, w), rel=1e-7)
+    found = PAC(3, random_state=0, tol=2, max_iter=15).fit(x)  # before the sums are renewed
+    assert found.objective_ == pytest.approx(j(d, found.probabilities_**1.03), rel=1e-9)
+    assert found.objectives_[0] > 1e5 * found.objective_
+    assert (np.diff(found.objectives_) <= 1e-9 * found.objectives_[:-1]).all()
+
+
+def test_an_outlier_does_not_blur_the_rest():
+    x = blobs(60, 3, 3)[0]
+    x[7] = 1e9
+    p = start(60, 4)
+    slow = slow_sweeps(distances(x, "sqeuclidean"), p, m=1.03)
+    for form in ("linear", "direct"):
+        fast = fast_sweeps(x, p, m=1.03, metric="sqeuclidean", form=form)
+        for a, b in itertools.islice(zip(slow, fast, strict=False), 15):
+            np.testing.assert_allclose(b, a, rtol=0, atol=1e-7)
+        slow = slow_sweeps(distances(x, "sqeuclidean"), p, m=1.03)
 
 
 def test_powers_are_those_of_numpy():
@@ -224,13 +234,13 @@ def test_objective_of_a_partition_is_min_sum():
     )
     rule = pac._Rule(m=1.03, metric="sqeuclidean")
     for kind in (pac._Linear, pac._Direct):
-        sweeps = kind(pac._Frame.of(x, "sqeuclidean"), one_hot.copy(), np.arange(90), rule)
+        frame = pac._Frame.of(x, "sqeuclidean")
+        sweeps = kind(frame, one_hot.copy(), np.arange(90), rule)
         mass, mean, spread = sweeps.aggregates()
         assert sweeps.objective() == pytest.approx(expected, rel=1e-12)
         assert mass.tolist() == np.bincount(truth).tolist()
         # s_ik = n_k (||x_i - mu_k||^2 + V_k)
-        own = x - x.mean(0)
-        s = mass * cdist(own, mean, "sqeuclidean") + spread
+        s = mass * cdist(x, mean + frame.centre, "sqeuclidean") + spread
         np.testing.assert_allclose(s, distances(x, "sqeuclidean") @ one_hot, rtol=1e-12)
 
 
