@@ -1,8 +1,9 @@
-"""Decoded image sets on disk: one folder each, written whole or not at all.
+"""Decoded image sets and tables of vectors on disk: one folder each, written whole or not at all.
 
 A prepared set is a folder `prepared/<key>/` in the data directory:
 
     images.npy   uint8 (N, 3, S, S), C-contiguous; every run on the machine maps the same file
+    vectors.npy  float32 (N, D), in place of images.npy where samples are vectors
     labels.npy   int64 (N,); -1 where an image has no label; absent when none has
     split.npy    uint8 (N,); TRAIN, TEST or UNLABELLED
     meta.json    format, fingerprint, class names, paths, skipped files, duplicates; written last
@@ -42,7 +43,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """What a builder returns beside the images that it has written into its folder."""
+    """What a builder returns beside the images or vectors that it has written into its folder."""
 
     labels: np.ndarray | None  # int64 (N,), -1 without a label
     split: np.ndarray  # uint8 (N,)
@@ -57,7 +58,8 @@ class Content:
 class Prepared:
     """An opened folder of the cache."""
 
-    images: np.ndarray
+    images: np.ndarray | None  # or else there are vectors
+    vectors: np.ndarray | None
     labels: np.ndarray | None
     split: np.ndarray
     meta: Mapping[str, Any]
@@ -92,6 +94,23 @@ def create_images(folder: Path, count: int, side: int) -> np.memmap:
     return _open_images(path, "r+")
 
 
+def write_vectors(folder: Path, vectors: np.ndarray) -> None:
+    """vectors.npy in a new folder, float32 (N, D).
+
+    Raises:
+        StorageError: the disk has too little room.
+    """
+    needed = 4 * vectors.size
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise StorageError(
+            f"{len(vectors):,} vectors of {vectors.shape[1]:,} numbers need {needed / 1e9:,.1f} "
+            f"GB, and only {free / 1e9:,.1f} GB are free at {str(folder.parent)!r}; make room or "
+            "choose another data directory."
+        )
+    np.save(folder / "vectors.npy", np.ascontiguousarray(vectors, dtype=np.float32))
+
+
 def keep_rows(folder: Path, images: np.memmap, keep: np.ndarray) -> np.memmap:
     """Rewrite images.npy with the rows `keep` (int64, ascending) and return its new map."""
     os.rename(folder / "images.npy", folder / "all.npy")
@@ -107,8 +126,8 @@ def obtain(
 ) -> Prepared:
     """The prepared set `key`; built by `build(folder)` when it is missing or damaged.
 
-    `build` writes images.npy with `create_images` and returns the rest. What it raises is passed
-    on, and nothing of its work stays.
+    `build` writes images.npy with `create_images`, or vectors.npy with `write_vectors`, and returns
+    the rest. What it raises is passed on, and nothing of its work stays.
 
     Raises:
         StorageError: the data directory cannot be written.
@@ -153,16 +172,22 @@ def load(folder: Path) -> Prepared | None:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         if meta["format"] != FORMAT:
             return None
-        images = _open_images(folder / "images.npy", "r")
+        samples = _open_images(_samples(folder), "r")
         split = np.load(folder / "split.npy")
         labels = np.load(folder / "labels.npy") if meta["labelled"] else None
     except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None
-    if list(images.shape) != meta["shape"] or len(split) != len(images):
+    if list(samples.shape) != meta["shape"] or len(split) != len(samples):
         return None
-    if labels is not None and len(labels) != len(images):
+    if labels is not None and len(labels) != len(samples):
         return None
-    return Prepared(images=images, labels=labels, split=split, meta=meta)
+    images, vectors = (samples, None) if samples.ndim == 4 else (None, samples)
+    return Prepared(images=images, vectors=vectors, labels=labels, split=split, meta=meta)
+
+
+def _samples(folder: Path) -> Path:
+    vectors = folder / "vectors.npy"
+    return vectors if vectors.exists() else folder / "images.npy"
 
 
 def _open_images(path: Path, mode: Literal["r", "r+"]) -> np.memmap:
@@ -174,7 +199,7 @@ def _open_images(path: Path, mode: Literal["r", "r+"]) -> np.memmap:
 
 def _write(folder: Path, content: Content, spec: Mapping[str, Any]) -> None:
     """Labels, split and, last, meta.json, each synced; the fingerprint is of what is on disk."""
-    images = _open_images(folder / "images.npy", "r")
+    images = _open_images(_samples(folder), "r")
     digests = row_digests(images)
     split = content.split.astype(np.uint8)
     np.save(folder / "split.npy", split)
@@ -202,7 +227,7 @@ def _write(folder: Path, content: Content, spec: Mapping[str, Any]) -> None:
 
 
 def row_digests(images: np.ndarray) -> list[bytes]:
-    """A 16-byte hash per image, in order (hashing releases the interpreter lock)."""
+    """A 16-byte hash per image or vector, in order (hashing releases the interpreter lock)."""
 
     def chunk(start: int) -> list[bytes]:
         rows = np.ascontiguousarray(images[start : start + 256])

@@ -1,10 +1,12 @@
-"""Named datasets and the user's own folders, each as one memory-mapped uint8 array.
+"""Named datasets, the user's own folders and tables, each as one memory-mapped array.
 
-`prepare("cifar10", root=...)` or `prepare("folder:/my/pictures", root=...)` decodes once into the
-data directory; every later call opens the memory map. Which images are trained on and which are
-scored is the protocol, and part of the dataset:
+`prepare("cifar10", root=...)`, `prepare("folder:/my/pictures", root=...)` or
+`prepare("table:/my/numbers.csv", root=...)` decodes once into the data directory; every later call
+opens the memory map. Samples are images, or vectors, which only methods that fit at once take.
+Which samples are trained on and which are scored is the protocol, and part of the dataset:
 
     all         trained on and scored: train and test together (CDC, DPAC)
+    test        trained on and scored: the test split (PAC on MNIST)
     train-test  trained on the train split, scored on the test split (SCAN)
     train-val   the same where the held-out split is called validation (ImageNet-50/100/200)
     train       trained on and scored: the train split (RUC on CIFAR; CDC on ImageNet subsets)
@@ -13,11 +15,15 @@ CIFAR-100, SVHN, Textures and Places365 can be trained on like the others; they 
 they are what out-of-distribution detection is evaluated with (CDC, Tables 14 and 15).
 
 Pretraining uses what is trained on, and with STL-10 its 100,000 unlabelled images as well. How
-folders and files are read is written in `_folder.py`.
+folders and files are read is written in `_folder.py`, tables in `_vectors.py`.
+
+COIL-100 has no published checksum and is not here by name: unpack it with a folder for each object
+(obj1/obj1__0.png and so on) and say folder:PATH, which keeps its 128 pixels.
 """
 
 import contextlib
 import csv
+import gzip
 import os
 import shutil
 import socket
@@ -31,7 +37,7 @@ from typing import Any
 
 import numpy as np
 
-from deep_clustering.platform import _cache, _folder
+from deep_clustering.platform import _cache, _folder, _vectors
 from deep_clustering.platform._cache import TEST, TRAIN, UNLABELLED, Content, Progress
 from deep_clustering.platform._folder import show
 from deep_clustering.platform.errors import InputError, nearest
@@ -49,14 +55,14 @@ IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
 class Dataset:
     """A dataset as the runs see it. Arrays are read-only."""
 
-    name: str  # "cifar10", or "folder:" and the absolute path
+    name: str  # "cifar10", or "folder:" or "table:" and the absolute path
     images: np.ndarray | None  # uint8 (N, 3, S, S), memory-mapped; None where there are vectors
     vectors: np.ndarray | None = None  # float32 (N, D), memory-mapped, in place of images
     labels: np.ndarray | None  # int64 (N,), 0..classes-1, -1 where an image has none
     classes: int | None  # number of classes; None without labels
     class_names: tuple[str, ...] | None
     fingerprint: str  # 16 hexadecimal digits of pixels, labels and split; not of names or places
-    mean: Triple  # per channel, of values in 0..1
+    mean: Triple  # per channel, of values in 0..1; no meaning for vectors
     std: Triple
     view: int  # side of the clean view that networks see, the centre of the stored square; pixels
     protocol: str
@@ -96,6 +102,7 @@ def _spec(
     side: int,
     count: int | None,
     source: str,
+    dimensions: int | None = None,
     view: int | None = None,
     mean: Triple = IMAGENET_MEAN,
     std: Triple = IMAGENET_STD,
@@ -105,6 +112,7 @@ def _spec(
     return DatasetSpec(
         name=name, summary=summary, classes=classes, side=side, view=view or side, mean=mean,
         std=std, protocols=protocols, count=count, source=source, any_side=any_side,
+        dimensions=dimensions,
     )  # fmt: skip
 
 
@@ -122,6 +130,20 @@ _SPECS = {
             "digits", "scikit-learn's handwritten digits, 8x8 grey; needs no network",
             classes=10, side=8, count=1797, source="built in", protocols=("all",),
             mean=(0.3053,) * 3, std=(0.3759,) * 3,
+        ),
+        _spec(
+            "mnist", "MNIST, 60,000 train and 10,000 test images of digits, 28x28 grey",
+            classes=10, side=28, count=70_000, source="download", protocols=("all", "test"),
+            mean=(0.1307,) * 3, std=(0.3081,) * 3,
+        ),
+        _spec(
+            "isolet", "spoken letters, 7,797 vectors of 617 numbers (OpenML 300)",
+            classes=26, side=0, dimensions=617, count=7797, source="download", protocols=("all",),
+        ),
+        _spec(
+            "pendigits", "digits written with a pen, 10,992 vectors of 16 numbers (OpenML 32)",
+            classes=10, side=0, dimensions=16, count=10_992, source="download",
+            protocols=("all",),
         ),
         _spec(
             "cifar10", "CIFAR-10, 50,000 train and 10,000 test images of 32x32",
@@ -231,7 +253,7 @@ def prepare(
     """Open a dataset, decoding it into `root` when that has not been done.
 
     Args:
-        spec: a name of `known()`, or "folder:PATH".
+        spec: a name of `known()`, "folder:PATH", or "table:PATH" (`_vectors`).
         root: the data directory; None: `default_root()`.
         skip_broken: leave unreadable images out and list them in `skipped`, instead of stopping.
         side: stored side in pixels, 8..1024, for folders and what has `any_side`; None: by
@@ -248,15 +270,19 @@ def prepare(
         return _prepare_folder(
             spec.removeprefix("folder:"), root, skip_broken, side, protocol, progress
         )
+    if spec.startswith("table:"):
+        return _prepare_table(spec.removeprefix("table:"), root, side, protocol)
     if spec not in _SPECS:
         hint = nearest(spec, _SPECS)
         if not hint and os.path.isdir(os.path.expanduser(spec)):
             hint = f" For your own images say 'folder:{spec}'."
         raise InputError(
-            f"There is no dataset {spec!r}; the names are {', '.join(_SPECS)}, and folder:PATH for "
-            f"your own images.{hint}"
+            f"There is no dataset {spec!r}; the names are {', '.join(_SPECS)}, folder:PATH for "
+            f"your own images and table:PATH for your own vectors.{hint}"
         )
     about = _SPECS[spec]
+    if about.dimensions is not None:
+        _refuse_side(spec, side)
     if side is not None and side != about.side:
         if not about.any_side:
             others = ", ".join(name for name, other in _SPECS.items() if other.any_side)
@@ -302,7 +328,7 @@ def _dataset(
     """Index arrays from the split, by the protocol (top of this file)."""
     meta, split = opened.meta, opened.split
     in_train, labelled = split == TRAIN, split != UNLABELLED
-    trained = labelled if protocol == "all" else in_train
+    trained = {"all": labelled, "test": split == TEST}.get(protocol, in_train)
     scored = split == TEST if protocol in HELD_OUT else trained
     pretrained = trained | (split == UNLABELLED)
     for array in (split, opened.labels):
@@ -311,12 +337,14 @@ def _dataset(
     names = meta["class_names"]
     notes = list(meta["notes"])
     if meta["duplicates"]:
-        notes.append(
-            f"{meta['duplicates']} of {len(split)} images repeat an earlier one pixel by pixel"
-        )
+        what = "images repeat an earlier one pixel by pixel"
+        if opened.vectors is not None:
+            what = "samples repeat an earlier one number by number"
+        notes.append(f"{meta['duplicates']} of {len(split)} {what}")
     return Dataset(
         name=name,
         images=opened.images,
+        vectors=opened.vectors,
         labels=opened.labels,
         classes=None if names is None else len(names),
         class_names=None if names is None else tuple(names),
@@ -367,6 +395,7 @@ def _prepare_folder(
         spec={"name": name},
     )
     _refuse_skipped(opened, place, skip_broken)
+    assert opened.images is not None
     return _dataset(
         name, opened, protocol, IMAGENET_MEAN, IMAGENET_STD, view_side(opened.images.shape[-1])
     )
@@ -488,7 +517,28 @@ def _refuse_skipped(opened: _cache.Prepared, place: Path, skip_broken: bool) -> 
     """A set that was prepared with files left out is opened only by someone who wants that too."""
     skipped = opened.meta["skipped"]
     if skipped and not skip_broken:
-        raise _broken_images(place, skipped, len(skipped) + len(opened.images))
+        raise _broken_images(place, skipped, len(skipped) + len(opened.split))
+
+
+# --- tables of vectors ---------------------------------------------------------------------------
+
+
+def _prepare_table(text: str, root: Path, side: int | None, protocol: str | None) -> Dataset:
+    source = _vectors.located(text)
+    _refuse_side(show(source.name), side)
+    protocol = _checked_protocol(show(source.name), protocol, ("all",))
+    opened = _cache.obtain(
+        root,
+        f"table-{source.key()}",
+        partial(_vectors.build_table, source=source),
+        spec={"name": source.name},
+    )
+    return _dataset(source.name, opened, protocol, IMAGENET_MEAN, IMAGENET_STD, 0)
+
+
+def _refuse_side(name: str, side: int | None) -> None:
+    if side is not None:
+        raise InputError(f"{name} has vectors, which have no image size; leave that option out.")
 
 
 # --- named datasets ------------------------------------------------------------------------------
@@ -506,6 +556,9 @@ def _open_named(
         return _open_imagenet(about, root, protocol, key, skip_broken, progress)
     builders: dict[str, Callable[[Path], Content]] = {
         "digits": _build_digits,
+        "mnist": partial(_build_mnist, root=root),
+        "isolet": partial(_vectors.build_openml, root=root, number=300, about=about),
+        "pendigits": partial(_vectors.build_openml, root=root, number=32, about=about),
         "cifar10": partial(_build_cifar, root=root, name="CIFAR10", label_key="labels"),
         "cifar20": partial(_build_cifar, root=root, name="CIFAR100", label_key="coarse_labels"),
         "cifar100": partial(_build_cifar, root=root, name="CIFAR100", label_key="fine_labels"),
@@ -538,6 +591,29 @@ def _build_digits(folder: Path) -> Content:
         split=np.full(len(grey), TRAIN, np.uint8),
         class_names=tuple("0123456789"),
         source="scikit-learn",
+    )
+
+
+def _build_mnist(folder: Path, *, root: Path) -> Content:
+    """60,000 train, then 10,000 test images, grey copied to three channels; IDX files."""
+    from torchvision.datasets import MNIST
+
+    parts = []
+    for filename, md5 in MNIST.resources:  # train images and labels, test images and labels
+        packed = _archive(root, folder, MNIST.mirrors[0] + filename, filename, md5)
+        data = gzip.decompress(packed.read_bytes())
+        header = 4 + 4 * data[3]  # two zeros, the type, the number of dimensions, each size
+        parts.append(np.frombuffer(data, np.uint8, offset=header))
+    pixels = [part.reshape(-1, 28, 28) for part in parts[::2]]
+    counts = [len(part) for part in pixels]
+    images = _cache.create_images(folder, sum(counts), 28)
+    images[: counts[0]], images[counts[0] :] = pixels[0][:, None], pixels[1][:, None]
+    images.flush()
+    return Content(
+        labels=np.concatenate(parts[1::2]).astype(np.int64),
+        split=np.repeat(np.array([TRAIN, TEST], np.uint8), counts),
+        class_names=tuple("0123456789"),
+        source=MNIST.mirrors[0],
     )
 
 

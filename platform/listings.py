@@ -78,6 +78,11 @@ def datasets(root: Path | None) -> None:
         table.add_row(name, spec.summary)
         table.add_row("", f"[dim]protocols {', '.join(spec.protocols)}; {spec.status}[/]")
     table.add_row("folder:PATH", "your own images, one sub-folder per class, or no classes at all")
+    table.add_row(
+        "table:PATH",
+        "your own vectors, .csv, .parquet, .npy or .npz; labels in a column label or class, or in "
+        "the one of table:PATH#COLUMN",
+    )
     console.print(table)
 
 
