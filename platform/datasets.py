@@ -16,15 +16,14 @@ they are what out-of-distribution detection is evaluated with (CDC, Tables 14 an
 
 Pretraining uses what is trained on, and with STL-10 its 100,000 unlabelled images as well. How
 folders and files are read is written in `_folder.py`, tables in `_vectors.py`.
-
-COIL-100 has no published checksum and is not here by name: unpack it with a folder for each object
-(obj1/obj1__0.png and so on) and say folder:PATH, which keeps its 128 pixels.
 """
 
 import contextlib
 import csv
 import gzip
+import hashlib
 import os
+import re
 import shutil
 import socket
 import urllib.error
@@ -137,6 +136,10 @@ _SPECS = {
             mean=(0.1307,) * 3, std=(0.3081,) * 3,
         ),
         _spec(
+            "coil100", "COIL-100, 100 objects from 72 sides each, all 7,200 images of 128x128",
+            classes=100, side=128, count=7200, source="download", protocols=("all",),
+        ),
+        _spec(
             "isolet", "spoken letters, 7,797 vectors of 617 numbers (OpenML 300)",
             classes=26, side=0, dimensions=617, count=7797, source="download", protocols=("all",),
         ),
@@ -207,6 +210,11 @@ _SPECS = {
         ),
     )
 }  # fmt: skip
+
+#: The archive has no checksum of its own; this SHA-256 is that of TensorFlow Datasets' catalogue.
+COIL_URL = "http://www.cs.columbia.edu/CAVE/databases/SLAM_coil-20_coil-100/coil-100/coil-100.zip"
+COIL_SHA256 = "fcb4b8b01c0778f416d8d7a09f45082c4f7075cc74743dcddd5c44307bd4afe7"
+_COIL_NAME = re.compile(r"obj(\d+)__\d+\.png")  # object and angle
 
 TINY_URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 TINY_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
@@ -557,6 +565,7 @@ def _open_named(
     builders: dict[str, Callable[[Path], Content]] = {
         "digits": _build_digits,
         "mnist": partial(_build_mnist, root=root),
+        "coil100": partial(_build_coil, root=root, progress=progress),
         "isolet": partial(_vectors.build_openml, root=root, number=300, about=about),
         "pendigits": partial(_vectors.build_openml, root=root, number=32, about=about),
         "cifar10": partial(_build_cifar, root=root, name="CIFAR10", label_key="labels"),
@@ -615,6 +624,35 @@ def _build_mnist(folder: Path, *, root: Path) -> Content:
         class_names=tuple("0123456789"),
         source=MNIST.mirrors[0],
     )
+
+
+def _build_coil(folder: Path, *, root: Path, progress: Progress | None) -> Content:
+    """All images of COIL-100, whose names say the object."""
+    base, about = "coil-100", _SPECS["coil100"]
+    with _unpacked(root, folder, base, COIL_URL, f"{base}.zip", COIL_SHA256) as place:
+        tree = place / base
+
+        def list_again() -> _folder.Listing:
+            found = _folder.listing(tree)
+            named = [_COIL_NAME.fullmatch(path) for path in found.paths]
+            labels = [int(match[1]) - 1 for match in named if match]
+            if len(labels) != about.count or set(labels) != set(range(about.classes)):
+                raise InputError(
+                    f"{show(tree)} must hold {about.count} images obj1__0.png to obj100__355.png, "
+                    f"and it holds {len(labels)} of them and {len(named) - len(labels)} others; "
+                    "delete it and repeat, and it is unpacked or downloaded again."
+                )
+            return replace(
+                found,
+                labels=np.array(labels, np.int64),
+                class_names=tuple(f"obj{n}" for n in range(1, about.classes + 1)),
+            )
+
+        content = _build_listing(
+            folder, listing=list_again(), again=list_again, side=about.side, skip_broken=False,
+            progress=progress,
+        )  # fmt: skip
+    return replace(content, source=COIL_URL)
 
 
 def _build_cifar(folder: Path, *, root: Path, name: str, label_key: str) -> Content:
@@ -807,7 +845,7 @@ def _checked(load: Callable[[], Any], place: Path) -> Any:
 
 @contextlib.contextmanager
 def _unpacked(
-    root: Path, work: Path, base: str, url: str, filename: str, md5: str
+    root: Path, work: Path, base: str, url: str, filename: str, digest: str
 ) -> Iterator[Path]:
     """The folder in which `base` lies unpacked.
 
@@ -820,7 +858,7 @@ def _unpacked(
             return
     from torchvision.datasets.utils import extract_archive
 
-    archive = _archive(root, work, url, filename, md5)
+    archive = _archive(root, work, url, filename, digest)
     target = work / "unpacked"
     try:
         extract_archive(str(archive), str(target))
@@ -834,44 +872,56 @@ def _places(root: Path) -> tuple[Path, Path]:
     return root, root / "archives"
 
 
-def _archive(root: Path, work: Path, url: str, filename: str, md5: str) -> Path:
+def _archive(root: Path, work: Path, url: str, filename: str, digest: str) -> Path:
     """A file with the published checksum: one of the user's, or else downloaded."""
-    from torchvision.datasets.utils import check_md5
-
     found = next((p / filename for p in _places(root) if (p / filename).is_file()), None)
     if found is None:
-        return _downloaded(root / "archives", work, url, filename, md5)
-    if not check_md5(found, md5):
+        return _downloaded(root / "archives", work, url, filename, digest)
+    if not _intact(found, digest):
         raise InputError(
-            f"The archive {show(found)} is damaged or incomplete: its MD5 is not {md5}; "
-            f"delete it and repeat, or put a complete copy of {url} there."
+            f"The archive {show(found)} is damaged or incomplete: its {_kind(digest)} is not "
+            f"{digest}; delete it and repeat, or put a complete copy of {url} there."
         )
     return found
 
 
-def _downloaded(archives: Path, work: Path, url: str, filename: str, md5: str) -> Path:
+def _kind(digest: str) -> str:
+    return "MD5" if len(digest) == 32 else "SHA-256"
+
+
+def _intact(path: Path, digest: str) -> bool:
+    with open(path, "rb") as file:
+        if _kind(digest) == "MD5":
+            found = hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False))
+        else:
+            found = hashlib.file_digest(file, "sha256")
+    return found.hexdigest() == digest
+
+
+def _downloaded(archives: Path, work: Path, url: str, filename: str, digest: str) -> Path:
     """Download into `work` and move the archive to `archives` when its checksum is right."""
     from torchvision.datasets.utils import download_url
 
     by_hand = (
-        f"download it elsewhere, put it at {show(archives / filename)} (MD5 {md5}), and repeat."
+        f"download it elsewhere, put it at {show(archives / filename)} ({_kind(digest)} {digest}), "
+        "and repeat."
     )
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_TIMEOUT)  # torchvision passes none on and would wait for ever
     try:
-        download_url(url, str(work), filename, md5)
+        download_url(url, str(work), filename)
     except RecursionError as error:
         raise InputError(f"{url} redirects without end; {by_hand}") from error
-    except RuntimeError as error:
-        raise InputError(
-            f"What came from {url} is incomplete or altered: its MD5 is not {md5}; repeat, or "
-            f"{by_hand}"
-        ) from error
     except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", None) or error
         raise InputError(f"{url} cannot be downloaded ({reason}); {by_hand}") from error
     finally:
         socket.setdefaulttimeout(before)
+    if not _intact(work / filename, digest):
+        raise InputError(
+            f"What came from {url} is incomplete or altered: its {_kind(digest)} is not {digest}; "
+            f"repeat, or {by_hand}"
+        )
     archives.mkdir(parents=True, exist_ok=True)
     os.replace(work / filename, archives / filename)
     return archives / filename

@@ -126,9 +126,9 @@ def test_known_lists_each_dataset_with_its_status(
     monkeypatch.delenv(datasets.IMAGENET_VARIABLE, raising=False)
     known = datasets.known(tmp_path)
     assert list(known) == [
-        "digits", "mnist", "isolet", "pendigits", "cifar10", "cifar20", "cifar100", "stl10",
-        "imagenet10", "imagenet-dogs", "imagenet50", "imagenet100", "imagenet200", "tiny-imagenet",
-        "svhn", "textures", "places365",
+        "digits", "mnist", "coil100", "isolet", "pendigits", "cifar10", "cifar20", "cifar100",
+        "stl10", "imagenet10", "imagenet-dogs", "imagenet50", "imagenet100", "imagenet200",
+        "tiny-imagenet", "svhn", "textures", "places365",
     ]  # fmt: skip
     assert known["digits"].status == "ready"
     assert known["cifar20"].status == "downloadable"

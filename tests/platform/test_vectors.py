@@ -1,4 +1,4 @@
-"""Datasets of vectors: the user's own tables, OpenML's sets, and who takes them; MNIST beside them.
+"""Datasets of vectors: tables, OpenML's sets, who takes them; beside them MNIST and COIL-100.
 
 OpenML's files are stand-ins of the published form with few rows, in scikit-learn's own cache.
 """
@@ -6,13 +6,17 @@ OpenML's files are stand-ins of the published form with few rows, in scikit-lear
 import dataclasses
 import gzip
 import hashlib
+import io
 import json
+import urllib.request
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from PIL import Image
 
 from deep_clustering.platform import datasets
 from deep_clustering.platform.errors import InputError
@@ -268,6 +272,7 @@ def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setattr(urllib.request, "_opener", None)  # it remembers proxies, for all tests
 
 
 def test_openml_files_with_a_wrong_checksum_are_not_read(
@@ -326,3 +331,46 @@ def test_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     test = datasets.prepare("mnist", root=tmp_path, protocol="test")
     assert test.train.tolist() == test.score.tolist() == test.pretrain.tolist() == [5, 6, 7]
     assert test.fingerprint == found.fingerprint
+
+
+# --- COIL-100 ------------------------------------------------------------------------------------
+
+
+def coil(place: Path, objects: int = 3, angles: tuple[int, ...] = (0, 5)) -> dict[str, np.ndarray]:
+    """An archive of the published form with few images; its pictures by name."""
+    random = np.random.default_rng(0)
+    pictures = {}
+    with zipfile.ZipFile(place, "w") as archive:
+        for number in range(1, objects + 1):
+            for angle in angles:
+                name, data = f"obj{number}__{angle}.png", io.BytesIO()
+                pictures[name] = random.integers(0, 256, (128, 128, 3), dtype=np.uint8)
+                Image.fromarray(pictures[name]).save(data, "PNG")
+                archive.writestr(f"coil-100/{name}", data.getvalue())
+        archive.writestr("coil-100/convertGroupppm2png.pl", "no image")
+    return pictures
+
+
+def test_coil100(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = tmp_path / "archives" / "coil-100.zip"
+    archive.parent.mkdir()
+    pictures = coil(archive, objects=3)
+    with pytest.raises(
+        InputError, match=r"coil-100\.zip' is damaged .* its SHA-256 is not fcb4b8b0"
+    ):
+        datasets.prepare("coil100", root=tmp_path)
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    monkeypatch.setattr(datasets, "COIL_SHA256", digest)
+    with pytest.raises(InputError, match=r"must hold 7200 images .* and it holds 6 of them and 0"):
+        datasets.prepare("coil100", root=tmp_path)
+    about = dataclasses.replace(datasets._SPECS["coil100"], count=6, classes=3)
+    monkeypatch.setitem(datasets._SPECS, "coil100", about)
+    found = datasets.prepare("coil100", root=tmp_path)
+    assert found.images is not None
+    assert found.images.shape == (6, 3, 128, 128)
+    assert found.class_names == ("obj1", "obj2", "obj3")
+    assert found.labels is not None
+    assert found.paths is not None
+    for image, label, path in zip(found.images, found.labels, found.paths, strict=True):
+        assert np.array_equal(image.transpose(1, 2, 0), pictures[path])
+        assert path.startswith(f"obj{label + 1}__")
