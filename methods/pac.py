@@ -43,7 +43,7 @@ Form = Literal["auto", "linear", "direct"]
 _MATRIX_BYTES = 1 << 30  # "auto" keeps no larger matrix of distances
 _BLOCK = 1 << 18  # numbers converted to double precision at a time, 2 MiB
 _SMALLEST = 1e-100  # of the largest value; at most its inverse
-_SAMPLE = 1024  # rows for the centre, about
+_SAMPLE = 128  # rows for the centre, about
 _CANCELLED = 1e-6  # a difference this small against what it was taken from has lost digits
 _REFRESH = 16  # sweeps between two sums of the aggregates from scratch, against rounding
 _UNIFORM = 0.05  # no probability exceeds 1/K by more than this share: the run never left the start
@@ -374,7 +374,8 @@ class _Frame:
             sample *= _row_scales(sample)[:, None]
         else:
             scales, unit = np.ones(1), 1.0
-            largest = max(float(points.max()), -float(points.min()))
+            blocks = (points[rows] for rows in _blocks(points))
+            largest = max(max(float(block.max()), -float(block.min())) for block in blocks)
             if largest and not _SMALLEST <= largest <= 1 / _SMALLEST:
                 raise ValueError(
                     f"the largest value of the data is {largest:.3g}, whose square leaves double "
