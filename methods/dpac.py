@@ -1,6 +1,6 @@
 """DPAC: deep probability aggregation clustering.
 
-Yan, Lu and Yan, "Deep Online Probability Aggregation Clustering", ECCV 2024
+Yan, Lu and Yan, "Deep Probability Aggregation Clustering", ECCV 2024
 (https://arxiv.org/abs/2407.05246). Eq., Sec. and Table below are those of the paper; "release" is
 the authors' code. Offline PAC, the same idea on a whole data set, is in `pac`.
 """
@@ -806,7 +806,7 @@ def _by_side(side: int) -> str:
 METHOD = Method(
     summary="Deep probability aggregation clustering: a head taught by targets of each batch",
     citation=(
-        "Yan, Lu, Yan. Deep Online Probability Aggregation Clustering. ECCV 2024. "
+        "Yan, Lu, Yan. Deep Probability Aggregation Clustering. ECCV 2024. "
         "https://arxiv.org/abs/2407.05246"
     ),
     version=1,

@@ -1,6 +1,6 @@
 """PAC, probability aggregation clustering, in time and memory linear in the number of samples.
 
-Yan, Lu and Yan, "Deep Online Probability Aggregation Clustering", ECCV 2024, Sec. 3.3
+Yan, Lu and Yan, "Deep Probability Aggregation Clustering", ECCV 2024, Sec. 3.3
 (https://arxiv.org/abs/2407.05246).
 
 PAC has no centres. Each sample has a probability vector p_i over K clusters, and all of them

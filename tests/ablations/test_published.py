@@ -118,7 +118,7 @@ def test_protocols_are_those_of_the_data_set():
         ("dpac", "table4", "DPAC^{opa}", "cifar20", "acc", "all", False),
         ("dpac", "table4", "SCAN†", "stl10", "acc", "train-test", True),
         ("dpac", "table4", "SPICE†", "stl10", "acc", None, False),
-        ("dpac", "table5b", "AE+OPA", "mnist", "acc", None, False),
+        ("dpac", "table5b", "AE+OPA", "mnist", "acc", "all", False),
         ("ruc", "table1", "SCAN + RUC (Hybrid)", "cifar10", "last_acc", "train", False),
         ("ruc", "table1", "SCAN + RUC (Hybrid)", "cifar10", "best_acc", "train", True),
         ("ruc", "table1", "SCAN + RUC (Hybrid)", "stl10", "last_acc", "all", False),
