@@ -386,7 +386,7 @@ def _print_chances(console: Console, expansion: suites.Expansion, seeds: int, ke
                 continue
             published = cells.published_difference(suite, claim, dataset)
             margin = cells.margin(claim, published)
-            spread = cells.spread(kept, suite, dataset, claim.metric)
+            spread = cells.spread(kept, suite, claim, dataset)
             if seeds < 2:
                 chance = "no: n = 1"
             elif published is None:

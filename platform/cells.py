@@ -197,22 +197,43 @@ def published_difference(suite: Suite, claim: Claim, dataset: str) -> float | No
     return float(pair[0] - pair[1])
 
 
-def spread(store: Store, suite: Suite, dataset: str, metric: str) -> float | None:
-    """Seed-to-seed standard deviation of the full method: ours where there is one, else printed."""
-    planned = store.plans("suite")
-    if suite.name in planned:
-        found = measured(store, suite.name)
-        for row in found.planned.suite.rows:
-            values = list(values_of(found, row, dataset, metric).values())
-            if not row.variants and not row.changes and len(values) > 2:
-                return statistics.stdev(values)
+def spread(store: Store, suite: Suite, claim: Claim, dataset: str) -> float | None:
+    """Seed-to-seed standard deviation of the two rows of a claim, pooled; None where unknown.
+
+    Of each row: that of our runs from three on, else the one printed beside its value, else the one
+    that the paper prints of its full method anywhere.
+    """
+    found = measured(store, suite.name) if suite.name in store.plans("suite") else None
+    by_name = {row.name: row for row in suite.rows}
+    squares = []
+    for name in (claim.row, claim.against):
+        row, own = by_name[name], []
+        if found is not None:
+            own = list(values_of(found, row, dataset, claim.metric).values())
+        sd = (
+            statistics.stdev(own)
+            if len(own) > 2
+            else _printed_sd(suite, row, dataset, claim.metric)
+        )
+        if sd is None:
+            return None
+        squares.append(sd**2)
+    return float(statistics.fmean(squares) ** 0.5)
+
+
+def _printed_sd(suite: Suite, row: Row, dataset: str, metric: str) -> float | None:
     if suite.table is None:
         return None
+    printed = _printed(suite, dataset)
+    key = _key(row, printed)
+    cell = printed.get((*key, "", metric)) if key else None
+    if cell is not None and cell.std is not None:
+        return cell.std
     method = suite.method.upper()
-    for cell in _published.cells(suite.table[0]):
-        full = cell.method.startswith(method) and "Clu" not in cell.method
-        if full and (cell.dataset, cell.metric) == (dataset, metric) and cell.std is not None:
-            return cell.std
+    for other in _published.cells(suite.table[0]):
+        full = other.method.startswith(method) and "Clu" not in other.method
+        if full and (other.dataset, other.metric) == (dataset, metric) and other.std is not None:
+            return other.std
     return None
 
 

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from _store_rows import run
 
-from deep_clustering.platform import results, suites
+from deep_clustering.platform import cells, results, suites
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.request import resolve
 from deep_clustering.platform.store import Store
@@ -206,3 +206,19 @@ def test_an_impossible_row_is_marked(place):
     found = cell(place, "cdc-table9", row.name, "acc")
     assert found["mark"] == "not possible"
     assert "mini_clusters" in found["reason"]
+
+
+def test_the_spread_of_a_claim_is_that_of_its_two_rows(place):
+    suite = suites.find("cdc-table2")
+    claim = next(c for c in suite.claims if (c.row, c.metric) == ("w/o Init.+CDC", "acc"))
+    printed = cells.spread(place.store, suite, claim, "cifar10")
+    assert printed == pytest.approx(0.006)  # Table 10: 94.3 with 0.6
+    place.expand(suite, ["cifar10"], 3)
+    place.finish("CDC-Cal", "cifar10", acc=[0.90, 0.92, 0.94])  # sd 0.02
+    mixed = cells.spread(place.store, suite, claim, "cifar10")
+    assert mixed == pytest.approx(math.sqrt((0.02**2 + 0.006**2) / 2))
+    table = suites.find("dpac-table3")
+    assert cells.spread(place.store, table, table.claims[0], "stl10") == pytest.approx(
+        math.sqrt((0.026**2 + 0.043**2) / 2)  # PAC 2.6, KM 4.3
+    )
+    assert cells.spread(place.store, suite, claim, "digits") is None
