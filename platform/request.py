@@ -97,64 +97,25 @@ def resolve(
         InputError: every mistake that can be seen without the images, together; then those of the
             images; then those of sizes that do not fit them.
     """
-    mistakes: list[str] = []
-    record = _found(lambda: registry.method(method), mistakes)
-    named = _folder_or_table(dataset) is None
-    if named and dataset not in datasets.known(root):
-        names = list(datasets.known(root))
-        mistakes.append(
-            f"there is no dataset '{dataset}'.{nearest(dataset, names)} Known: "
-            f"{', '.join(names)}, folder:PATH, or table:PATH."
-        )
-    other = None  # the method whose pretraining gives the features
-    if features is not None and record is not None:
-        _found(lambda: _takes_features(method, record), mistakes)
-        if features in registry.names():
-            other = _found(lambda: _with_pretraining(features), mistakes)
-        elif store is None:
-            mistakes.append(_no_features(features, "and no store was given to look for its id in"))
-    chosen: dict[str, Any] = {}
-    inner: dict[str, Any] = {}
-    spec = datasets.known(root).get(dataset)
-    if record is not None:
-        readings = [*record.readings, *(other.readings if other is not None else ())]
-        if preset is not None and preset not in readings:
-            mistakes.append(
-                f"there is no preset '{preset}' of {method}.{nearest(preset, readings)} "
-                f"Known: {', '.join(readings) or 'none'}."
-            )
-        sets = list(sets)
-        theirs = [s for s in sets if other is not None and s.startswith("pretrain.")]
-        mine = [s for s in sets if s not in theirs]
-        chosen = _found(lambda: configs.parse(record.config, mine), mistakes) or {}
-        if other is not None:
-            inner = _found(lambda: configs.parse(other.config, theirs), mistakes) or {}
-        if spec is not None and not mistakes:  # its values can be judged before any download
-            _suits(method, record, spec.dimensions is not None, spec.name)
-            fixed = [layer for _, layer in _layers(record, dataset, spec.view, preset)]
-            configs.build(record.config, *fixed, _counted(record, spec.classes), chosen)
-    if mistakes:
-        raise InputError("\n".join(mistakes))
-    assert record is not None
-
+    asked = _check(method, dataset, root, list(sets), preset, protocol, features, store)
     source: dict[str, Any] = {"spec": dataset, "root": str(root)}
     source |= {"skip_broken": True} if skip_broken else {}
     source |= {"side": side} if side else {}
     source |= {"protocol": protocol} if protocol else {}
     rest = {k: v for k, v in source.items() if k not in ("spec", "root")}
-    if outline and spec is not None and spec.status != "ready":
-        prepared = _outline(spec, protocol)
+    if outline and asked.spec is not None and asked.spec.status != "ready":
+        prepared = _outline(asked.spec, protocol)
     else:
         prepared = datasets.prepare(dataset, root=root, progress=progress, **rest)
     source["spec"] = prepared.name
+    record = asked.record
     _suits(method, record, prepared.images is None, prepared.name)
-    if record.fit is not None:
-        _same_images(method, prepared)
+    _scored(method, record, prepared.name, prepared.protocol)
 
     layers = _layers(record, prepared.name, prepared.view, preset)
     layers.append(("dataset", _counted(record, prepared.classes) | _viewed(record, prepared)))
-    if chosen:
-        layers.append(("--set", chosen))
+    if asked.chosen:
+        layers.append(("--set", asked.chosen))
     takes_clusters = "clusters" in configs.fields(record.config)
     if takes_clusters and not any("clusters" in layer for _, layer in layers):
         what = "samples" if prepared.images is None else "images"
@@ -165,8 +126,8 @@ def resolve(
     config = configs.build(record.config, *(layer for _, layer in layers))
     check_sizes(config, prepared)
     found = None
-    if features is not None and other is not None:
-        found = _pretrained(features, other, prepared, source, preset, inner)
+    if features is not None and asked.other is not None:
+        found = _pretrained(features, asked.other, prepared, source, preset, asked.inner)
     elif features is not None:
         found = Features(asked=features, stage=_stage(features, store, prepared))
     return Request(
@@ -180,6 +141,68 @@ def resolve(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """What names and values stand for, before any image is seen."""
+
+    record: Any  # of the method
+    other: Any  # of the method whose pretraining gives the features, None without one
+    spec: Any  # of a named dataset
+    chosen: Mapping[str, Any]  # fields set of the method
+    inner: Mapping[str, Any]  # and of the other's pretraining
+
+
+def _check(
+    method: str,
+    dataset: str,
+    root: Path,
+    sets: list[str],
+    preset: str | None,
+    protocol: str | None,
+    features: str | None,
+    store: Any,
+) -> _Asked:
+    """Raises InputError with every mistake that can be seen without the images."""
+    mistakes: list[str] = []
+    record = _found(lambda: registry.method(method), mistakes)
+    known = datasets.known(root)
+    spec = known.get(dataset)
+    if spec is None and not dataset.startswith(("folder:", "table:")):
+        mistakes.append(
+            f"there is no dataset '{dataset}'.{nearest(dataset, known)} Known: "
+            f"{', '.join(known)}, folder:PATH, or table:PATH."
+        )
+    if record is None:
+        raise InputError("\n".join(mistakes))
+    other = None
+    if features is not None:
+        _found(lambda: _takes_features(method, record), mistakes)
+        if features in registry.names():
+            other = _found(lambda: _with_pretraining(features), mistakes)
+        elif store is None:
+            mistakes.append(_no_features(features, "and no store was given to look for its id in"))
+    readings = [*record.readings, *(other.readings if other is not None else ())]
+    if preset is not None and preset not in readings:
+        mistakes.append(
+            f"there is no preset '{preset}' of {method}.{nearest(preset, readings)} "
+            f"Known: {', '.join(readings) or 'none'}."
+        )
+    theirs = [s for s in sets if other is not None and s.startswith("pretrain.")]
+    mine = [s for s in sets if s not in theirs]
+    chosen = _found(lambda: configs.parse(record.config, mine), mistakes) or {}
+    inner: dict[str, Any] = {}
+    if other is not None:
+        inner = _found(lambda: configs.parse(other.config, theirs), mistakes) or {}
+    if mistakes:
+        raise InputError("\n".join(mistakes))
+    if spec is not None:  # its values can be judged before any download
+        _suits(method, record, spec.dimensions is not None, spec.name)
+        _scored(method, record, spec.name, protocol or spec.protocols[0])
+        layers = [layer for _, layer in _layers(record, dataset, spec.view, preset)]
+        configs.build(record.config, *layers, _counted(record, spec.classes), chosen)
+    return _Asked(record=record, other=other, spec=spec, chosen=chosen, inner=inner)
+
+
 def _found(ask: Callable[[], Any], mistakes: list[str]) -> Any:
     """What `ask` returns, or None with its mistake noted."""
     try:
@@ -187,10 +210,6 @@ def _found(ask: Callable[[], Any], mistakes: list[str]) -> Any:
     except InputError as error:
         mistakes.append(str(error))
         return None
-
-
-def _folder_or_table(dataset: str) -> str | None:
-    return next((p for p in ("folder:", "table:") if dataset.startswith(p)), None)
 
 
 def _layers(
@@ -223,14 +242,15 @@ def _suits(method: str, record: Any, vectors: bool, name: str) -> None:
         )
 
 
-def _same_images(method: str, prepared: Any) -> None:
-    """Raises InputError when a method that fits what is scored is to fit other images."""
-    if prepared.protocol in datasets.HELD_OUT or not np.array_equal(prepared.train, prepared.score):
-        having = datasets.known()[prepared.name].protocols if ":" not in prepared.name else ("all",)
+def _scored(method: str, record: Any, name: str, protocol: str) -> None:
+    """Raises InputError when a method that fits what is scored is to be trained on other images."""
+    if record.fit is not None and protocol in datasets.HELD_OUT:
+        spec = datasets.known().get(name)
+        having = ("all", "train") if spec is None else spec.protocols
         others = [f"--protocol {p}" for p in having if p not in datasets.HELD_OUT]
         raise InputError(
-            f"{method} fits the very images that are scored, and the protocol "
-            f"{prepared.protocol} of {prepared.name} trains on others; say {' or '.join(others)}."
+            f"{method} fits the very images that are scored, and the protocol {protocol} of {name} "
+            f"trains on others; say {' or '.join(others)}."
         )
 
 

@@ -136,6 +136,23 @@ def ask(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
         ),
         (("tune", "cdc", "--dataset", "digits", "--study", "../x"), "--study: letters, digits"),
         (("predict", "abc", "--images", "."), "there is no"),
+        (
+            ("tune", "pac", "--dataset", "digits", "--scheduler", "asha"),
+            "asha stops trials between epochs, and pac fits at once; leave --scheduler out",
+        ),
+        (
+            ("train", "cdc", "--dataset", "digits", "--features", "dpac"),
+            "cdc trains networks on images and takes no --features",
+        ),
+        (
+            ("train", "cdc", "--dataset", "pendigits", "--dry-run"),
+            "pendigits has vectors, and cdc trains networks on images",
+        ),
+        (
+            ("train", "pac", "--dataset", "cifar10", "--protocol", "train-test", "--dry-run"),
+            "pac fits the very images that are scored",
+        ),
+        (("train", "pac", "--dataset", "table:nowhere.csv"), "There is no table"),
     ],
 )  # fmt: skip
 def test_one_sentence_and_exit_code_2(ask, tmp_path: Path, arguments, sentence: str) -> None:

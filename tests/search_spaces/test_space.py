@@ -228,8 +228,9 @@ def registered():
     found = [
         (name, preset)
         for name in registry.names("search_spaces")
-        for preset in registry.method(name).presets
+        for preset in registry.method(name).presets or ("defaults",)
     ]
+    assert {name for name, _ in found} >= {"cdc", "dpac", "pac", "fcm"}
     assert len(found) >= 10  # CDC alone has that many; a wrong path would pass as an empty loop
     return found
 
@@ -237,7 +238,7 @@ def registered():
 @pytest.mark.parametrize(("name", "preset"), registered())
 def test_every_corner_of_every_space_is_a_configuration(name, preset):
     method, searched = registry.method(name), registry.space(name)
-    base = configs.build(method.config, method.presets[preset])
+    base = configs.build(method.config, method.presets.get(preset, {}))
     flat = configs.flatten(base)
     found = resolve(searched, base, bounds={"images": 100_000})
     assert set(found) <= set(searched)
