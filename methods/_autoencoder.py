@@ -6,17 +6,15 @@ The layers are those of DEC (Xie, Girshick and Farhadi, ICML 2016), trained end 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Unpack
 
-import torch
 from torch import Tensor, nn
 
-from deep_clustering.methods._contrast import Parts, Pretraining
+from deep_clustering.methods._contrast import Pretraining
 from deep_clustering.methods._encoders import Encoder, features_of, place, wide
 from deep_clustering.methods._fields import Precision
-from deep_clustering.methods._images import Images
+from deep_clustering.methods._learner import Context, adam, descend
 from deep_clustering.methods._random import seeded
-from deep_clustering.methods._replicas import Replicas
-from deep_clustering.methods._state import pack, prepare
 
 
 class Pixels(Encoder):
@@ -67,50 +65,21 @@ class AutoencoderConfig:
 
 
 class Autoencoder(Pretraining):
-    """Training of encoder and decoder on the clean images, with Adam; see `Trainable`.
+    """Training of encoder and decoder on the clean images, with Adam; see `Pretraining`."""
 
-    Args:
-        config: the pretraining.
-        images: to draw from.
-        replicas: the processes that share a batch.
-        seed: of all random choices, unless the configuration has its own.
-        index: (n,) the images trained on, None for all.
-
-    Raises:
-        ValueError: fewer images than a batch, or a batch that the processes cannot share.
-    """
-
-    def __init__(
-        self,
-        config: AutoencoderConfig,
-        *,
-        images: Images,
-        replicas: Replicas,
-        seed: int,
-        index: Tensor | None = None,
-    ) -> None:
+    def __init__(self, config: AutoencoderConfig, **context: Unpack[Context]) -> None:
         super().__init__(
             config,
             lambda side, replicas: Pixels(side, config.hidden, config.dimension),
-            images=images,
-            replicas=replicas,
-            seed=seed,
-            index=index,
             enlargement=config.enlargement,
+            **context,
         )
         self.config = config
         with seeded(self._seed, "decoder"):
             self._decoder = decoder(self._side, config.hidden, config.dimension)
         place(self._decoder, self._device)
-        self._trained: list[Tensor] = [*self._encoder.parameters(), *self._decoder.parameters()]
-        self._optimiser = prepare(
-            torch.optim.Adam(
-                self._trained,
-                lr=config.learning_rate,
-                weight_decay=config.weight_decay,
-                fused=True,
-            )
-        )
+        trained = [*self._encoder.parameters(), *self._decoder.parameters()]
+        self._optimiser = adam((trained, config.learning_rate), weight_decay=config.weight_decay)
 
     def step(self, indices: Tensor) -> dict[str, Tensor]:
         """One Adam step on a global batch (batch_size,).
@@ -118,22 +87,15 @@ class Autoencoder(Pretraining):
         Returns:
             `loss`, the mean squared error of a pixel in units of the normalisation.
         """
-        view = self._viewed(self._clean, self._pixels(indices))
+        pixels = self._images.take(self._mine(indices))
+        view = self._viewed(self._clean, pixels, self._generator)
         with self._autocast():
             decoded = self._decoder(features_of(self._encoder, view))
         # Divided by the global number, so that gradients add up over the ranks.
         loss = reconstruction_error(decoded, view).sum() / self.batch_size
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self._replicas.reduce_gradients(self._trained)
-        self._optimiser.step()
+        descend(loss, self._optimiser, self._replicas)
         self._steps += 1
         return {"loss": self._replicas.total(loss)}
 
-    def encoder_state(self) -> dict[str, Tensor]:
-        """Weights of encoder and decoder: the clustering step trains on with both."""
-        return pack({"encoder": self._encoder, "decoder": self._decoder})
-
-    def _parts(self) -> Parts:
-        modules = {"encoder": self._encoder, "decoder": self._decoder}
-        return modules, {"optimiser": self._optimiser}, {"generator": self._generator}
+    def _networks(self) -> dict[str, nn.Module]:
+        return {"encoder": self._encoder, "decoder": self._decoder}

@@ -10,13 +10,14 @@ import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deep_clustering.methods._augment import Contrastive
-from deep_clustering.methods._contrast import Backbone, Parts, Pretraining, perceptron
+from deep_clustering.methods._contrast import Backbone, Pretraining, perceptron
 from deep_clustering.methods._encoders import Encoder, encoder, features_of, place, wide
 from deep_clustering.methods._fields import (
     Precision,
@@ -27,10 +28,10 @@ from deep_clustering.methods._fields import (
     share,
     spread,
 )
-from deep_clustering.methods._images import Images
+from deep_clustering.methods._learner import Context, descend
 from deep_clustering.methods._random import generator, seeded
 from deep_clustering.methods._replicas import Replicas
-from deep_clustering.methods._state import prepare
+from deep_clustering.methods._state import pack, prepare
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,29 +126,20 @@ def momentum(step: int, *, steps: int, start: float, end: float) -> float:
 
 
 class MoCo(Pretraining):
-    """Contrastive training of an encoder; see `Trainable` for what the loop outside calls.
+    """Contrastive training of an encoder; see `Pretraining`.
 
     Args:
         config: the pretraining.
-        images: to draw from.
-        replicas: the processes that share a batch.
-        seed: of all random choices, unless the configuration has its own.
-        index: (n,) the images trained on, None for all; sets the length of the schedules.
         build: (side in pixels, replicas) -> a fresh encoder; None is the configured backbone.
-
-    Raises:
-        ValueError: fewer images than a batch, or a batch that the processes cannot share.
+        context: see `Context`; the number of images trained on sets the length of the schedules.
     """
 
     def __init__(
         self,
         config: MoCoConfig,
         *,
-        images: Images,
-        replicas: Replicas,
-        seed: int,
-        index: Tensor | None = None,
         build: Callable[[int, Replicas], Encoder] | None = None,
+        **context: Unpack[Context],
     ) -> None:
         super().__init__(
             config,
@@ -157,10 +149,7 @@ class MoCo(Pretraining):
                     config.backbone, side=side, replicas=replicas, stem_padding=config.stem_padding
                 )
             ),
-            images=images,
-            replicas=replicas,
-            seed=seed,
-            index=index,
+            **context,
         )
         self.config = config
         device = self._device
@@ -179,7 +168,7 @@ class MoCo(Pretraining):
                 config.projector_dimension,
                 layers=1,
                 norm=config.projector_norm,
-                replicas=replicas,
+                replicas=self._replicas,
             )
         place(self._projector, device)
         self._key_encoder = copy.deepcopy(self._encoder).requires_grad_(False)
@@ -202,8 +191,8 @@ class MoCo(Pretraining):
                 fused=True,
             )
         )
-        self._total = self._steps_per_epoch * config.epochs
-        self._warmup = self._steps_per_epoch * config.warmup_epochs
+        self._total = self._per_epoch * config.epochs
+        self._warmup = self._per_epoch * config.warmup_epochs
         self._peak = config.learning_rate * config.batch_size / 256
 
     def step(self, indices: Tensor) -> dict[str, Tensor]:
@@ -218,7 +207,7 @@ class MoCo(Pretraining):
             number: 1 when they fill the sphere, 0 when they have collapsed to a point.
         """
         config = self.config
-        pixels = self._pixels(indices)
+        pixels = self._images.take(self._mine(indices))
         views = [self._augmented(pixels) for _ in range(2)]
         queries = {
             i: self._projected(self._encoder, self._projector, views[i]) for i, _ in self._pairs
@@ -236,9 +225,6 @@ class MoCo(Pretraining):
         )
         # Divided by the global number, so that gradients add up over the ranks.
         loss = losses.sum() / (len(self._pairs) * config.batch_size)
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self._replicas.reduce_gradients(self._online)
         for group in self._optimiser.param_groups:
             group["lr"] = learning_rate(
                 self._steps,
@@ -247,7 +233,7 @@ class MoCo(Pretraining):
                 start=config.warmup_rate,
                 peak=self._peak,
             )
-        self._optimiser.step()
+        descend(loss, self._optimiser, self._replicas)
         with torch.no_grad():
             metrics = self._metrics(loss, queries, keys)
             self._average()
@@ -258,7 +244,7 @@ class MoCo(Pretraining):
         return metrics
 
     def _augmented(self, pixels: Tensor) -> Tensor:
-        return self._viewed(self._view, pixels)
+        return self._viewed(self._view, pixels, self._generator)
 
     def _projected(self, network: nn.Module, projector: nn.Module, view: Tensor) -> Tensor:
         with self._autocast():
@@ -293,15 +279,18 @@ class MoCo(Pretraining):
             "spread": variance.clamp_min(0).sqrt().mean() * math.sqrt(width),
         }
 
-    def _parts(self) -> Parts:
-        modules = {
+    def encoder_state(self) -> dict[str, Tensor]:
+        """Weights and buffers of the online encoder, all that CDC needs."""
+        return pack({"": self._encoder})
+
+    def _networks(self) -> dict[str, nn.Module]:
+        return {
             "encoder": self._encoder,
             "projector": self._projector,
             "key_encoder": self._key_encoder,
             "key_projector": self._key_projector,
             "queues": self._queues,
         }
-        return modules, {"optimiser": self._optimiser}, {"generator": self._generator}
 
 
 class Queues(nn.Module):

@@ -8,7 +8,8 @@ import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from functools import partial
+from typing import Literal, NamedTuple, Protocol, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -22,10 +23,10 @@ from deep_clustering.methods._autoencoder import (
     decoder,
     reconstruction_error,
 )
-from deep_clustering.methods._contrast import clean_view, perceptron, whole_batch
+from deep_clustering.methods._contrast import Pretraining, perceptron, whole_batch
 from deep_clustering.methods._encoders import Encoder, features_of, place, wide
 from deep_clustering.methods._fields import check, choice, positive
-from deep_clustering.methods._images import Images
+from deep_clustering.methods._learner import Context, clean_view
 from deep_clustering.methods._moco import MoCo, MoCoConfig, Queues, info_nce
 from deep_clustering.methods._random import seeded
 from deep_clustering.methods._replicas import Replicas
@@ -37,6 +38,7 @@ from deep_clustering.methods._simclr import (
     strong_view,
     weak_view,
 )
+from deep_clustering.methods._state import pack
 
 Framework = Literal["simclr", "moco", "autoencoder"]
 
@@ -113,19 +115,14 @@ def autoencoder_config(config: PretrainConfig) -> AutoencoderConfig:
 class WeakMoCo(MoCo):
     """MoCo on two weak views, which hands over all that its clustering step goes on with."""
 
-    def __init__(self, config: PretrainConfig, **rest: Any) -> None:
-        super().__init__(
-            moco_config(config),
-            build=lambda side, replicas: simclr_encoder(config, side, replicas),
-            **rest,
-        )
+    def __init__(self, config: PretrainConfig, **context: Unpack[Context]) -> None:
+        super().__init__(moco_config(config), build=partial(simclr_encoder, config), **context)
         self._clean = clean_view(self._side, config.enlargement)
         self._view = weak_view(config, self._side)
 
     def encoder_state(self) -> dict[str, Tensor]:
         """Both encoders, both projectors and the queues."""
-        kept = ("encoder.", "projector.", "key_", "queues.")
-        return {name: value for name, value in self.state().items() if name.startswith(kept)}
+        return pack(self._networks())
 
 
 # --- What the clustering step keeps learning ------------------------------------------------------
@@ -298,7 +295,7 @@ class Reconstruction:
 class Kind(NamedTuple):
     """One framework: its pretraining, its encoder with fresh weights, its loss while clustering."""
 
-    pretraining: Callable[..., Any]
+    pretraining: Callable[..., Pretraining]
     encoder: Callable[[PretrainConfig, int, Replicas], Encoder]
     representation: Callable[[PretrainConfig, Surroundings], Representation]
 
@@ -307,22 +304,13 @@ FRAMEWORKS: dict[str, Kind] = {
     "simclr": Kind(SimCLR, simclr_encoder, Contrast),
     "moco": Kind(WeakMoCo, simclr_encoder, Momentum),
     "autoencoder": Kind(
-        lambda config, **rest: Autoencoder(autoencoder_config(config), **rest),
+        lambda config, **context: Autoencoder(autoencoder_config(config), **context),
         lambda config, side, replicas: Pixels(side, config.code_hidden, config.code_dimension),
         Reconstruction,
     ),
 }
 
 
-def pretraining(
-    config: PretrainConfig,
-    *,
-    images: Images,
-    replicas: Replicas,
-    seed: int,
-    index: Tensor | None = None,
-) -> Any:
-    """The configured pretraining, a `Trainable` with `features()` and `encoder_state()`."""
-    return FRAMEWORKS[config.framework].pretraining(
-        config, images=images, replicas=replicas, seed=seed, index=index
-    )
+def pretraining(config: PretrainConfig, **context: Unpack[Context]) -> Pretraining:
+    """The configured pretraining."""
+    return FRAMEWORKS[config.framework].pretraining(config, **context)

@@ -8,15 +8,16 @@ weakly and one strongly augmented view of each image, a projector of three layer
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Unpack
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from deep_clustering.methods._augment import Contrastive, Strong
 from deep_clustering.methods._contrast import (
     Backbone,
-    Parts,
     Pretraining,
     perceptron,
     whole_batch,
@@ -31,10 +32,9 @@ from deep_clustering.methods._fields import (
     share,
     spread,
 )
-from deep_clustering.methods._images import Images
+from deep_clustering.methods._learner import Context, adam, descend
 from deep_clustering.methods._random import seeded
 from deep_clustering.methods._replicas import Replicas
-from deep_clustering.methods._state import pack, prepare
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,7 +143,7 @@ def simclr_encoder(config: SimCLRConfig, side: int, replicas: Replicas) -> Encod
     )
 
 
-def projector(config: SimCLRConfig, dimension: int, replicas: Replicas) -> torch.nn.Sequential:
+def projector(config: SimCLRConfig, dimension: int, replicas: Replicas) -> nn.Sequential:
     """Features (n, D) to what is contrasted (n, d): three layers, two batch normalisations."""
     return perceptron(
         dimension,
@@ -156,51 +156,19 @@ def projector(config: SimCLRConfig, dimension: int, replicas: Replicas) -> torch
 
 
 class SimCLR(Pretraining):
-    """Contrastive training of an encoder and a projector; see `Trainable`.
+    """Contrastive training of an encoder and a projector; see `Pretraining`."""
 
-    Args:
-        config: the pretraining.
-        images: to draw from.
-        replicas: the processes that share a batch.
-        seed: of all random choices, unless the configuration has its own.
-        index: (n,) the images trained on, None for all.
-
-    Raises:
-        ValueError: fewer images than a batch, or a batch that the processes cannot share.
-    """
-
-    def __init__(
-        self,
-        config: SimCLRConfig,
-        *,
-        images: Images,
-        replicas: Replicas,
-        seed: int,
-        index: Tensor | None = None,
-    ) -> None:
+    def __init__(self, config: SimCLRConfig, **context: Unpack[Context]) -> None:
         super().__init__(
-            config,
-            lambda side, replicas: simclr_encoder(config, side, replicas),
-            images=images,
-            replicas=replicas,
-            seed=seed,
-            index=index,
-            enlargement=config.enlargement,
+            config, partial(simclr_encoder, config), enlargement=config.enlargement, **context
         )
         self.config = config
         self._views = (weak_view(config, self._side), strong_view(config, self._side))
         with seeded(self._seed, "projector"):
-            self._projector = projector(config, self._encoder.dimension, replicas)
+            self._projector = projector(config, self._encoder.dimension, self._replicas)
         place(self._projector, self._device)
-        self._trained: list[Tensor] = [*self._encoder.parameters(), *self._projector.parameters()]
-        self._optimiser = prepare(
-            torch.optim.Adam(
-                self._trained,
-                lr=config.learning_rate,
-                weight_decay=config.weight_decay,
-                fused=True,
-            )
-        )
+        trained = [*self._encoder.parameters(), *self._projector.parameters()]
+        self._optimiser = adam((trained, config.learning_rate), weight_decay=config.weight_decay)
         self._both = torch.cat([self._rows, self._rows + config.batch_size])
 
     def step(self, indices: Tensor) -> dict[str, Tensor]:
@@ -213,28 +181,20 @@ class SimCLR(Pretraining):
             `loss`; `accuracy`, the share of views nearer to their other view than to any of another
             image; and `spread`, as in MoCo: 1 when the views fill the sphere, 0 in a point.
         """
-        pixels = self._pixels(indices)
-        views = torch.cat([self._viewed(view, pixels) for view in self._views])
+        pixels = self._images.take(self._mine(indices))
+        views = torch.cat([self._viewed(view, pixels, self._generator) for view in self._views])
         with self._autocast():
             local = self._projector(features_of(self._encoder, views))
         size = self.batch_size
         z = whole_batch(self._replicas, F.normalize(wide(local), dim=1), self._both, 2 * size)
         loss = nt_xent(z[:size], z[size:], self.config.temperature).mean()
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self._replicas.reduce_gradients(self._trained)
-        self._optimiser.step()
+        descend(loss, self._optimiser, self._replicas)
         self._steps += 1
         with torch.no_grad():
             return {"loss": loss.detach(), **_sphere(z)}
 
-    def encoder_state(self) -> dict[str, Tensor]:
-        """Weights and buffers of encoder and projector: the clustering step trains on with both."""
-        return pack({"encoder": self._encoder, "projector": self._projector})
-
-    def _parts(self) -> Parts:
-        modules = {"encoder": self._encoder, "projector": self._projector}
-        return modules, {"optimiser": self._optimiser}, {"generator": self._generator}
+    def _networks(self) -> dict[str, nn.Module]:
+        return {"encoder": self._encoder, "projector": self._projector}
 
 
 def _sphere(z: Tensor) -> Mapping[str, Tensor]:

@@ -5,19 +5,20 @@ Jia, Peng, Liu and Hou, "Towards Calibrated Deep Clustering Network", ICLR 2025
 "release" is the authors' code, whose reading is the default where the paper is silent.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deep_clustering.methods._aside import Aside
-from deep_clustering.methods._augment import Clean, Strong, Weak
+from deep_clustering.methods._augment import Strong, Weak
 from deep_clustering.methods._cdc_differences import DIFFERENCES
-from deep_clustering.methods._encoders import autocast, encoder, features_of, place
+from deep_clustering.methods._clusterer import Clusterer, negative_entropy
+from deep_clustering.methods._encoders import encoder
 from deep_clustering.methods._fields import (
     Precision,
     check,
@@ -27,15 +28,15 @@ from deep_clustering.methods._fields import (
     share,
     spread,
 )
-from deep_clustering.methods._images import Images
 from deep_clustering.methods._kmeans import kmeans
+from deep_clustering.methods._learner import Context, Parts, adam, evaluation
 from deep_clustering.methods._method import Method, Pretrain
 from deep_clustering.methods._moco import MoCo, MoCoConfig
 from deep_clustering.methods._prototypes import prototypes
-from deep_clustering.methods._random import generator, seeded
+from deep_clustering.methods._random import generator
 from deep_clustering.methods._replicas import BatchNorm, Replicas
 from deep_clustering.methods._selection import Fixed, FlexMatch, FreeMatch, Gradients, Prototypes
-from deep_clustering.methods._state import pack, prepare, unpack
+from deep_clustering.methods._state import unpack
 
 Initialisation = Literal["prototype", "random"]
 Heads = Literal["dual", "single", "single-calibrated"]
@@ -171,11 +172,6 @@ def mini_cluster_targets(probabilities: Tensor, assignment: Tensor, regions: int
 def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy (n,) of each sample's logits (n, C) against a distribution (n, C); Eq. 1."""
     return -(targets * logits.log_softmax(1)).sum(1)
-
-
-def negative_entropy(mean: Tensor) -> Tensor:
-    """Eq. 2: sum of m log m of a mean prediction m (C,), from -log C to 0; 0 log 0 is 0."""
-    return (mean * mean.clamp_min(torch.finfo(mean.dtype).tiny).log()).sum()
 
 
 def focal_loss(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
@@ -368,57 +364,49 @@ class _Batch:
     targets: Callable[[], Tensor]  # (n, C), made at the first call
 
 
-class CDC:
-    """Joint training of a clustering and a calibration head (Algorithm 1).
-
-    See `Trainable` for what the loop outside calls. `predict`, `features` and `model_state` involve
-    this process alone; `initialise` and `step` are called on every rank.
+class CDC(Clusterer):
+    """Joint training of a clustering and a calibration head (Algorithm 1); see `Clusterer`.
 
     Args:
         config: the method.
-        images: to draw from.
-        replicas: the processes that share a batch.
-        seed: of all random choices.
         encoder_state: pretrained weights of exactly the configured backbone; None starts from
             random ones.
-        index: (n,) the images trained on, and whose features make the prototypes; None for all.
-
-    Attributes:
-        heads: names of the heads that `predict` reports.
-        final_head: the one that is the method's answer.
+        context: see `Context`; the features of the images trained on make the prototypes.
 
     Raises:
         ValueError: a batch that the processes cannot share, or weights that are not those of the
             backbone.
     """
 
+    _heads: Mapping[str, Head]
+
     def __init__(
         self,
         config: CDCConfig,
         *,
-        images: Images,
-        replicas: Replicas,
-        seed: int,
         encoder_state: Mapping[str, Tensor] | None = None,
-        index: Tensor | None = None,
+        **context: Unpack[Context],
     ) -> None:
         self.config = config
-        self.epochs = config.epochs
-        self.batch_size = config.batch_size
-        self._images = images
-        self._replicas = replicas
-        self._seed = seed
-        self._device = device = replicas.device
-        self._index = torch.arange(len(images)) if index is None else index.cpu()
         self._slices = config.batch_size // config.sub_batch_size
-        self._rows = replicas.rows(config.batch_size, self._slices)
-        self._host_rows = self._rows.cpu()  # of draws, which are made on the host
-        self._share = config.sub_batch_size // replicas.world
-        self._autocast = autocast(config.precision, device)
-        self._steps = 0
+        super().__init__(
+            config,
+            lambda side, replicas: encoder(
+                config.pretrain.backbone,
+                side=side,
+                replicas=replicas,
+                stem_padding=config.pretrain.stem_padding,
+            ),
+            side=config.pretrain.side,
+            std=config.std,
+            slices=self._slices,
+            **context,
+        )
+        self._share = config.sub_batch_size // self._replicas.world
+        if encoder_state is not None:
+            unpack(encoder_state, {"": self._encoder})
 
-        side = config.pretrain.side or images.side
-        self._clean = Clean(side=side)
+        side, device, dimension = self._side, self._device, self._encoder.dimension
         self._weak = Weak(side=side, crop_scale=(config.weak_crop, 1.0), flip=config.weak_flip)
         self._strong = Strong(
             side=side,
@@ -427,51 +415,25 @@ class CDC:
             operations=config.operations,
             cutout=config.cutout,
         )
-        self._mean = images.mean
-        self._std = images.std if config.std is None else torch.tensor(config.std, device=device)
         self._generators = {
-            "weak": generator(seed, "weak view"),
-            "strong": generator(seed, "strong view"),
+            name: generator(self._seed, f"{name} view") for name in ("weak", "strong")
         }
-
-        with seeded(seed, "encoder"):
-            self._encoder = encoder(
-                config.pretrain.backbone,
-                side=side,
-                replicas=replicas,
-                stem_padding=config.pretrain.stem_padding,
-            )
-        if encoder_state is not None:
-            unpack(encoder_state, {"": self._encoder})
-        place(self._encoder, device)
-        dimension = self._encoder.dimension
-        self.heads: tuple[str, ...] = HEADS[config.heads]
-        self.final_head = self.heads[-1]
-        self._heads: dict[str, Head] = {}
-        for name in self.heads:
-            with seeded(seed, name):
-                self._heads[name] = Head(dimension, config.hidden, config.clusters, replicas)
-            self._heads[name].to(device)
+        self._make_heads(
+            HEADS[config.heads],
+            lambda name: Head(dimension, config.hidden, config.clusters, self._replicas),
+        )
         self._clustering = self._heads["clustering"]
         self._final = self._heads[self.final_head]
-
         rates = {"encoder": config.encoder_lr, **dict.fromkeys(self.heads, config.head_lr)}
         self._optimisers = {
-            name: prepare(
-                torch.optim.Adam(
-                    module.parameters(),
-                    lr=rates[name],
-                    weight_decay=config.weight_decay,
-                    fused=True,
-                )
-            )
+            name: adam((module.parameters(), rates[name]), weight_decay=config.weight_decay)
             for name, module in self._networks().items()
         }
 
         self._calibrator = CALIBRATORS[config.calibration_loss](config)
         rule = RULES[config.selection]
         self._rule = (
-            rule(config, len(images), self._index)
+            rule(config, len(self._images), self._index)
             if config.fixed_threshold is None
             else Fixed(config.fixed_threshold)
         ).to(device)
@@ -480,24 +442,6 @@ class CDC:
         ).to(device)
         self._update = UPDATES[config.heads, config.stop_gradient]
         self._side_stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-
-    @classmethod
-    def restore(
-        cls,
-        config: CDCConfig,
-        model_state: Mapping[str, Tensor],
-        *,
-        images: Images,
-        replicas: Replicas,
-    ) -> Self:
-        """A trained model for `predict` and `features`, from its `model_state()`.
-
-        Raises:
-            ValueError: the weights are of another configuration.
-        """
-        model = cls(config, images=images, replicas=replicas, seed=0)
-        unpack(model_state, model._networks())
-        return model
 
     # --- Sec. 3.3 -------------------------------------------------------------------------------
 
@@ -511,11 +455,7 @@ class CDC:
         Raises:
             ValueError: fewer images than a batch, or than prototypes.
         """
-        count = len(self._index)
-        if count < self.batch_size:
-            raise ValueError(
-                f"batch_size: {self.batch_size} exceeds the {count} images; choose a smaller one"
-            )
+        self._require_a_batch()
         return INITIALISATIONS[self.config.initialisation](self)
 
     def _install_prototypes(self) -> dict[str, float]:
@@ -525,7 +465,7 @@ class CDC:
                 f"hidden: {config.hidden} prototypes need as many images, got {len(self._index)}; "
                 "choose a smaller hidden"
             )
-        features = self._gathered_features(self._index)
+        features = self._of_all(self.features)
         # K-means seed 0 for every run, as in the release: the prototypes follow from the features.
         first, second = prototypes(features, config.hidden, config.clusters, 0)
         for head in self._heads.values():
@@ -533,14 +473,6 @@ class CDC:
         rows = F.normalize(second, dim=1)
         cosines = (rows @ rows.T).fill_diagonal_(-1.0)
         return {"prototype_overlap": float(cosines.amax())}
-
-    def _gathered_features(self, indices: Tensor) -> Tensor:
-        """Features (n, D), each rank computing a share of them; the same bits on every rank."""
-        places = torch.arange(len(indices)).tensor_split(self._replicas.world)
-        mine = places[self._replicas.rank]
-        return self._replicas.gather(
-            self.features(indices[mine]), mine.to(self._device), len(indices)
-        )
 
     # --- Algorithm 1, one batch -----------------------------------------------------------------
 
@@ -557,8 +489,7 @@ class CDC:
             was left out; `threshold`, the confidence asked (the lowest selected one where the rule
             is by counts); `confidence`, mean over the batch on weak views.
         """
-        rows = self._rows if indices.device == self._rows.device else self._host_rows
-        pixels = self._images.take(indices[rows])
+        pixels = self._images.take(self._mine(indices))
         indices = indices.to(self._device)
         batch, metrics = self._observed(indices, pixels)
         losses = torch.stack([self._update(self, batch, j) for j in range(self._slices)])
@@ -582,10 +513,12 @@ class CDC:
         evaluation uses.
         """
         clean = self._clean.apply(pixels, {}, self._mean, self._std)
-        with self._statistics():
+        running = evaluation(*self._networks().values())
+        with nullcontext() if self.config.batch_statistics else running:
             features = self._encoded(clean)
             clean_logits = self._clustering(features)
-            weak_features = self._encoded(self._augmented("weak", self._weak, pixels))
+            weak_view = self._viewed(self._weak, pixels, self._generators["weak"])
+            weak_features = self._encoded(weak_view)
             weak_logits = {name: head(weak_features) for name, head in self._heads.items()}
         whole = self._replicas.gather
         size = len(indices)
@@ -604,7 +537,7 @@ class CDC:
         counts = chosen.view(self._slices, -1).sum(1)
         empty = (counts == 0).float()
         batch = _Batch(
-            strong=self._augmented("strong", self._strong, pixels),
+            strong=self._viewed(self._strong, pixels, self._generators["strong"]),
             clean=clean,
             features=features,
             labels=labels[self._rows],
@@ -623,16 +556,6 @@ class CDC:
             "confidence": confidence.mean(),
         }
 
-    def _encoded(self, view: Tensor) -> Tensor:
-        """Features (n, D) of views. The heads, small as they are, compute in float32."""
-        with self._autocast():
-            return features_of(self._encoder, view)
-
-    def _augmented(self, name: str, view: Any, pixels: Tensor) -> Tensor:
-        draws = view.draw(self.batch_size, self._generators[name])
-        mine = {key: values[self._host_rows] for key, values in draws.items()}
-        return view.apply(pixels, mine, self._mean, self._std)
-
     def _part(self, values: Tensor, j: int) -> Tensor:
         return values[j * self._share : (j + 1) * self._share]
 
@@ -646,8 +569,8 @@ class CDC:
         """Eqs. 1 and 2 on a slice: this rank's part of the first, and the second of all ranks."""
         logits = self._final(features)
         size = self.config.sub_batch_size
-        epoch = self._steps // (len(self._index) // self.batch_size or 1)
-        losses = self._calibrator.loss(logits, self._part(batch.targets(), j), epoch)
+        targets = self._part(batch.targets(), j)
+        losses = self._calibrator.loss(logits, targets, self._steps // self._per_epoch)
         mean = self._replicas.global_sum(logits.softmax(1).sum(0) / size)
         return losses.sum() / size, negative_entropy(mean)
 
@@ -708,78 +631,7 @@ class CDC:
             optimiser.found_inf = batch.empty[j] if name in gated else None  # type: ignore[attr-defined]
             optimiser.step()
 
-    # --- Prediction -----------------------------------------------------------------------------
-
-    @torch.no_grad()
-    def predict(self, indices: Tensor) -> dict[str, Tensor]:
-        """Probabilities (n, C) float32 of each head for clean views, in evaluation mode."""
-        parts: dict[str, list[Tensor]] = {name: [] for name in self.heads}
-        with self._evaluation():
-            for features in self._evaluated(indices):
-                for name, head in self._heads.items():
-                    parts[name].append(head(features).softmax(1))
-        return {name: torch.cat(found) for name, found in parts.items()}
-
-    @torch.no_grad()
-    def features(self, indices: Tensor) -> Tensor:
-        """Encoder features (n, D) float32 of clean views, in evaluation mode."""
-        with self._evaluation():
-            return torch.cat(list(self._evaluated(indices)))
-
-    def _evaluated(self, indices: Tensor) -> Iterator[Tensor]:
-        for part in indices.split(1000):
-            view = self._clean.apply(self._images.take(part), {}, self._mean, self._std)
-            yield self._encoded(view)
-
-    @contextmanager
-    def _evaluation(self) -> Iterator[None]:
-        networks = self._networks().values()
-        for network in networks:
-            network.eval()
-        try:
-            yield
-        finally:
-            for network in networks:
-                network.train()
-
-    @contextmanager
-    def _statistics(self) -> Iterator[None]:
-        """The mode of the passes without gradient: batch statistics as in the release, or not."""
-        networks = self._networks().values()
-        for network in networks:
-            network.train(self.config.batch_statistics)
-        try:
-            yield
-        finally:
-            for network in networks:
-                network.train()
-
-    # --- State ----------------------------------------------------------------------------------
-
-    def model_state(self) -> dict[str, Tensor]:
-        """Weights and buffers of encoder and heads: what `restore` takes."""
-        return pack(self._networks())
-
-    def state(self) -> dict[str, Tensor]:
-        """Everything that decides how training continues."""
-        return pack(*self._parts()) | {"steps": torch.tensor(self._steps)}
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Continues from a `state()`.
-
-        Raises:
-            ValueError: names or shapes differ from this configuration's.
-        """
-        state = dict(state)
-        self._steps = int(state.pop("steps"))
-        unpack(state, *self._parts())
-
-    def _networks(self) -> dict[str, nn.Module]:
-        return {"encoder": self._encoder, **self._heads}
-
-    def _parts(
-        self,
-    ) -> tuple[dict[str, nn.Module], dict[str, torch.optim.Optimizer], dict[str, torch.Generator]]:
+    def _parts(self) -> Parts:
         modules = {**self._networks(), "rule": self._rule, "filter": self._filter}
         optimisers: dict[str, torch.optim.Optimizer] = {
             f"optimiser.{name}": optimiser for name, optimiser in self._optimisers.items()

@@ -8,7 +8,8 @@ the authors' code. Offline PAC, the same idea on a whole data set, is in `pac`.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Self
+from functools import partial
+from typing import Any, Literal, NamedTuple, Unpack
 
 import numpy as np
 import torch
@@ -17,14 +18,14 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from deep_clustering.methods._augment import View
-from deep_clustering.methods._contrast import clean_view, perceptron
+from deep_clustering.methods._clusterer import Clusterer, negative_entropy
+from deep_clustering.methods._contrast import perceptron
 from deep_clustering.methods._dpac_differences import DIFFERENCES
-from deep_clustering.methods._encoders import autocast, features_of, place
 from deep_clustering.methods._fields import Precision, check, choice, not_negative, positive, share
-from deep_clustering.methods._images import Images
 from deep_clustering.methods._kmeans import kmeans
+from deep_clustering.methods._learner import Context, Parts, adam, descend, evaluation
 from deep_clustering.methods._method import Method, Pretrain
-from deep_clustering.methods._random import derived, generator, seeded
+from deep_clustering.methods._random import derived, generator
 from deep_clustering.methods._replicas import BatchNorm, Replicas
 from deep_clustering.methods._representation import (
     FRAMEWORKS,
@@ -33,7 +34,7 @@ from deep_clustering.methods._representation import (
     pretraining,
 )
 from deep_clustering.methods._simclr import nt_xent
-from deep_clustering.methods._state import pack, prepare, unpack
+from deep_clustering.methods._state import unpack
 
 Objective = Literal["opa", "pac"]
 Distance = Literal["cosine", "squared"]
@@ -253,11 +254,6 @@ def aggregation(
     return 2 * (mass @ half) - sums.square().sum()
 
 
-def negative_entropy(mean: Tensor) -> Tensor:
-    """Balance regulariser of Table 5c: sum of m log m of a mean prediction (K,), -log K to 0."""
-    return (mean * mean.clamp_min(torch.finfo(mean.dtype).tiny).log()).sum()
-
-
 def self_labels(logits: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     """Labels (n,) of the clustering head's logits (n, K), and 1.0 where it is confident (n,)."""
     confidence, labels = logits.detach().softmax(1).max(1)
@@ -320,7 +316,7 @@ OFFLINE: dict[str, Callable[[DPACConfig, np.ndarray, int, np.ndarray], np.ndarra
 
 
 @contextmanager
-def _batch_statistics(networks: tuple[nn.Module, ...]) -> Iterator[None]:
+def _batch_statistics(*networks: nn.Module) -> Iterator[None]:
     """The statistics of the batch normalise, and the running ones stay."""
     layers = [x for network in networks for x in network.modules() if isinstance(x, BatchNorm)]
     before = [layer.momentum for layer in layers]
@@ -333,22 +329,10 @@ def _batch_statistics(networks: tuple[nn.Module, ...]) -> Iterator[None]:
             layer.momentum = momentum
 
 
-@contextmanager
-def _evaluation(networks: tuple[nn.Module, ...]) -> Iterator[None]:
-    """The running statistics normalise."""
-    for network in networks:
-        network.eval()
-    try:
-        yield
-    finally:
-        for network in networks:
-            network.train()
-
-
-STATISTICS: dict[str, Callable[[tuple[nn.Module, ...]], AbstractContextManager[None]]] = {
-    "update": lambda networks: nullcontext(),
+STATISTICS: dict[str, Callable[..., AbstractContextManager[None]]] = {
+    "update": lambda *networks: nullcontext(),
     "batch": _batch_statistics,
-    "running": _evaluation,
+    "running": evaluation,
 }
 
 
@@ -375,23 +359,15 @@ class _Table(nn.Module):
         self.register_buffer("targets", torch.zeros(images, clusters, dtype=torch.float64))
 
 
-class DPAC:
+class DPAC(Clusterer):
     """Joint training of an encoder and a clustering head towards online targets (Algorithm 3).
 
-    See `Trainable` for what the loop outside calls. `predict`, `features` and `model_state` involve
-    this process alone; `initialise` and `step` are called on every rank.
+    See `Clusterer`.
 
     Args:
         config: the method.
-        images: to draw from.
-        replicas: the processes that share a batch.
-        seed: of all random choices.
         encoder_state: what the configured pretraining ended with; None starts from random weights.
-        index: (n,) the images trained on, None for all.
-
-    Attributes:
-        heads: names of the heads that `predict` reports.
-        final_head: the one that is the method's answer.
+        context: see `Context`.
 
     Raises:
         ValueError: a batch that the processes cannot share, or weights that are not those of the
@@ -402,46 +378,29 @@ class DPAC:
         self,
         config: DPACConfig,
         *,
-        images: Images,
-        replicas: Replicas,
-        seed: int,
         encoder_state: Mapping[str, Tensor] | None = None,
-        index: Tensor | None = None,
+        **context: Unpack[Context],
     ) -> None:
         self.config = config
-        self.epochs = config.epochs
-        self.batch_size = config.batch_size
-        self._images = images
-        self._replicas = replicas
-        self._seed = seed
-        self._device = device = replicas.device
-        self._index = torch.arange(len(images)) if index is None else index.cpu()
-        self._rows = replicas.rows(config.batch_size)
-        self._host_rows = self._rows.cpu()  # of draws, which are made on the host
-        self._autocast = autocast(config.precision, device)
-        self._steps = 0
-        self._per_epoch = max(1, len(self._index) // config.batch_size)
-
         pretrain = config.pretrain
         kind = FRAMEWORKS[pretrain.framework]
-        side = pretrain.side or images.side
-        self._clean = clean_view(side, pretrain.enlargement)
-        self._mean = images.mean
-        std = pretrain.std
-        self._std = images.std if std is None else torch.tensor(std, device=device)
-
-        with seeded(seed, "encoder"):
-            self._encoder = kind.encoder(pretrain, side, replicas)
-        place(self._encoder, device)
+        super().__init__(
+            config,
+            partial(kind.encoder, pretrain),
+            side=pretrain.side,
+            std=pretrain.std,
+            enlargement=pretrain.enlargement,
+            **context,
+        )
         self._representation = kind.representation(
             pretrain,
             Surroundings(
                 encoder=self._encoder,
-                side=side,
-                replicas=replicas,
+                side=self._side,
+                replicas=self._replicas,
                 rows=self._rows,
                 batch=config.batch_size,
-                seed=seed,
+                seed=self._seed,
                 autocast=self._autocast,
                 contrast=CONTRASTS[config.weighted](config),
             ),
@@ -449,55 +408,30 @@ class DPAC:
         if encoder_state is not None:
             unpack(encoder_state, {"encoder": self._encoder, **self._representation.modules})
         self._generators = {
-            name: generator(seed, f"{name} view") for name in self._representation.views
+            name: generator(self._seed, f"{name} view") for name in self._representation.views
         }
 
-        self.heads: tuple[str, ...] = ("clustering", "linear")[: 1 + (config.self_label_epochs > 0)]
-        self.final_head = self.heads[-1]
-        self._heads: dict[str, nn.Module] = {}
-        for name in self.heads:
-            with seeded(seed, name):
-                self._heads[name] = HEADS[name](config, self._encoder.dimension, replicas)
-            self._heads[name].to(device)
+        self._make_heads(
+            ("clustering", "linear")[: 1 + (config.self_label_epochs > 0)],
+            lambda name: HEADS[name](config, self._encoder.dimension, self._replicas),
+        )
         self._clustering = self._heads["clustering"]
 
         learnt = _parameters(self._encoder, *self._representation.trained.values())
         heads = _parameters(*self._heads.values())
-        self._trained: list[Tensor] = [*learnt, *heads]
-        self._optimiser = prepare(
-            torch.optim.Adam(
-                [
-                    {"params": learnt, "lr": config.encoder_lr},
-                    {"params": heads, "lr": config.head_lr},
-                ],
-                weight_decay=config.weight_decay,
-                fused=True,
-            )
+        self._optimiser = adam(
+            (learnt, config.encoder_lr),
+            (heads, config.head_lr),
+            weight_decay=config.weight_decay,
         )
         self._objective = OBJECTIVES[config.objective]
         self._target = DPAC._online if config.offline is None else DPAC._stored
         self._table = (
-            None if config.offline is None else _Table(len(images), config.clusters).to(device)
+            None
+            if config.offline is None
+            else _Table(len(self._images), config.clusters).to(self._device)
         )
         self._statistics = STATISTICS[config.target_statistics]
-
-    @classmethod
-    def restore(
-        cls,
-        config: DPACConfig,
-        model_state: Mapping[str, Tensor],
-        *,
-        images: Images,
-        replicas: Replicas,
-    ) -> Self:
-        """A trained model for `predict` and `features`, from its `model_state()`.
-
-        Raises:
-            ValueError: the weights are of another configuration.
-        """
-        model = cls(config, images=images, replicas=replicas, seed=0)
-        unpack(model_state, model._networks())
-        return model
 
     def initialise(self) -> dict[str, float]:
         """Looks at the features that training starts from.
@@ -510,11 +444,7 @@ class DPAC:
         Raises:
             ValueError: fewer images than a batch.
         """
-        count = len(self._index)
-        if count < self.batch_size:
-            raise ValueError(
-                f"batch_size: {self.batch_size} exceeds the {count} images; choose a smaller one"
-            )
+        self._require_a_batch()
         points, _ = DISTANCES[self.config.distance](self._clean_outputs()[0].double(), _alone)
         spectrum = torch.linalg.eigvalsh(points.T.cov(correction=0))
         return {"largest_m": 1 + float(spectrum[-1] / spectrum.sum().clamp_min(SCORE_FLOOR))}
@@ -534,12 +464,13 @@ class DPAC:
             views, in nats; `confidence`, mean over the batch on original views; `pair_weight`, mean
             weight of Eq. 11, near 0 when all is one cluster.
         """
-        host = indices.device != self._rows.device
-        mine = indices[self._host_rows if host else self._rows]
+        mine = self._mine(indices)
         if self._table is not None and self._steps % self._every() == 0:
             self._refresh(self._table)
         pixels = self._images.take(mine)
-        views = torch.cat([self._viewed(*view, pixels) for view in self._views()])
+        views = torch.cat(
+            [self._viewed(view, pixels, self._generators[name]) for name, view in self._views()]
+        )
         features = self._encoded(views)
         first = features[: len(mine)]
         batch = _Batch(mine, first, self._clustering(first), *self._observed(pixels))
@@ -552,10 +483,7 @@ class DPAC:
         labelled, labelling, share = self._self_labelled(batch, features[-len(mine) :])
         loss = learnt + aggregated + self.config.balance_weight * balance + labelled
 
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self._replicas.reduce_gradients(self._trained)
-        self._optimiser.step()
+        descend(loss, self._optimiser, self._replicas)
         self._representation.follow(self._steps)
         self._steps += 1
         return {
@@ -571,23 +499,13 @@ class DPAC:
     def _views(self) -> list[tuple[str, View]]:
         return list(self._representation.views.items())
 
-    def _viewed(self, name: str, view: View, pixels: Tensor) -> Tensor:
-        draws = view.draw(self.batch_size, self._generators[name])
-        mine = {key: values[self._host_rows] for key, values in draws.items()}
-        return view.apply(pixels, mine, self._mean, self._std)
-
-    def _encoded(self, view: Tensor) -> Tensor:
-        """Features (n, D) of views. The heads, small as they are, compute in float32."""
-        with self._autocast():
-            return features_of(self._encoder, view)
-
     def _observed(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Features and predictions of the original views, which targets and weights come from.
 
         No gradient passes, except through the distances of Eq. 13 where that is asked for.
         """
         through = self.config.objective == "pac" and not self.config.detach_distance
-        statistics = self._statistics((self._encoder, self._clustering))
+        statistics = self._statistics(self._encoder, self._clustering)
         with torch.set_grad_enabled(through), statistics:
             features = self._encoded(self._clean.apply(pixels, {}, self._mean, self._std))
             return features, self._clustering(features).softmax(1)
@@ -655,68 +573,22 @@ class DPAC:
         table.targets[self._index.to(self._device)] = targets
 
     def _clean_outputs(self) -> tuple[Tensor, Tensor]:
-        """Features (n, D) and predictions (n, K) of all images trained on, in evaluation mode.
+        """Features (N, D) and predictions (N, K) of all images trained on, in evaluation mode."""
 
-        Each rank computes a share of them; the same bits on every rank.
-        """
-        places = torch.arange(len(self._index)).tensor_split(self._replicas.world)
-        mine = places[self._replicas.rank]
-        features = self.features(self._index[mine])
-        with torch.no_grad(), _evaluation((self._clustering,)):
-            predictions = self._clustering(features).softmax(1)
-        rows, size = mine.to(self._device), len(self._index)
-        whole = self._replicas.gather(torch.cat([features, predictions], 1), rows, size)
-        return whole[:, : features.shape[1]], whole[:, features.shape[1] :]
+        @torch.no_grad()
+        def outputs(indices: Tensor) -> Tensor:
+            features = self.features(indices)
+            with evaluation(self._clustering):
+                return torch.cat([features, self._clustering(features).softmax(1)], 1)
 
-    # --- Prediction -----------------------------------------------------------------------------
-
-    @torch.no_grad()
-    def predict(self, indices: Tensor) -> dict[str, Tensor]:
-        """Probabilities (n, K) float32 of each head for original views, in evaluation mode."""
-        parts: dict[str, list[Tensor]] = {name: [] for name in self.heads}
-        with _evaluation(tuple(self._networks().values())):
-            for features in self._evaluated(indices):
-                for name, head in self._heads.items():
-                    parts[name].append(head(features).softmax(1))
-        return {name: torch.cat(found) for name, found in parts.items()}
-
-    @torch.no_grad()
-    def features(self, indices: Tensor) -> Tensor:
-        """Encoder features (n, D) float32 of original views, in evaluation mode."""
-        with _evaluation((self._encoder,)):
-            return torch.cat(list(self._evaluated(indices)))
-
-    def _evaluated(self, indices: Tensor) -> Iterator[Tensor]:
-        for part in indices.split(1000):
-            view = self._clean.apply(self._images.take(part), {}, self._mean, self._std)
-            yield self._encoded(view)
+        features, predictions = self._of_all(outputs).split(
+            [self._encoder.dimension, self.config.clusters], 1
+        )
+        return features, predictions
 
     # --- State ----------------------------------------------------------------------------------
 
-    def model_state(self) -> dict[str, Tensor]:
-        """Weights and buffers of encoder and heads: what `restore` takes."""
-        return pack(self._networks())
-
-    def state(self) -> dict[str, Tensor]:
-        """Everything that decides how training continues."""
-        return pack(*self._parts()) | {"steps": torch.tensor(self._steps)}
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Continues from a `state()`.
-
-        Raises:
-            ValueError: names or shapes differ from this configuration's.
-        """
-        state = dict(state)
-        self._steps = int(state.pop("steps"))
-        unpack(state, *self._parts())
-
-    def _networks(self) -> dict[str, nn.Module]:
-        return {"encoder": self._encoder, **self._heads}
-
-    def _parts(
-        self,
-    ) -> tuple[dict[str, nn.Module], dict[str, torch.optim.Optimizer], dict[str, torch.Generator]]:
+    def _parts(self) -> Parts:
         modules = {**self._networks(), **self._representation.modules}
         if self._table is not None:
             modules["offline"] = self._table
