@@ -222,6 +222,8 @@ def _fit_points(job: Job, place: Workplace, progress: Progress) -> dict[str, Any
         return {}
     if progress.cancelled():
         raise Cancelled
+    device = torch.device("cpu")  # whatever the lane has
+    _forget_peak(device)
     dataset = place.dataset(job)
     method = registry.method(job.identity["method"])
     config = configs.build(method.config, job.identity["config"])
@@ -245,7 +247,7 @@ def _fit_points(job: Job, place: Workplace, progress: Progress) -> dict[str, Any
     }
     epoch = {"epoch": 1, "seconds": seconds, **numbers}
     row = {
-        **_row(job, place, dataset, _Clock([epoch], seconds, started, 0)),
+        **_row(job, place, dataset, _Clock([epoch], seconds, started, 0), device),
         **values,
         "status": "ok",
     }
@@ -378,8 +380,11 @@ def _of_every_epoch(name: str) -> bool:
     return any(name == m or name.endswith(f"_{m}") for m in _EPOCH_METRICS)
 
 
-def _row(job: Job, place: Workplace, dataset: Any, clock: _Clock) -> dict[str, Any]:
-    """The columns that every finished job has."""
+def _row(
+    job: Job, place: Workplace, dataset: Any, clock: _Clock, device: torch.device | None = None
+) -> dict[str, Any]:
+    """The columns that every finished job has; `device` where it is not the lane's."""
+    device = device or place.device
     return {
         **describe(job),
         "dataset": dataset.name,
@@ -387,11 +392,11 @@ def _row(job: Job, place: Workplace, dataset: Any, clock: _Clock) -> dict[str, A
         "started": clock.started,
         "ended": _now(),
         "resumed_at": clock.resumed_at or None,
-        "device": place.device.type,
-        "device_name": _device_name(place.device),
+        "device": device.type,
+        "device_name": _device_name(device),
         "workers": place.replicas.world,
         "threads": torch.get_num_threads(),
-        "peak_memory_mb": _peak(place.device),
+        "peak_memory_mb": _peak(device),
         "host": machine.node(),
         **_of_images(dataset),
         "skipped_images": len(dataset.skipped),
