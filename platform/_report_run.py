@@ -36,13 +36,16 @@ def build(report: Report, run: str) -> Page:
     row = rows.row(0, named=True)
     done = row["status"] == "ok"
     predictions = _predictions(report, row) if done else None
-    heads = [] if predictions is None else _samples.heads(predictions.columns)
+    # a method that fits at once has no heads: its columns have no prefix
+    heads = [] if predictions is None else _samples.heads(predictions.columns) or [""]
     sections = [Section(title="Read first", parts=_first(report, row))]
     if done:
         sections.append(Section(title="Metrics", parts=_metrics(report, row, heads)))
     pictures = _curves(report, row, heads)
     if predictions is not None and predictions.height:
-        pictures += _confidence(report, row, predictions, heads)
+        if predictions["confidence"].null_count() < predictions.height:
+            pictures += _confidence(report, row, predictions, heads)
+        pictures += _sizes(report, row)
     if pictures:
         sections.append(Section(title="Training and confidence", parts=[page.figures(pictures)]))
     if predictions is not None and predictions.height:
@@ -90,10 +93,14 @@ def _first(report: Report, row: Mapping[str, Any]) -> list[Markup]:
         reason = row["reason"] or "no reason is on record"
         notes.append(Note(level="bad", head=f"No result ({row['status']}).", text=f"{reason}."))
     notes += _report.flagged([(f"this one, of seed {row['seed']}", row)])
-    reasons = {"no_labels": "the images have no labels", "one_class": "all labels are the same"}
+    reasons = {
+        "no_labels": "Metrics that need labels are missing: the images have none.",
+        "one_class": "Metrics that need labels are missing: all labels are the same.",
+        "no_probabilities": "This method gives clusters without confidences.",
+    }
     if row.get("metrics_reason"):
-        why = reasons.get(row["metrics_reason"], row["metrics_reason"])
-        notes.append(Note(text=f"Metrics that need labels are missing: {why}."))
+        why = row["metrics_reason"]
+        notes.append(Note(text=reasons.get(why, f"Metrics are missing: {why}.")))
     if row["ece"] is not None and row["ece_floor"] is not None and row["ece"] <= row["ece_floor"]:
         notes.append(
             Note(level="good", text="The ECE cannot be told from that of perfect calibration.")
@@ -111,23 +118,23 @@ def _first(report: Report, row: Mapping[str, Any]) -> list[Markup]:
 
 
 def _metrics(report: Report, row: Mapping[str, Any], heads: list[str]) -> list[Markup]:
-    shown = [m for m in _SHOWN if any(row.get(f"{h}_{m}") is not None for h in heads)]
+    shown = [m for m in _SHOWN if any(row.get(_column(h, m)) is not None for h in heads)]
     lines = [
         Row(
             cells=[
                 Cell(content=measures.heading(m), heading=True),
-                *(page.number(measures.value(m, row.get(f"{h}_{m}"))) for h in heads),
+                *(page.number(measures.value(m, row.get(_column(h, m)))) for h in heads),
             ]
         )
         for m in shown
     ]
-    columns = ", ".join(f'"{h}_{m}"' for h in heads for m in shown)
+    columns = ", ".join(f'"{_column(h, m)}"' for h in heads for m in shown)
     code = report.code(
         f'results.runs(store).filter(pl.col("run_id") == {row["run_id"]!r})\\\n'
         f"    .select({columns}).collect()"
     )
-    names = [f"{h.replace('_', ' ')} head" for h in heads]
-    caption = "Metrics of the last epoch, by head"
+    names = [_named(h) for h in heads]
+    caption = "Metrics of the last epoch, by head" if heads != [""] else "Metrics"
     return [page.table(caption, [page.head("", *names)], lines), page.query(code)]
 
 
@@ -141,7 +148,7 @@ def _curves(report: Report, row: Mapping[str, Any], heads: list[str]) -> list[Ma
     columns: list[str] = []
     for metric in ("acc", "ece", "mean_confidence"):
         factor = measures.unit(metric).factor
-        named = {h: f"{h}_{metric}" for h in heads if f"{h}_{metric}" in kept}
+        named = {h: _column(h, metric) for h in heads if _column(h, metric) in kept}
         for head, column in (named or {"": metric} if metric in kept or named else {}).items():
             band = _report.band([frame.select("epoch", column).rows()], factor)
             if band is not None:
@@ -180,12 +187,20 @@ def _curves(report: Report, row: Mapping[str, Any], heads: list[str]) -> list[Ma
     return found
 
 
+def _column(head: str, metric: str) -> str:
+    return f"{head}_{metric}" if head else metric
+
+
+def _named(head: str) -> str:
+    return f"{head.replace('_', ' ')} head" if head else "result"
+
+
 def _confidence(
     report: Report, row: Mapping[str, Any], predictions: pl.DataFrame, heads: list[str]
 ) -> list[Markup]:
     run = [row["run_id"]]
-    bins = {f"{h} head": _samples.bins(_samples.judged(predictions, h)) for h in heads}
-    first = heads[0]
+    bins = {_named(h): _samples.bins(_samples.judged(predictions, h)) for h in heads}
+    first = heads[0] or None
     example = f" The code below gives the {first} head." if len(heads) > 1 else ""
     known = {h: b for h, b in bins.items() if b.right is not None}
     found = []
@@ -220,6 +235,11 @@ def _confidence(
         code = samples_code(report, run, first, CURVE_CODE)
         caption = "A curve that starts low and rises late rejects failures well." + example
         found.append(report.figure(chart, "Risk and coverage.", caption, code))
+    return found
+
+
+def _sizes(report: Report, row: Mapping[str, Any]) -> list[Markup]:
+    found = []
     sizes = row["cluster_sizes"] or []
     if sizes:
         chart = charts.columns(

@@ -146,7 +146,7 @@ class Reader:
         self._known: dict[str, dict[str, Bins]] = {}
 
     def bins(self, run: str, head: str | None = None) -> Bins | None:
-        """The bins of a run's head (None: the final one); None where there are no predictions."""
+        """The bins of a run's head (None: the final one); None where there are none."""
         if run not in self._known:
             self._known[run] = self._read(run)
         return self._known[run].get(head or "")
@@ -157,4 +157,6 @@ class Reader:
         if not frames or not sum(f.height for f in frames):
             return {}
         frame = pl.concat(frames)
+        if frame["confidence"].null_count() == frame.height:
+            return {}  # a method without confidences
         return {head: bins(judged(frame, head or None)) for head in ("", *heads(frame.columns))}

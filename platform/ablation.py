@@ -57,13 +57,13 @@ def ablate(
     names = tuple(dataset) or chosen.datasets
     kept = work.open_store(store)
 
+    parts = suites.methods(chosen)
+
     def request(name: str, of: str, features: str | None) -> Any:
         # where rows are of several methods, each takes the fields that it has
-        fields = configs.fields(registry.method(of).config)
-        others = {
-            f for m in suites.methods(chosen) for f in configs.fields(registry.method(m).config)
-        }
-        mine = [s for s in sets if (f := s.partition("=")[0]) in fields or f not in others]
+        fields = _fields(of, features)
+        anywhere = {field for m, f in parts for field in _fields(m, f)}
+        mine = [s for s in sets if (f := s.partition("=")[0]) in fields or f not in anywhere]
         return work.resolved(
             of,
             dataset=name,
@@ -72,7 +72,7 @@ def ablate(
             address=address,
             store=store,
             sets=mine,
-            preset=chosen.preset if of == chosen.method else None,
+            preset=chosen.preset if features or of == chosen.method else None,
             protocol=chosen.protocols.get(name, chosen.protocol),
             side=side,
             skip_broken=skip_broken,
@@ -92,6 +92,15 @@ def ablate(
         _run(expansion, todo, kept, workers, gpus_per_run, address)
     outside = _compare_outside(expansion, kept, data) if chosen.ood else {}
     return _close(expansion, kept, outside)
+
+
+def _fields(method: str, features: str | None) -> set[str]:
+    """What --set can change for a method, and of the pretraining whose features it clusters."""
+    own = set(configs.fields(registry.method(method).config))
+    if features is None:
+        return own
+    theirs = configs.fields(registry.method(features).config)
+    return own | {field for field in theirs if field.startswith("pretrain.")}
 
 
 def _chosen(

@@ -93,7 +93,7 @@ METRICS = {
     "mean_confidence": Column(_REAL, "mean of the largest probability, 0 to 1"),
     "parameters": Column(_INT, "weights of the trained model"),
     "encoder_kmeans_acc": Column(_REAL, "accuracy of k-means on the features before training"),
-    "metrics_reason": Column(_TEXT, "why metrics are null, such as no_labels"),
+    "metrics_reason": Column(_TEXT, "why metrics are null: no_labels, one_class, no_probabilities"),
     "cluster_sizes": Column(_INTS, "images per cluster"),
     "collapsed": Column(_FLAG, "nearly all images are in one cluster"),
     "flags": Column(_TEXTS, "what was noticed: collapse, empty clusters, constant confidence, ..."),

@@ -290,9 +290,10 @@ class Expansion:
         return [job for job in self.jobs if job.kind == "run"]
 
 
-def methods(suite: Suite) -> list[str]:
-    """The methods that a suite's rows train, its own first."""
-    return list(dict.fromkeys([suite.method, *(row.method or suite.method for row in suite.rows)]))
+def methods(suite: Suite) -> list[tuple[str, str | None]]:
+    """(method, features) of a suite's rows, its own method first."""
+    rows = [(row.method or suite.method, row.features) for row in suite.rows]
+    return list(dict.fromkeys([(suite.method, None), *rows]))
 
 
 def expand(
