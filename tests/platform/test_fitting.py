@@ -11,7 +11,16 @@ import pytest
 from _small import SETS, Watcher, images, place, request
 
 from deep_clustering.methods._method import Fitted
-from deep_clustering.platform import criteria, datasets, fitting, metrics, registry, results, search
+from deep_clustering.platform import (
+    criteria,
+    datasets,
+    fitting,
+    metrics,
+    registry,
+    report,
+    results,
+    search,
+)
 from deep_clustering.platform.cli import main
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.estimates import disk, estimate
@@ -353,6 +362,19 @@ def test_runs_without_a_model_do_not_predict(lane: Workplace, root: Path, folder
         predict(lane.store, row["run_id"][:8], folder, root=root)
     with pytest.raises(InputError, match=sentence):
         ood.evaluate(lane.store, row["run_id"], (f"folder:{folder}",), root=root)
+
+
+@pytest.mark.parametrize(("method", "reason"), [("kmeans", "without confidences"), ("pac", "ECE")])
+def test_a_run_has_a_report(
+    lane: Workplace, root: Path, tmp_path: Path, method: str, reason: str
+) -> None:
+    row = run(lane, resolve(method, "digits", root=root))[0]
+    report.write(lane.store, row["run_id"], tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert reason in page
+    assert f"{100 * row['acc']:.1f}" in page
+    assert "Sizes of the clusters" in page
+    assert ("Reliability." in page) == (method == "pac")
 
 
 def test_estimates_know_what_they_cannot_probe(lane: Workplace, root: Path) -> None:
