@@ -1,17 +1,13 @@
 """Tiny trials of DPAC and its pretrainings, in one process and in several."""
 
-import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
 
-import torch
-
 sys.path.insert(0, str(Path(__file__).parent))
 import _trials
 
-from deep_clustering.methods._encoders import Encoder
-from deep_clustering.methods._replicas import Replicas
+from deep_clustering.ablations._variants import applied
 from deep_clustering.methods._representation import PretrainConfig, pretraining
 from deep_clustering.methods.dpac import DPAC, DPACConfig
 
@@ -42,47 +38,14 @@ CONFIG = DPACConfig(
 
 def config(**changes: Any) -> DPACConfig:
     """The tiny configuration with some fields changed, those of the pretraining by dotted names."""
-    inner = {k.removeprefix("pretrain."): v for k, v in changes.items() if "." in k}
-    own = {k: v for k, v in changes.items() if "." not in k}
-    pretrain = dataclasses.replace(PRETRAIN, **inner)
-    return dataclasses.replace(CONFIG, pretrain=pretrain, **own)
+    return applied(CONFIG, changes)
 
 
-def dpac(
-    settings: Any = CONFIG,
-    *,
-    seed: int = 0,
-    replicas: Replicas | None = None,
-    dtype: torch.dtype = torch.float32,
-) -> DPAC:
+def dpac(settings: Any = CONFIG, **rest: Any) -> DPAC:
     """DPAC on an encoder with random weights."""
-    with _trials._built_in(dtype):
-        model = DPAC(
-            settings, images=_trials.images(), replicas=replicas or Replicas.alone(), seed=seed
-        )
-    for network in (model._encoder, *model._representation.modules.values()):
-        feed(network, dtype)
-    return model
+    return _trials.built(DPAC, settings, **rest)
 
 
-def pretrained(
-    settings: Any = PRETRAIN,
-    *,
-    seed: int = 0,
-    replicas: Replicas | None = None,
-    dtype: torch.dtype = torch.float32,
-) -> Any:
+def pretrained(settings: Any = PRETRAIN, **rest: Any) -> Any:
     """The tiny pretraining of the configured framework."""
-    with _trials._built_in(dtype):
-        model = pretraining(
-            settings, images=_trials.images(), replicas=replicas or Replicas.alone(), seed=seed
-        )
-    for network in vars(model).values():
-        feed(network, dtype)
-    return model
-
-
-def feed(network: Any, dtype: torch.dtype) -> None:
-    """Hands views, which are float32, over in the dtype of an encoder."""
-    if isinstance(network, Encoder):
-        network.register_forward_pre_hook(lambda _, inputs: inputs[0].to(dtype))
+    return _trials.built(pretraining, settings, **rest)

@@ -1,7 +1,4 @@
-"""One process of a group of two: `python _joined.py RANK FOLDER`; results go to FOLDER.
-
-The same functions run in the test's own process with `Replicas.alone()`.
-"""
+"""What one process and each of two compute of CDC, its pretraining and its parts: see `_ranks`."""
 
 import dataclasses
 import sys
@@ -9,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
 sys.path.insert(0, str(Path(__file__).parent))
+import _ranks
 import _trials
 
 from deep_clustering.methods._replicas import BatchNorm, Replicas
 
-WORLD = 2
 STEPS = 3
 VARIANTS: dict[str, dict[str, Any]] = {
     "dual": {},
@@ -72,8 +68,7 @@ def clustered(replicas: Replicas, variant: str) -> dict[str, torch.Tensor]:
     """CDC in float64 for some steps: losses, and probabilities afterwards."""
     model = _trials.cdc(_trials.config(**VARIANTS[variant]), replicas=replicas, dtype=torch.float64)
     found = {"overlap": torch.tensor(model.initialise()["prototype_overlap"])}
-    for step, indices in enumerate(_trials.batches(32, STEPS)):
-        found |= {f"{step} {k}": v for k, v in model.step(indices).items()}
+    found |= _trials.stepped(model, 32, STEPS)
     found |= model.predict(torch.arange(_trials.COUNT))
     return found | {k: v for k, v in model.model_state().items() if "norm" in k or "bn" in k}
 
@@ -87,8 +82,8 @@ def pretrained(replicas: Replicas) -> dict[str, torch.Tensor]:
         )
         model = _trials.moco(settings, replicas=replicas, dtype=torch.float64)
         name = f"symmetric {symmetric}"
-        for step, indices in enumerate(_trials.batches(16, STEPS)):
-            found |= {f"{name} {step} {k}": v for k, v in model.step(indices).items()}
+        losses = _trials.stepped(model, 16, STEPS)
+        found |= {f"{name} {k}": v for k, v in losses.items()}
         found[f"{name} features"] = model.features(torch.arange(_trials.COUNT))
         found[f"{name} queue"] = model.state()["queues.view1"]
     return found
@@ -105,10 +100,4 @@ def everything(replicas: Replicas) -> dict[str, dict[str, torch.Tensor]]:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    rank, folder = int(sys.argv[1]), Path(sys.argv[2])
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=WORLD
-    )
-    torch.save(everything(Replicas.joined("cpu")), folder / f"{rank}.pt")
-    dist.destroy_process_group()
+    _ranks.join(everything)

@@ -1,8 +1,7 @@
 """Tiny trials shared by the tests of CDC and its pretraining, in one process and in several."""
 
 import dataclasses
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from deep_clustering.methods._replicas import Replicas
 from deep_clustering.methods.cdc import CDC, CDCConfig
 
 COUNT = 96
+State = dict[str, torch.Tensor]
 
 
 def images(count: int = COUNT, side: int = 8) -> Images:
@@ -65,47 +65,61 @@ def config(**changes: Any) -> CDCConfig:
     return dataclasses.replace(CONFIG, **changes)
 
 
-def cdc(
-    settings: Any = CONFIG,
+def built(
+    build: Callable[..., Any],
+    settings: Any,
     *,
     seed: int = 0,
     replicas: Replicas | None = None,
     dtype: torch.dtype = torch.float32,
-) -> CDC:
-    """CDC on an encoder pretrained for no step at all."""
-    with _built_in(dtype):
-        model = CDC(settings, images=images(), replicas=replicas or Replicas.alone(), seed=seed)
-    return _fed(model, dtype)
+) -> Any:
+    """A model of the images, its networks of this dtype and not pretrained.
 
-
-def moco(
-    settings: Any = PRETRAIN,
-    *,
-    seed: int = 0,
-    replicas: Replicas | None = None,
-    dtype: torch.dtype = torch.float32,
-) -> MoCo:
-    """The tiny pretraining."""
-    with _built_in(dtype):
-        model = MoCo(settings, images=images(), replicas=replicas or Replicas.alone(), seed=seed)
-    return _fed(model, dtype)
-
-
-@contextmanager
-def _built_in(dtype: torch.dtype) -> Iterator[None]:
+    Views, which are float32, are handed over to its encoders in their dtype.
+    """
     torch.set_default_dtype(dtype)
     try:
-        yield
+        model = build(settings, images=images(), replicas=replicas or Replicas.alone(), seed=seed)
     finally:
         torch.set_default_dtype(torch.float32)
-
-
-def _fed(model: Any, dtype: torch.dtype) -> Any:
-    """Hands views, which are float32, over in the dtype of the networks."""
-    for network in vars(model).values():
+    for network in model._parts()[0].values():
         if isinstance(network, Encoder):
             network.register_forward_pre_hook(lambda _, inputs: inputs[0].to(dtype))
     return model
+
+
+def cdc(settings: Any = CONFIG, **rest: Any) -> CDC:
+    """CDC on an encoder pretrained for no step at all."""
+    return built(CDC, settings, **rest)
+
+
+def moco(settings: Any = PRETRAIN, **rest: Any) -> MoCo:
+    """The tiny pretraining."""
+    return built(MoCo, settings, **rest)
+
+
+def trained(model: Any, steps: int = 2) -> Any:
+    """The model after its initialisation and some steps."""
+    model.initialise()
+    for indices in batches(model.batch_size, steps):
+        model.step(indices)
+    return model
+
+
+def stepped(model: Any, size: int, steps: int) -> State:
+    """The losses of some steps on batches of this size, by step and name."""
+    return {
+        f"{step} {name}": value
+        for step, indices in enumerate(batches(size, steps))
+        for name, value in model.step(indices).items()
+    }
+
+
+def different(before: State, after: State, prefix: str = "") -> bool:
+    """Whether any entry under a prefix differs; there must be some."""
+    names = [name for name in before if name.startswith(prefix)]
+    assert names, prefix
+    return any(not torch.equal(before[name], after[name]) for name in names)
 
 
 def batches(size: int, steps: int, seed: int = 0) -> list[torch.Tensor]:

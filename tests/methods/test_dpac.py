@@ -1,10 +1,7 @@
 """DPAC: one batch against a plain one, heads and stages, processes, states, fields, presets."""
 
-import contextlib
 import dataclasses
 import functools
-import math
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deep_clustering.ablations._variants import applied
 from deep_clustering.methods._images import Images
 from deep_clustering.methods._replicas import Replicas
 from deep_clustering.methods._representation import PretrainConfig
@@ -23,27 +21,17 @@ from deep_clustering.methods.dpac import DPAC, METHOD, DPACConfig, opa_target, w
 sys.path.insert(0, str(Path(__file__).parent))
 import _dpac_joined
 import _dpac_trials
+import _ranks
 import _trials
+from _ranks import Results
+from _trials import different
 
 torch.set_num_threads(1)
-HERE = Path(__file__).parent
 ALL = torch.arange(_trials.COUNT)
-State = dict[str, Tensor]
 
 
-def trained(settings: Any, steps: int = 2, seed: int = 0) -> DPAC:
-    model = _dpac_trials.dpac(settings, seed=seed)
-    model.initialise()
-    for indices in _trials.batches(settings.batch_size, steps):
-        model.step(indices)
-    return model
-
-
-def different(before: State, after: State, prefix: str = "") -> bool:
-    """Whether any entry under a prefix differs; there must be some."""
-    names = [name for name in before if name.startswith(prefix)]
-    assert names, prefix
-    return any(not torch.equal(before[name], after[name]) for name in names)
+def trained(settings: Any, steps: int = 2) -> DPAC:
+    return _trials.trained(_dpac_trials.dpac(settings), steps)
 
 
 # --- One batch ------------------------------------------------------------------------------------
@@ -94,23 +82,6 @@ def test_a_batch_equals_a_plain_one(objective: str) -> None:
     expected = twin.model_state()
     for name, value in model.model_state().items():
         torch.testing.assert_close(value, expected[name], rtol=1e-6, atol=1e-8, msg=name)
-
-
-def test_losses_are_scalars_under_the_same_names() -> None:
-    names = set()
-    for changes in _dpac_joined.VARIANTS.values():
-        model = _dpac_trials.dpac(_dpac_trials.config(**changes))
-        for indices in _trials.batches(32, 2):
-            losses = model.step(indices)
-            names.add(tuple(losses))
-            for name, value in losses.items():
-                assert value.dim() == 0, name
-                assert not value.requires_grad, name
-                assert math.isfinite(value.item()), name
-            assert 0 <= losses["entropy"].item() <= math.log(3) + 1e-6
-            assert 1 / 3 <= losses["confidence"].item() <= 1
-            assert 0 <= losses["pair_weight"].item() <= 2 / 3 + 1e-6
-    assert len(names) == 1
 
 
 def test_the_clustering_loss_stops_where_it_should() -> None:
@@ -230,35 +201,6 @@ def test_offline_targets_are_of_the_images_trained_on() -> None:
 # --- Prediction -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("framework", ["simclr", "moco", "autoencoder"])
-def test_prediction_is_a_distribution_of_each_sample_alone(framework: str) -> None:
-    settings = _dpac_trials.config(**{"pretrain.framework": framework}, self_label_epochs=1)
-    model = trained(settings)
-    state = model.state()
-    predicted = model.predict(ALL)
-    assert tuple(predicted) == model.heads
-    for head, p in predicted.items():
-        assert p.shape == (_trials.COUNT, 3)
-        assert p.dtype == torch.float32
-        torch.testing.assert_close(p.sum(1), torch.ones(_trials.COUNT))
-        part = model.predict(torch.tensor([7, 3]))[head]
-        torch.testing.assert_close(part, p[[7, 3]], rtol=1e-5, atol=1e-6)
-    assert model.features(ALL).shape == (_trials.COUNT, 10 if framework == "autoencoder" else 128)
-    assert not different(state, model.state())
-
-
-@pytest.mark.parametrize("framework", ["simclr", "moco", "autoencoder"])
-def test_a_restored_model_predicts_the_same(framework: str) -> None:
-    settings = _dpac_trials.config(**{"pretrain.framework": framework})
-    model = trained(settings)
-    around = {"images": _trials.images(), "replicas": Replicas.alone()}
-    again = METHOD.restore(settings, model.model_state(), **around)
-    assert torch.equal(again.predict(ALL)["clustering"], model.predict(ALL)["clustering"])
-    assert torch.equal(again.features(ALL), model.features(ALL))
-    with pytest.raises(ValueError, match="these weights do not fit"):
-        METHOD.restore(_dpac_trials.config(hidden=7), model.model_state(), **around)
-
-
 def test_weights_of_another_pretraining_are_refused() -> None:
     state = _dpac_trials.pretrained().encoder_state()
     with pytest.raises(ValueError, match=r"these weights do not fit: 16 missing \(encoder"):
@@ -269,19 +211,6 @@ def test_weights_of_another_pretraining_are_refused() -> None:
             seed=0,
             encoder_state=state,
         )
-
-
-def test_images_outside_the_index_are_left_alone() -> None:
-    """An index of a part of the images is as good as having only that part."""
-    around = {"replicas": Replicas.alone(), "seed": 0}
-    whole = DPAC(_dpac_trials.CONFIG, images=_trials.images(), index=torch.arange(64), **around)
-    alone = DPAC(_dpac_trials.CONFIG, images=_trials.images(64), **around)
-    assert whole.initialise() == alone.initialise()
-    indices = torch.randperm(64, generator=torch.Generator().manual_seed(0))[:32]
-    expected = alone.step(indices)
-    for name, value in whole.step(indices).items():
-        assert torch.equal(value, expected[name]), name
-    assert not different(whole.model_state(), alone.model_state())
 
 
 def test_the_original_view_is_the_middle_of_an_enlarged_image() -> None:
@@ -311,32 +240,10 @@ def test_three_kinds_of_stripes_are_told_apart() -> None:
 
 # --- Several processes ----------------------------------------------------------------------------
 
-Results = dict[str, dict[str, Tensor]]
-
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, list[Results]]:
-    """What one process computes, and what each of two computes."""
-    folder = tmp_path_factory.mktemp("joined")
-    with contextlib.ExitStack() as stack:
-        workers = [
-            stack.enter_context(
-                subprocess.Popen(
-                    [sys.executable, str(HERE / "_dpac_joined.py"), str(rank), str(folder)],
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    text=True,
-                )
-            )
-            for rank in range(_dpac_joined.WORLD)
-        ]
-        for worker in workers:
-            stack.callback(worker.kill)
-        alone = _dpac_joined.everything(Replicas.alone())
-        for worker in workers:
-            output, _ = worker.communicate(timeout=200)
-            assert worker.returncode == 0, output
-    return alone, [torch.load(folder / f"{rank}.pt") for rank in range(_dpac_joined.WORLD)]
+    return _ranks.results(_dpac_joined, tmp_path_factory.mktemp("joined"))
 
 
 TRIALS = ["pretrained simclr", "pretrained autoencoder", *_dpac_joined.VARIANTS]
@@ -344,74 +251,12 @@ TRIALS = ["pretrained simclr", "pretrained autoencoder", *_dpac_joined.VARIANTS]
 
 @pytest.mark.parametrize("name", TRIALS)
 def test_two_processes_train_as_one(results: tuple[Results, list[Results]], name: str) -> None:
-    alone, together = results
-    assert len(alone[name]) >= 10
-    for key, expected in alone[name].items():
-        for found in together:
-            torch.testing.assert_close(
-                found[name][key],
-                expected,
-                rtol=1e-6,
-                atol=1e-7,
-                msg=lambda text, key=key: f"{key}: {text}",
-            )
+    _ranks.assert_as_one(results, name, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", TRIALS)
 def test_processes_stay_identical(results: tuple[Results, list[Results]], name: str) -> None:
-    first, second = results[1]
-    for key, value in first[name].items():
-        assert torch.equal(value, second[name][key]), key
-
-
-# --- States and seeds -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("variant", sorted(_dpac_joined.VARIANTS))
-def test_a_loaded_state_continues_bit_for_bit(variant: str) -> None:
-    settings = _dpac_trials.config(**_dpac_joined.VARIANTS[variant])
-    model = _dpac_trials.dpac(settings, seed=4)
-    batches = _trials.batches(32, 5)
-    for indices in batches[:2]:
-        model.step(indices)
-    saved = model.state()
-    kept = {k: v.clone() for k, v in saved.items()}
-    losses = [model.step(indices) for indices in batches[2:]]
-    assert not different(saved, kept)  # a copy, not a view of what goes on training
-
-    # Seeds of offline runs are not in the state: they follow from the seed of the run.
-    other = _dpac_trials.dpac(settings, seed=4)
-    other.step(_trials.batches(32, 1, seed=9)[0])
-    other.load_state(saved)
-    for expected, indices in zip(losses, batches[2:], strict=True):
-        found = other.step(indices)
-        assert {k: v.item() for k, v in found.items()} == {k: v.item() for k, v in expected.items()}
-    end, again = model.state(), other.state()
-    assert list(end) == list(again)
-    assert not different(end, again)
-
-
-def test_state_has_names_and_dtypes_that_files_can_hold() -> None:
-    model = _dpac_trials.dpac(_dpac_trials.config(self_label_epochs=1, offline="kmeans"))
-    before = model.state()
-    model.step(_trials.batches(32, 1)[0])
-    after = model.state()
-    assert {k: (v.shape, v.dtype) for k, v in before.items()} == {
-        k: (v.shape, v.dtype) for k, v in after.items()
-    }
-    assert all(v.is_contiguous() for v in after.values())
-    assert int(after["steps"]) == 1
-
-
-def test_the_seed_decides_and_nothing_else_does() -> None:
-    torch.manual_seed(1)
-    first = trained(_dpac_trials.CONFIG).model_state()
-    torch.manual_seed(2)
-    before = torch.get_rng_state()
-    second = trained(_dpac_trials.CONFIG)
-    assert torch.equal(torch.get_rng_state(), before)
-    assert not different(first, second.model_state())
-    assert different(first, trained(_dpac_trials.CONFIG, seed=1).model_state(), "encoder.conv1")
+    _ranks.assert_identical(results, name)
 
 
 # --- Fields ---------------------------------------------------------------------------------------
@@ -482,12 +327,6 @@ def test_every_field_is_switched() -> None:
 # --- The record -----------------------------------------------------------------------------------
 
 
-def configured(overrides: dict[str, Any]) -> DPACConfig:
-    nested = {k.removeprefix("pretrain."): v for k, v in overrides.items() if "." in k}
-    own = {k: v for k, v in overrides.items() if "." not in k}
-    return DPACConfig(pretrain=PretrainConfig(**nested), **own)
-
-
 DATASETS = ("cifar10", "cifar20", "stl10", "imagenet10", "imagenet-dogs", "digits")
 
 
@@ -497,7 +336,7 @@ def test_presets_and_readings_are_valid(dataset: str, reading: str | None) -> No
     merged: dict[str, Any] = {}
     for _, overrides in METHOD.layers(dataset, 32, reading):
         merged |= overrides
-    config = configured(merged)
+    config = applied(DPACConfig(), merged)
     assert config.m == 1.03
     assert config.distance == ("squared" if reading == "paper" else "cosine")
     assert set(METHOD.presets) == set(DATASETS)
@@ -514,7 +353,7 @@ def test_presets_and_readings_are_valid(dataset: str, reading: str | None) -> No
     ],
 )
 def test_presets_are_those_of_the_paper(dataset: str, side: int, expected: tuple[Any, ...]) -> None:
-    c = configured(METHOD.presets[dataset])
+    c = applied(DPACConfig(), METHOD.presets[dataset])
     p = c.pretrain
     assert (round(side * p.enlargement), p.cutout, p.blur, p.stem) == expected
     assert (c.epochs, c.batch_size, c.m, c.temperature) == (200, 240, 1.03, 0.5)
@@ -528,25 +367,10 @@ def test_the_paper_has_larger_images_of_stl10() -> None:
     merged: dict[str, Any] = {}
     for _, overrides in METHOD.layers("stl10", 96, "paper"):
         merged |= overrides
-    pretrain = configured(merged).pretrain
+    pretrain = applied(DPACConfig(), merged).pretrain
     assert (pretrain.side, round(224 * pretrain.enlargement), pretrain.stem) == (224, 256, "pooled")
     release = dict(METHOD.layers("stl10", 96, "release"))
     assert release["release"] == {"batch_size": 256, "self_label_threshold": 0.99}
-
-
-def test_unknown_data_sets_go_by_their_side() -> None:
-    names = [METHOD.by_side(side) for side in (8, 28, 32, 64, 96, 128, 224, 256)]
-    assert names == ["digits", *["cifar10"] * 2, *["stl10"] * 3, *["imagenet10"] * 2]
-
-
-def test_the_differences_are_listed_with_fields_that_exist() -> None:
-    assert len(METHOD.differences) == 26
-    assert len({d.topic for d in METHOD.differences}) == 26
-    fields = {f.name for f in dataclasses.fields(DPACConfig)}
-    fields |= {f"pretrain.{f.name}" for f in dataclasses.fields(PretrainConfig)}
-    assert {d.field for d in METHOD.differences if d.field is not None} <= fields
-    for overrides in METHOD.readings.values():
-        assert set(overrides) <= fields
 
 
 def test_all_mistakes_are_reported_at_once() -> None:
@@ -569,9 +393,3 @@ def test_all_mistakes_are_reported_at_once() -> None:
         "batch_size: must divide the 4320 keys of a queue (pretrain.moco_queue x "
         "pretrain.batch_size) with framework 'moco', got 256",
     ]
-
-
-def test_too_few_images_are_refused() -> None:
-    model = _dpac_trials.dpac(_dpac_trials.config(batch_size=128))
-    with pytest.raises(ValueError, match="batch_size: 128 exceeds the 96 images; choose a smaller"):
-        model.initialise()

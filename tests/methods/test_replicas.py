@@ -1,55 +1,22 @@
 """Two processes do what one does."""
 
-import contextlib
-import importlib.util
-import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
-from torch import Tensor
 
 from deep_clustering.methods._replicas import BatchNorm, Replicas
 
-HERE = Path(__file__).parent
-Results = dict[str, dict[str, Tensor]]
-
-
-def _joined() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("_joined", HERE / "_joined.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+sys.path.insert(0, str(Path(__file__).parent))
+import _joined
+import _ranks
+from _ranks import Results
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, list[Results]]:
-    """What one process computes, and what each of two computes."""
-    folder = tmp_path_factory.mktemp("joined")
-    script = str(HERE / "_joined.py")
-    with contextlib.ExitStack() as stack:
-        workers = [
-            stack.enter_context(
-                subprocess.Popen(
-                    [sys.executable, script, str(rank), str(folder)],
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    text=True,
-                )
-            )
-            for rank in range(2)
-        ]
-        for worker in workers:
-            stack.callback(worker.kill)
-        alone = _joined().everything(Replicas.alone())
-        for worker in workers:
-            output, _ = worker.communicate(timeout=200)
-            assert worker.returncode == 0, output
-    return alone, [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+    return _ranks.results(_joined, tmp_path_factory.mktemp("joined"))
 
 
 def test_batch_statistics_are_those_of_the_whole_batch(
@@ -78,24 +45,13 @@ def test_communication_of_known_numbers(results: tuple[Results, list[Results]]) 
     "name", ["pretrained", "dual", "through", "single", "single-calibrated", "smoothed"]
 )
 def test_two_processes_train_as_one(results: tuple[Results, list[Results]], name: str) -> None:
-    alone, together = results
-    assert len(alone[name]) >= 10
-    for key, expected in alone[name].items():
-        for found in together:
-            torch.testing.assert_close(
-                found[name][key],
-                expected,
-                rtol=1e-5,  # the prototypes are float32, and follow the last bits of the features
-                atol=1e-6,
-                msg=lambda text, key=key: f"{key}: {text}",
-            )
+    # The prototypes are float32, and follow the last bits of the features.
+    _ranks.assert_as_one(results, name, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["pretrained", "dual", "through", "single-calibrated"])
 def test_processes_stay_identical(results: tuple[Results, list[Results]], name: str) -> None:
-    first, second = results[1]
-    for key, value in first[name].items():
-        assert torch.equal(value, second[name][key]), key
+    _ranks.assert_identical(results, name)
 
 
 def test_rows_take_a_share_of_every_slice() -> None:

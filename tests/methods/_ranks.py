@@ -1,0 +1,78 @@
+"""A group of two processes: what each of them computes, beside what one computes alone.
+
+A file that takes part has `everything(replicas)`, and ends with `join(everything)` where it is run:
+`python FILE RANK FOLDER`; results go to FOLDER.
+"""
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import torch
+import torch.distributed as dist
+
+from deep_clustering.methods._replicas import Replicas
+
+WORLD = 2
+Results = dict[str, dict[str, torch.Tensor]]
+
+
+def join(everything: Callable[[Replicas], Results]) -> None:
+    """One process of the group."""
+    torch.set_num_threads(1)
+    rank, folder = int(sys.argv[1]), Path(sys.argv[2])
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=WORLD
+    )
+    torch.save(everything(Replicas.joined("cpu")), folder / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+def results(module: ModuleType, folder: Path) -> tuple[Results, list[Results]]:
+    """What this process computes alone, and what each process of a group computes."""
+    with contextlib.ExitStack() as stack:
+        workers = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, str(module.__file__), str(rank), str(folder)],
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
+            )
+            for rank in range(WORLD)
+        ]
+        for worker in workers:
+            stack.callback(worker.kill)
+        alone = module.everything(Replicas.alone())
+        for worker in workers:
+            output, _ = worker.communicate(timeout=200)
+            assert worker.returncode == 0, output
+    return alone, [torch.load(folder / f"{rank}.pt") for rank in range(WORLD)]
+
+
+def assert_as_one(
+    results: tuple[Results, list[Results]], name: str, rtol: float, atol: float
+) -> None:
+    """The entry of this name is the same in the group as alone."""
+    alone, together = results
+    assert len(alone[name]) >= 10
+    for key, expected in alone[name].items():
+        for found in together:
+            torch.testing.assert_close(
+                found[name][key],
+                expected,
+                rtol=rtol,
+                atol=atol,
+                msg=lambda text, key=key: f"{key}: {text}",
+            )
+
+
+def assert_identical(results: tuple[Results, list[Results]], name: str) -> None:
+    """The entry of this name is bit for bit the same in all processes of the group."""
+    first, second = results[1]
+    for key, value in first[name].items():
+        assert torch.equal(value, second[name][key]), key
