@@ -129,7 +129,7 @@ def confidences(store: Any, id: str) -> dict[str, tuple[np.ndarray, np.ndarray]]
     from safetensors.numpy import load
 
     kept = load(store.stage_artefact(id, "confidences").read_bytes())
-    heads = [name.removesuffix(".in") for name in kept if name.endswith(".in")]
+    heads = sorted(name.removesuffix(".in") for name in kept if name.endswith(".in"))
     return {head: (kept[f"{head}.in"], kept[f"{head}.out"]) for head in heads}
 
 
