@@ -1,6 +1,6 @@
 """The benchmark table, on demand: what to look for is a change of a ratio, not of a time.
 
-    python tests/benchmarks/run.py                       everything, under 4 minutes on 2 cores
+    python tests/benchmarks/run.py                       everything, about 5 minutes on 2 cores
     python tests/benchmarks/run.py --only step,kmeans    some parts
     python tests/benchmarks/run.py --cdc-cifar10 FOLDER --pretrain-epochs 100 --encoder moco.pt
 
