@@ -94,7 +94,7 @@ def _first(report: Report, row: Mapping[str, Any]) -> list[Markup]:
         notes.append(Note(level="bad", head=f"No result ({row['status']}).", text=f"{reason}."))
     notes += _report.flagged([(f"this one, of seed {row['seed']}", row)])
     reasons = {
-        "no_labels": "Metrics that need labels are missing: the images have none.",
+        "no_labels": "Metrics that need labels are missing: the images have no labels.",
         "one_class": "Metrics that need labels are missing: all labels are the same.",
         "no_probabilities": "This method gives clusters without confidences.",
     }

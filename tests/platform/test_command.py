@@ -423,7 +423,7 @@ margin = 0.01
 def test_a_killed_suite_continues_and_its_failures_are_no_numbers(work: Path) -> None:
     """P1, P4, P5: a suite of the user's own in one file; SIGKILL in the middle; exit 3."""
     (work / "mine.toml").write_text(_SUITE)
-    sets = [x for s in (*SETS, "epochs=60") for x in ("--set", s)]
+    sets = [x for s in (*SETS, "epochs=40") for x in ("--set", s)]
     given = ["--dataset", "folder:bunte Bilder", "--data", work / "data", "--store", work / "suite"]
     asked = ["ablate", "--suite", "mine.toml", "--seeds", 2, *given, *sets]
     command = Command(*asked, cwd=work)
