@@ -4,6 +4,7 @@ Everything here is said once for MoCo, SimCLR and the autoencoder; what they opt
 of each.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, Literal, Unpack
 
@@ -89,9 +90,9 @@ class Pretraining(Learner):
         """Weights and buffers of all networks: DPAC's clustering step trains on with them."""
         return pack(self._networks())
 
+    @abstractmethod
     def _networks(self) -> dict[str, nn.Module]:
         """The encoder and what is trained beside it, by name."""
-        raise NotImplementedError
 
     def _parts(self) -> Parts:
         return self._networks(), {"optimiser": self._optimiser}, {"generator": self._generator}

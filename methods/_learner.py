@@ -4,6 +4,7 @@ Pretrainings (`_contrast`) and clusterings (`_clusterer`) are learners; what the
 file of each.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NotRequired, TypedDict
@@ -37,7 +38,7 @@ class Context(TypedDict):
     index: NotRequired[Tensor | None]
 
 
-class Learner:
+class Learner(ABC):
     """A `Trainable` with an encoder; subclasses add `initialise`, `step` and `_parts`.
 
     Args:
@@ -128,9 +129,9 @@ class Learner:
         self._steps = int(state.pop("steps"))
         unpack(state, *self._parts())
 
+    @abstractmethod
     def _parts(self) -> Parts:
         """All that has a state, by name."""
-        raise NotImplementedError
 
 
 def clean_view(side: int, enlargement: float | None) -> Clean:
