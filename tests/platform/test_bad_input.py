@@ -262,3 +262,15 @@ def test_completion_scripts(ask, shell: str) -> None:
     answer = ask("completion", shell)
     assert answer.code == 0
     assert "_PLATFORM_COMPLETE" in answer.out
+
+
+def test_a_dry_run_of_a_suite_needs_no_images_and_downloads_none(ask, tmp_path: Path) -> None:
+    answer = ask("ablate", "--suite", "cdc-table2", "--dry-run")
+    assert answer.code == 0, answer.err
+    assert "165 runs asked for, 165 distinct" in answer.out
+    assert "would run: 3 pretrainings, 165 runs" in answer.out
+    assert "about 553.5 hours of one device (from the paper's Table 7" in answer.out
+    assert "stl10 is not here yet" in answer.out
+    assert "w/o Init.+CDC: acc below CDC-Cal on cifar20" in answer.out
+    assert not (tmp_path / "data").exists()
+    assert not (tmp_path / "store" / "plans").exists()
