@@ -14,11 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deep_clustering.methods._aside import Aside
-from deep_clustering.methods._augment import Strong, Weak
-from deep_clustering.methods._cdc_differences import DIFFERENCES
-from deep_clustering.methods._clusterer import Clusterer, negative_entropy
-from deep_clustering.methods._encoders import encoder
 from deep_clustering.methods._fields import (
     Precision,
     check,
@@ -28,15 +23,26 @@ from deep_clustering.methods._fields import (
     share,
     spread,
 )
-from deep_clustering.methods._kmeans import kmeans
-from deep_clustering.methods._learner import Context, Parts, adam, evaluation
 from deep_clustering.methods._method import Method, Pretrain
-from deep_clustering.methods._moco import MoCo, MoCoConfig
-from deep_clustering.methods._prototypes import prototypes
-from deep_clustering.methods._random import generator
-from deep_clustering.methods._replicas import BatchNorm, Replicas
-from deep_clustering.methods._selection import Fixed, FlexMatch, FreeMatch, Gradients, Prototypes
-from deep_clustering.methods._state import unpack
+from deep_clustering.methods.clustering.kmeans import kmeans
+from deep_clustering.methods.differences.cdc import DIFFERENCES
+from deep_clustering.methods.images.augment import Strong, Weak
+from deep_clustering.methods.learning.aside import Aside
+from deep_clustering.methods.learning.clusterer import Clusterer, negative_entropy
+from deep_clustering.methods.learning.learner import Context, Parts, adam, evaluation
+from deep_clustering.methods.learning.prototypes import prototypes
+from deep_clustering.methods.learning.random import generator
+from deep_clustering.methods.learning.replicas import BatchNorm, Replicas
+from deep_clustering.methods.learning.selection import (
+    Fixed,
+    FlexMatch,
+    FreeMatch,
+    Gradients,
+    Prototypes,
+)
+from deep_clustering.methods.learning.state import unpack
+from deep_clustering.methods.networks.encoders import encoder
+from deep_clustering.methods.pretraining.moco import MoCo, MoCoConfig
 
 Initialisation = Literal["prototype", "random"]
 Heads = Literal["dual", "single", "single-calibrated"]

@@ -17,24 +17,24 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from deep_clustering.methods._augment import View
-from deep_clustering.methods._clusterer import Clusterer, negative_entropy
-from deep_clustering.methods._contrast import perceptron
-from deep_clustering.methods._dpac_differences import DIFFERENCES
 from deep_clustering.methods._fields import Precision, check, choice, not_negative, positive, share
-from deep_clustering.methods._kmeans import kmeans
-from deep_clustering.methods._learner import Context, Parts, adam, descend, evaluation
 from deep_clustering.methods._method import Method, Pretrain
-from deep_clustering.methods._random import derived, generator
-from deep_clustering.methods._replicas import BatchNorm, Replicas
-from deep_clustering.methods._representation import (
+from deep_clustering.methods.clustering.kmeans import kmeans
+from deep_clustering.methods.differences.dpac import DIFFERENCES
+from deep_clustering.methods.images.augment import View
+from deep_clustering.methods.learning.clusterer import Clusterer, negative_entropy
+from deep_clustering.methods.learning.learner import Context, Parts, adam, descend, evaluation
+from deep_clustering.methods.learning.random import derived, generator
+from deep_clustering.methods.learning.replicas import BatchNorm, Replicas
+from deep_clustering.methods.learning.state import unpack
+from deep_clustering.methods.pretraining.contrast import perceptron
+from deep_clustering.methods.pretraining.representation import (
     FRAMEWORKS,
     PretrainConfig,
     Surroundings,
     pretraining,
 )
-from deep_clustering.methods._simclr import nt_xent
-from deep_clustering.methods._state import unpack
+from deep_clustering.methods.pretraining.simclr import nt_xent
 
 Objective = Literal["opa", "pac"]
 Distance = Literal["cosine", "squared"]
@@ -287,7 +287,7 @@ def _kmeans_targets(
 def _fcm_targets(
     config: DPACConfig, features: np.ndarray, seed: int, start: np.ndarray
 ) -> np.ndarray:
-    from deep_clustering.methods._fcm import fcm
+    from deep_clustering.methods.clustering.fcm import fcm
 
     return fcm(features, config.clusters, m=config.fcm_m, seed=seed)
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deep_clustering.methods._fcm import fcm, objective
 from deep_clustering.methods._fields import check, not_negative, positive
 from deep_clustering.methods._method import Fitted, Method
-from deep_clustering.methods._points import prepared, stopwatch
+from deep_clustering.methods.clustering.fcm import fcm, objective
+from deep_clustering.methods.clustering.points import prepared, stopwatch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

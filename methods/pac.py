@@ -31,7 +31,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from deep_clustering.methods._fields import check, choice, not_negative, positive
 from deep_clustering.methods._method import Difference, Fitted, Method
-from deep_clustering.methods._points import prepared, stopwatch
+from deep_clustering.methods.clustering.points import prepared, stopwatch
 
 Array = NDArray[Any]
 Metric = Literal["sqeuclidean", "cosine"]
@@ -170,7 +170,7 @@ class PAC(ClusterMixin, BaseEstimator):
         """
         check_is_fitted(self)
         points = validate_data(self, X, dtype=[np.float64, np.float32], order="C", reset=False)
-        from deep_clustering.methods import _pac_kernels as kernels
+        from deep_clustering.methods.clustering import pac_kernels as kernels
 
         scales = _row_scales(points) if self.metric == "cosine" else np.ones(1)
         centre = self.cluster_centers_.mean(0)
@@ -480,7 +480,7 @@ class _Linear:
     """Sweeps from running aggregates."""
 
     def __init__(self, frame: _Frame, start: Array, visits: Array, rule: _Rule) -> None:
-        from deep_clustering.methods import _pac_kernels as kernels  # numba, when it is needed
+        from deep_clustering.methods.clustering import pac_kernels as kernels
 
         self._kernels, self._frame, self._visits, self._rule = kernels, frame, visits, rule
         self._probabilities = start
@@ -524,7 +524,7 @@ class _Direct:
     """Sweeps over the matrix of all distances."""
 
     def __init__(self, frame: _Frame, start: Array, visits: Array, rule: _Rule) -> None:
-        from deep_clustering.methods import _pac_kernels as kernels
+        from deep_clustering.methods.clustering import pac_kernels as kernels
 
         self._kernels, self._frame, self._visits, self._rule = kernels, frame, visits, rule
         self._distances = frame.squared_distances()

@@ -13,7 +13,7 @@ import numpy as np
 
 from deep_clustering.methods._fields import check, choice, positive
 from deep_clustering.methods._method import Fitted, Method
-from deep_clustering.methods._points import need_memory, prepared, stopwatch
+from deep_clustering.methods.clustering.points import need_memory, prepared, stopwatch
 
 Metric = Literal["euclidean", "sqeuclidean", "cosine"]
 

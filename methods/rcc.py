@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from deep_clustering.methods._fields import check, choice, not_negative, positive
 from deep_clustering.methods._method import Fitted, Method
-from deep_clustering.methods._points import nearest, prepared, stopwatch
+from deep_clustering.methods.clustering.points import nearest, prepared, stopwatch
 
 Array = NDArray[Any]
 Metric = Literal["cosine", "euclidean"]

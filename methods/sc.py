@@ -12,7 +12,7 @@ import numpy as np
 
 from deep_clustering.methods._fields import check, positive
 from deep_clustering.methods._method import Fitted, Method
-from deep_clustering.methods._points import nearest, prepared, stopwatch
+from deep_clustering.methods.clustering.points import nearest, prepared, stopwatch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

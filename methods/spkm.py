@@ -10,7 +10,7 @@ import numpy as np
 
 from deep_clustering.methods._fields import check, not_negative, positive
 from deep_clustering.methods._method import Fitted, Method
-from deep_clustering.methods._points import prepared, stopwatch
+from deep_clustering.methods.clustering.points import prepared, stopwatch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

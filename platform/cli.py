@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from deep_clustering.platform import registry
-from deep_clustering.platform._ray import leave
 from deep_clustering.platform.errors import PlatformError, nearest
+from deep_clustering.platform.run._ray import leave
 
 
 class _Commands(click.Group):
@@ -48,7 +48,7 @@ def _method_names(_: Any, __: Any, start: str) -> list[str]:
 
 
 def _dataset_names(_: Any, __: Any, start: str) -> list[str]:
-    from deep_clustering.platform import datasets
+    from deep_clustering.platform.data import datasets
 
     return [n for n in datasets.known() if n.startswith(start)]
 
@@ -168,7 +168,7 @@ def train(**options: Any) -> int:
     Leaves the models as safetensors and the predictions as a table in the store. Methods that fit
     all samples at once (kmeans, pac, ...) leave no model.
     """
-    from deep_clustering.platform import commands
+    from deep_clustering.platform.commands import commands
 
     return commands.train(**options)
 
@@ -214,7 +214,7 @@ def tune(**options: Any) -> int:
 
     The study is kept in the store, in Optuna's own format.
     """
-    from deep_clustering.platform import commands
+    from deep_clustering.platform.commands import commands
 
     return commands.tune(**options)
 
@@ -255,7 +255,7 @@ def ablate(**options: Any) -> int:
 
     Rows that suites share, and their pretraining, are computed once.
     """
-    from deep_clustering.platform import ablation
+    from deep_clustering.platform.commands import ablate as ablation
 
     return ablation.ablate(**options)
 
@@ -278,9 +278,9 @@ def evaluate(**options: Any) -> int:
 
     RUN is a run id of `platform results`, or its first letters.
     """
-    from deep_clustering.platform import ood
+    from deep_clustering.platform.commands import evaluate as command
 
-    return ood.command(**options)
+    return command.evaluate(**options)
 
 
 @cli.command(cls=_Command, epilog="platform report cdc-table2 --output table2.html")
@@ -303,9 +303,9 @@ def report(**options: Any) -> int:
 
     Without a name, about all that the store holds.
     """
-    from deep_clustering.platform import report as page
+    from deep_clustering.platform.commands import report as page
 
-    return page.command(**options)
+    return page.report(**options)
 
 
 @cli.command(cls=_Command, epilog="platform audit cdc")
@@ -317,7 +317,7 @@ def audit(paper: str) -> None:
     """
     from rich.console import Console
 
-    from deep_clustering.platform import audit as auditing
+    from deep_clustering.platform.audit import audit as auditing
 
     auditing.show(paper, Console(highlight=False))
 
@@ -327,7 +327,7 @@ def audit(paper: str) -> None:
 @_data
 def suites(store: str | None, data: Path | None) -> None:
     """All ablation suites, with rows, runs, and what the store has of them."""
-    from deep_clustering.platform import listings
+    from deep_clustering.platform.commands import lists as listings
 
     listings.suites(store, data)
 
@@ -336,7 +336,7 @@ def suites(store: str | None, data: Path | None) -> None:
 @click.argument("method", required=False, shell_complete=_method_names)
 def variants(method: str | None) -> None:
     """The named variants of a method, for `platform ablate METHOD --variants`."""
-    from deep_clustering.platform import listings
+    from deep_clustering.platform.commands import lists as listings
 
     listings.variants(method)
 
@@ -363,7 +363,7 @@ def predict(**options: Any) -> int:
 
     RUN is a run id of `platform results`, or its first letters.
     """
-    from deep_clustering.platform import commands
+    from deep_clustering.platform.commands import commands
 
     return commands.predict(**options)
 
@@ -397,7 +397,7 @@ def predict(**options: Any) -> int:
 @_store
 def results(**options: Any) -> int:
     """List, filter, sort and export what the store holds."""
-    from deep_clustering.platform import commands
+    from deep_clustering.platform.commands import commands
 
     return commands.results(**options)
 
@@ -406,7 +406,7 @@ def results(**options: Any) -> int:
 @click.argument("method", required=False, shell_complete=_method_names)
 def methods(method: str | None) -> None:
     """What can be trained; with a name, its fields, presets and paper-release differences."""
-    from deep_clustering.platform import listings
+    from deep_clustering.platform.commands import lists as listings
 
     listings.methods(method)
 
@@ -415,7 +415,7 @@ def methods(method: str | None) -> None:
 @_data
 def datasets(data: Path | None) -> None:
     """The named datasets, and whether they are here."""
-    from deep_clustering.platform import listings
+    from deep_clustering.platform.commands import lists as listings
 
     listings.datasets(data)
 
@@ -424,7 +424,7 @@ def datasets(data: Path | None) -> None:
 @click.argument("method", required=False, shell_complete=_method_names)
 def spaces(method: str | None) -> None:
     """What `platform tune` searches over, and the objectives it knows."""
-    from deep_clustering.platform import listings
+    from deep_clustering.platform.commands import lists as listings
 
     listings.spaces(method)
 
@@ -434,7 +434,7 @@ def spaces(method: str | None) -> None:
 @_data
 def doctor(store: str | None, data: Path | None) -> int:
     """What this machine can do, and what is missing."""
-    from deep_clustering.platform import doctor as examination
+    from deep_clustering.platform.commands import doctor as examination
 
     return examination.examine(store, data)
 

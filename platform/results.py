@@ -4,9 +4,9 @@ suite comes to: `cells` and `verdicts`.
     from deep_clustering.platform import results
     results.runs().filter(pl.col("dataset") == "cifar20").sort("ece").collect()
 
-`deep_clustering.platform.schema` lists the columns. A damaged file harms only its own run: it is
-left out with a `StoreDamage` warning. What is read is a snapshot of the moment; all of this works
-while a search is writing.
+`deep_clustering.platform.store.schema` lists the columns. A damaged file harms only its own run:
+it is left out with a `StoreDamage` warning. What is read is a snapshot of the moment; all of this
+works while a search is writing.
 """
 
 import os
@@ -17,9 +17,9 @@ from typing import Any
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from deep_clustering.platform import schema
 from deep_clustering.platform.errors import InputError, nearest
-from deep_clustering.platform.store import Store, StoreDamage
+from deep_clustering.platform.store import schema
+from deep_clustering.platform.store.store import Store, StoreDamage
 
 __all__ = [
     "StoreDamage",
@@ -90,12 +90,12 @@ def suite(name: str, store: Place = None) -> pl.LazyFrame:
 def cells(name: str, store: Place = None) -> pl.LazyFrame:
     """One row per row of a suite's table, data set and metric: ours beside the published value.
 
-    `deep_clustering.platform.cells.CELLS` lists the columns.
+    `deep_clustering.platform.suites.cells.CELLS` lists the columns.
 
     Raises:
         InputError: no such suite in the store.
     """
-    from deep_clustering.platform import cells as tables
+    from deep_clustering.platform.suites import cells as tables
 
     return tables.cells(tables.measured(_opened(store), name)).lazy()
 
@@ -103,12 +103,12 @@ def cells(name: str, store: Place = None) -> pl.LazyFrame:
 def verdicts(name: str, store: Place = None) -> pl.LazyFrame:
     """One row per claim of a suite and data set: the difference, and whether the claim holds.
 
-    `deep_clustering.platform.cells.VERDICTS` lists the columns.
+    `deep_clustering.platform.suites.cells.VERDICTS` lists the columns.
 
     Raises:
         InputError: no such suite in the store.
     """
-    from deep_clustering.platform import cells as tables
+    from deep_clustering.platform.suites import cells as tables
 
     return tables.judged(tables.measured(_opened(store), name)).lazy()
 
@@ -142,7 +142,7 @@ def _planned(store: Store, kind: str, name: str) -> pl.LazyFrame:
     content = store.read_plan(kind, name)
     entries = content.get("runs", [])
     if "definitions" in content:  # a suite: only what belongs to its newest definition
-        from deep_clustering.platform import suites
+        from deep_clustering.platform.suites import suites
 
         entries = [
             {k: e[k] for k in ("run_id", "variant", "head")}

@@ -8,7 +8,8 @@ from deep_clustering.ablations import _published, cdc
 from deep_clustering.ablations._suite import Claim, Row, Suite, axis, grid
 from deep_clustering.ablations._variants import Times, Variant, applied, combined, flat, variants
 from deep_clustering.methods.cdc import CDCConfig
-from deep_clustering.platform import registry, suites
+from deep_clustering.platform import registry
+from deep_clustering.platform.suites import suites
 
 METHODS = [name for name in registry.names("ablations") if suites.variants(name)]
 SUITES = list(suites.known().values())
@@ -60,7 +61,7 @@ def test_every_printed_row_that_a_suite_answers_to_is_in_the_paper(suite):
 
 def test_the_claims_about_cdc_agree_in_sign_with_what_is_printed_for_most_data_sets():
     # A claim that points the wrong way everywhere is a slip of the file, not of the paper.
-    from deep_clustering.platform.cells import published_difference
+    from deep_clustering.platform.suites.cells import published_difference
 
     for suite in SUITES:
         for claim in suite.claims:

@@ -8,7 +8,7 @@ import pytest
 
 from deep_clustering.ablations import _published
 from deep_clustering.ablations._published import PERCENT, cells, papers
-from deep_clustering.platform import datasets
+from deep_clustering.platform.data import datasets
 
 EVERY = [cell for paper in papers() for cell in cells(paper)]
 

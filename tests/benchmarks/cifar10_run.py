@@ -14,13 +14,14 @@ import torch
 from _bench import MEAN, Setting, flops, peak
 from torch import Tensor
 
-from deep_clustering.methods._encoders import encoder as fresh
-from deep_clustering.methods._encoders import place
-from deep_clustering.methods._images import Images
-from deep_clustering.methods._moco import MoCo
-from deep_clustering.methods._replicas import Replicas
 from deep_clustering.methods.cdc import CDC, METHOD, CDCConfig
-from deep_clustering.platform import configs, metrics
+from deep_clustering.methods.images.images import Images
+from deep_clustering.methods.learning.replicas import Replicas
+from deep_clustering.methods.networks.encoders import encoder as fresh
+from deep_clustering.methods.networks.encoders import place
+from deep_clustering.methods.pretraining.moco import MoCo
+from deep_clustering.platform.evaluation import metrics
+from deep_clustering.platform.request import configs
 
 STD = (0.2023, 0.1994, 0.2010)  # of the platform's cifar10
 Tell = Callable[[dict[str, Any]], None]

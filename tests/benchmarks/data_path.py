@@ -9,8 +9,8 @@ from _bench import MEAN, STD, Row, Setting, seconds
 from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
-from deep_clustering.methods._augment import Clean, Contrastive, Strong, View, Weak
-from deep_clustering.methods._images import Images
+from deep_clustering.methods.images.augment import Clean, Contrastive, Strong, View, Weak
+from deep_clustering.methods.images.images import Images
 
 Picture = Image.Image
 BATCH = 250

@@ -12,7 +12,7 @@ from _bench import Row, Setting, seconds
 from kmeans_reference import features
 from kmeans_reference import kmeans as slow
 
-from deep_clustering.methods._kmeans import kmeans
+from deep_clustering.methods.clustering.kmeans import kmeans
 
 
 def title(setting: Setting) -> str:

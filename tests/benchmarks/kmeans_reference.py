@@ -1,6 +1,6 @@
 """The k-means of CDC written out slowly: one restart, one centre and one iteration at a time.
 
-The yardstick of `deep_clustering.methods._kmeans` in the tests and for its speed and inertia. It
+The yardstick of `methods/clustering/kmeans.py` in the tests and for its speed and inertia. It
 follows the published description step by step (greedy k-means++ with unsquared distances, Lloyd
 iterations with zero-vector centres for empty clusters, best state of all iterations and restarts),
 with distances from `torch.cdist` and no attempt at speed.
@@ -89,7 +89,7 @@ def kmeans(
 
 
 def main() -> None:
-    from deep_clustering.methods._kmeans import kmeans as fast
+    from deep_clustering.methods.clustering.kmeans import kmeans as fast
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=8, help="data sets per row")

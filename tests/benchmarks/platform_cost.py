@@ -36,13 +36,13 @@ def _runs(setting: Setting) -> int:
 
 def rows(setting: Setting) -> list[Row]:
     """The run in a lane, by the bare function and without the platform; then the help."""
-    from deep_clustering.platform import _ray
+    from deep_clustering.platform.run import _ray
 
     _ray.prepare(None)  # before anything imports Ray
 
-    from deep_clustering.platform import lanes
-    from deep_clustering.platform.request import resolve
-    from deep_clustering.platform.store import Store
+    from deep_clustering.platform.request.request import resolve
+    from deep_clustering.platform.run import session as lanes
+    from deep_clustering.platform.store.store import Store
 
     with tempfile.TemporaryDirectory(prefix="deep-clustering-benchmark-") as scratch:
         folder = Path(scratch)
@@ -138,8 +138,8 @@ class _Bare:
     """The same work in this process, on the device that a lane would take."""
 
     def __init__(self, request: Any, store: Any) -> None:
-        from deep_clustering.methods._replicas import Replicas
-        from deep_clustering.platform.training import Workplace
+        from deep_clustering.methods.learning.replicas import Replicas
+        from deep_clustering.platform.run.execute import Workplace
 
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._request = request
@@ -147,7 +147,7 @@ class _Bare:
 
     def execute(self, job: Any) -> None:
         """By the function that a lane calls."""
-        from deep_clustering.platform.training import execute
+        from deep_clustering.platform.run.execute import execute
 
         execute(job, self._place, _Silent())
 

@@ -14,13 +14,13 @@ import torch.nn.functional as F
 from _bench import MEAN, STD, Row, Setting, flops, peak, seconds
 from torch import Tensor
 
-from deep_clustering.methods._augment import Clean, Strong, Weak
-from deep_clustering.methods._encoders import autocast, encoder, features_of, place
-from deep_clustering.methods._images import Images
-from deep_clustering.methods._kmeans import kmeans
-from deep_clustering.methods._moco import MoCo, MoCoConfig
-from deep_clustering.methods._replicas import Replicas
 from deep_clustering.methods.cdc import CDC, CDCConfig, mini_cluster_targets, select_by_confidence
+from deep_clustering.methods.clustering.kmeans import kmeans
+from deep_clustering.methods.images.augment import Clean, Strong, Weak
+from deep_clustering.methods.images.images import Images
+from deep_clustering.methods.learning.replicas import Replicas
+from deep_clustering.methods.networks.encoders import autocast, encoder, features_of, place
+from deep_clustering.methods.pretraining.moco import MoCo, MoCoConfig
 
 SIDE = 32  # pixels
 

@@ -33,7 +33,7 @@ def _runs(setting: Setting) -> int:
 def rows(setting: Setting) -> list[Row]:
     """Commits, then reading everything with and without segments."""
     from deep_clustering.platform import results
-    from deep_clustering.platform.store import Store
+    from deep_clustering.platform.store.store import Store
 
     with tempfile.TemporaryDirectory(prefix="deep-clustering-benchmark-") as scratch:
         folder = Path(scratch)
@@ -60,7 +60,7 @@ def _commits(folder: Path, row: Any, epochs: Any, predictions: Any, repeats: int
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from deep_clustering.platform.store import Store
+    from deep_clustering.platform.store.store import Store
 
     plain = folder / "plain"
     plain.mkdir()
@@ -93,9 +93,9 @@ def _result(root: Path) -> tuple[dict[str, Any], Any, Any]:
     """The row, the epochs and the predictions of a run such as CDC leaves."""
     import pyarrow as pa
 
-    from deep_clustering.platform import metrics
-    from deep_clustering.platform.request import resolve
-    from deep_clustering.platform.training import describe
+    from deep_clustering.platform.evaluation import metrics
+    from deep_clustering.platform.request.request import resolve
+    from deep_clustering.platform.run.execute import describe
 
     job = resolve("cdc", "digits", root=root).jobs([0])[-1]
     random = np.random.default_rng(0)

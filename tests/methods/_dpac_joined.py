@@ -11,7 +11,7 @@ import _dpac_trials
 import _ranks
 import _trials
 
-from deep_clustering.methods._replicas import Replicas
+from deep_clustering.methods.learning.replicas import Replicas
 
 STEPS = 3
 VARIANTS: dict[str, dict[str, Any]] = {

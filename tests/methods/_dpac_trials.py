@@ -8,8 +8,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import _trials
 
 from deep_clustering.ablations._variants import applied
-from deep_clustering.methods._representation import PretrainConfig, pretraining
 from deep_clustering.methods.dpac import DPAC, DPACConfig
+from deep_clustering.methods.pretraining.representation import PretrainConfig, pretraining
 
 PRETRAIN = PretrainConfig(
     backbone="small",

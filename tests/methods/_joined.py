@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import _ranks
 import _trials
 
-from deep_clustering.methods._replicas import BatchNorm, Replicas
+from deep_clustering.methods.learning.replicas import BatchNorm, Replicas
 
 STEPS = 3
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from deep_clustering.methods._encoders import Encoder
-from deep_clustering.methods._images import Images
-from deep_clustering.methods._moco import MoCo, MoCoConfig
-from deep_clustering.methods._replicas import Replicas
 from deep_clustering.methods.cdc import CDC, CDCConfig
+from deep_clustering.methods.images.images import Images
+from deep_clustering.methods.learning.replicas import Replicas
+from deep_clustering.methods.networks.encoders import Encoder
+from deep_clustering.methods.pretraining.moco import MoCo, MoCoConfig
 
 COUNT = 96
 State = dict[str, torch.Tensor]

@@ -13,9 +13,11 @@ from sklearn.datasets import load_digits, make_blobs
 from sklearn.metrics import adjusted_rand_score
 from sklearn.metrics.pairwise import euclidean_distances
 
-from deep_clustering.methods import _points, finch, kmeans, pac, pam, rcc, sc, spkm
+from deep_clustering.methods import finch, kmeans, pac, pam, rcc, sc, spkm
 from deep_clustering.methods._method import Fitted, Method
-from deep_clustering.platform import metrics, registry
+from deep_clustering.methods.clustering import points as _points
+from deep_clustering.platform import registry
+from deep_clustering.platform.evaluation import metrics
 
 NAMES = registry.at_once()
 # FINCH: its finest partition has pairs at least; numbers above 0 have one direction

@@ -11,8 +11,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
-from deep_clustering.methods import _augment
-from deep_clustering.methods._augment import (
+from deep_clustering.methods.images import augment as _augment
+from deep_clustering.methods.images.augment import (
     STRONG_RANGES,
     Clean,
     Contrastive,

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deep_clustering.ablations._variants import applied
-from deep_clustering.methods._images import Images
-from deep_clustering.methods._kmeans import kmeans
-from deep_clustering.methods._replicas import Replicas
 from deep_clustering.methods.cdc import CDC, METHOD, CDCConfig, MoCo, MoCoConfig
+from deep_clustering.methods.clustering.kmeans import kmeans
+from deep_clustering.methods.images.images import Images
+from deep_clustering.methods.learning.replicas import Replicas
 
 sys.path.insert(0, str(Path(__file__).parent))
 import _trials

@@ -7,15 +7,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from deep_clustering.methods._selection import (
-    Fixed,
-    FlexMatch,
-    FreeMatch,
-    Gradients,
-    Prototypes,
-    feature_gradients,
-    flex_shares,
-)
 from deep_clustering.methods.cdc import (
     class_counts,
     focal_loss,
@@ -24,6 +15,15 @@ from deep_clustering.methods.cdc import (
     select_by_confidence,
     smoothed_labels,
     soft_cross_entropy,
+)
+from deep_clustering.methods.learning.selection import (
+    Fixed,
+    FlexMatch,
+    FreeMatch,
+    Gradients,
+    Prototypes,
+    feature_gradients,
+    flex_shares,
 )
 
 CASES = [(40, 3, 7, 0), (64, 10, 20, 1), (30, 5, 1, 2), (12, 4, 12, 3)]  # B, C, K, seed

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from deep_clustering.methods import cdc, dpac
-from deep_clustering.methods._replicas import Replicas
+from deep_clustering.methods.learning.replicas import Replicas
 
 sys.path.insert(0, str(Path(__file__).parent))
 import _dpac_joined

@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deep_clustering.ablations._variants import applied
-from deep_clustering.methods._images import Images
-from deep_clustering.methods._replicas import Replicas
-from deep_clustering.methods._representation import PretrainConfig
 from deep_clustering.methods.dpac import DPAC, METHOD, DPACConfig, opa_target, weighted_contrast
+from deep_clustering.methods.images.images import Images
+from deep_clustering.methods.learning.replicas import Replicas
+from deep_clustering.methods.pretraining.representation import PretrainConfig
 
 sys.path.insert(0, str(Path(__file__).parent))
 import _dpac_joined

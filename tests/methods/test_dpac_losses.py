@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deep_clustering.methods._simclr import nt_xent
 from deep_clustering.methods.dpac import (
     aggregation,
     aligned,
@@ -19,6 +18,7 @@ from deep_clustering.methods.dpac import (
     self_labels,
     weighted_contrast,
 )
+from deep_clustering.methods.pretraining.simclr import nt_xent
 
 torch.set_num_threads(1)
 CASES = [(12, 5, 3, 0), (40, 8, 10, 1), (7, 20, 4, 2)]  # B, d, K, seed

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torchvision
 
-from deep_clustering.methods._encoders import ENCODERS, encoder
-from deep_clustering.methods._replicas import Replicas
+from deep_clustering.methods.learning.replicas import Replicas
+from deep_clustering.methods.networks.encoders import ENCODERS, encoder
 
 ALONE = Replicas.alone()
 

@@ -9,7 +9,7 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits, make_blobs
 
-from deep_clustering.methods._fcm import fcm, objective
+from deep_clustering.methods.clustering.fcm import fcm, objective
 
 BLOBS, TRUTH = make_blobs(150, 3, centers=4, cluster_std=2.5, random_state=0)
 

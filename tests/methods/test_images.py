@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from deep_clustering.methods import _images
-from deep_clustering.methods._images import Images
+from deep_clustering.methods.images import images as _images
+from deep_clustering.methods.images.images import Images
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
 CPU = torch.device("cpu")

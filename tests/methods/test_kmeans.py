@@ -15,8 +15,8 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from deep_clustering.methods import _kmeans
-from deep_clustering.methods._kmeans import kmeans, neighbours
+from deep_clustering.methods.clustering import kmeans as _kmeans
+from deep_clustering.methods.clustering.kmeans import kmeans, neighbours
 
 
 def _load_reference() -> ModuleType:

@@ -9,8 +9,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from deep_clustering.methods._moco import MoCo, MoCoConfig, info_nce, learning_rate, momentum
-from deep_clustering.methods._replicas import Replicas
+from deep_clustering.methods.learning.replicas import Replicas
+from deep_clustering.methods.pretraining.moco import (
+    MoCo,
+    MoCoConfig,
+    info_nce,
+    learning_rate,
+    momentum,
+)
 
 sys.path.insert(0, str(Path(__file__).parent))
 import _trials

@@ -168,7 +168,7 @@ def test_an_outlier_does_not_blur_the_rest():
 def test_powers_are_those_of_numpy():
     import numba
 
-    from deep_clustering.methods import _pac_kernels
+    from deep_clustering.methods.clustering import pac_kernels as _pac_kernels
 
     power = _pac_kernels._power
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from deep_clustering.methods import _prototypes
-from deep_clustering.methods._kmeans import kmeans
-from deep_clustering.methods._prototypes import prototypes, spread, standardise
+from deep_clustering.methods.clustering.kmeans import kmeans
+from deep_clustering.methods.learning import prototypes as _prototypes
+from deep_clustering.methods.learning.prototypes import prototypes, spread, standardise
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from deep_clustering.methods._replicas import BatchNorm, Replicas
+from deep_clustering.methods.learning.replicas import BatchNorm, Replicas
 
 sys.path.insert(0, str(Path(__file__).parent))
 import _joined

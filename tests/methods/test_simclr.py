@@ -10,11 +10,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from deep_clustering.methods._autoencoder import Pixels, reconstruction_error
-from deep_clustering.methods._encoders import encoder
-from deep_clustering.methods._replicas import Replicas
-from deep_clustering.methods._representation import PretrainConfig, moco_config
-from deep_clustering.methods._simclr import SimCLRConfig, nt_xent
+from deep_clustering.methods.learning.replicas import Replicas
+from deep_clustering.methods.networks.autoencoder import Pixels, reconstruction_error
+from deep_clustering.methods.networks.encoders import encoder
+from deep_clustering.methods.pretraining.representation import PretrainConfig, moco_config
+from deep_clustering.methods.pretraining.simclr import SimCLRConfig, nt_xent
 
 sys.path.insert(0, str(Path(__file__).parent))
 import _dpac_trials

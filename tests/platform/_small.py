@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from deep_clustering.methods._replicas import Replicas
-from deep_clustering.platform.jobs import Job
-from deep_clustering.platform.request import Request, resolve
-from deep_clustering.platform.store import Store
-from deep_clustering.platform.training import Workplace
+from deep_clustering.methods.learning.replicas import Replicas
+from deep_clustering.platform.request.jobs import Job
+from deep_clustering.platform.request.request import Request, resolve
+from deep_clustering.platform.run.execute import Workplace
+from deep_clustering.platform.store.store import Store
 
 #: Overrides that make CDC on `images` below a matter of a second.
 SETS = (

@@ -9,9 +9,10 @@ import pytest
 from _store_rows import commit, epochs, predictions, run, stage
 from rich.console import Console
 
-from deep_clustering.platform import _export, results
+from deep_clustering.platform import results
+from deep_clustering.platform.commands import _export
 from deep_clustering.platform.errors import InputError, StorageError
-from deep_clustering.platform.store import Store
+from deep_clustering.platform.store.store import Store
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def store(tmp_path: Path) -> Store:
 def _opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Paths of the files that are read from now on."""
     read: list[str] = []
-    from deep_clustering.platform._files import LocalFiles
+    from deep_clustering.platform.store._files import LocalFiles
 
     real = LocalFiles.read
 

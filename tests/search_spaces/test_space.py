@@ -8,7 +8,8 @@ from typing import Literal
 
 import pytest
 
-from deep_clustering.platform import configs, registry
+from deep_clustering.platform import registry
+from deep_clustering.platform.request import configs
 from deep_clustering.search_spaces._space import Choice, Float, Int, Scale, Space, resolve, space
 
 

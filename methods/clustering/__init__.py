@@ -1,0 +1,1 @@
+"""Clustering algorithms on points, and what they share."""

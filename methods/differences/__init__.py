@@ -1,0 +1,1 @@
+"""Where each paper and its release differ, and what is the default here."""

@@ -1,0 +1,170 @@
+"""What all that trains an encoder shares: rows of a batch, views, features, states, steps.
+
+Pretrainings (`_contrast`) and clusterings (`_clusterer`) are learners; what they optimise is in the
+file of each.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NotRequired, TypedDict
+
+import torch
+from torch import Tensor, nn
+
+from deep_clustering.methods.images.augment import Clean, View
+from deep_clustering.methods.images.images import Images
+from deep_clustering.methods.learning.random import seeded
+from deep_clustering.methods.learning.replicas import Replicas
+from deep_clustering.methods.learning.state import pack, prepare, unpack
+from deep_clustering.methods.networks.encoders import Encoder, autocast, features_of, place
+
+Parts = tuple[dict[str, nn.Module], dict[str, torch.optim.Optimizer], dict[str, torch.Generator]]
+
+
+class Context(TypedDict):
+    """What a learner is built in, whatever its configuration.
+
+    Attributes:
+        images: to draw from.
+        replicas: the processes that share a batch.
+        seed: of all random choices.
+        index: (n,) the images trained on, None for all.
+    """
+
+    images: Images
+    replicas: Replicas
+    seed: int
+    index: NotRequired[Tensor | None]
+
+
+class Learner(ABC):
+    """A `Trainable` with an encoder; subclasses add `initialise`, `step` and `_parts`.
+
+    Args:
+        config: has `epochs`, `batch_size` and `precision`.
+        build: (side in pixels, replicas) -> a fresh encoder.
+        side: of the views, in pixels; None is the images' own.
+        std: (3,) of the normalisation; None is the data set's.
+        images, replicas, seed, index: the `Context`.
+        enlargement: of the clean view, see `clean_view`.
+        slices: in which a batch is shared by the processes, see `Replicas.rows`.
+
+    Raises:
+        ValueError: a batch that the processes cannot share.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        build: Callable[[int, Replicas], Encoder],
+        *,
+        side: int | None,
+        std: tuple[float, float, float] | None,
+        images: Images,
+        replicas: Replicas,
+        seed: int,
+        index: Tensor | None = None,
+        enlargement: float | None = None,
+        slices: int = 1,
+    ) -> None:
+        self.epochs: int = config.epochs
+        self.batch_size: int = config.batch_size
+        self._images = images
+        self._replicas = replicas
+        self._seed = seed
+        self._device = device = replicas.device
+        self._index = torch.arange(len(images)) if index is None else index.cpu()
+        self._per_epoch = max(1, len(self._index) // config.batch_size)
+        self._rows = replicas.rows(config.batch_size, slices)
+        self._host_rows = self._rows.cpu()  # of draws, which are made on the host
+        self._autocast = autocast(config.precision, device)
+        self._side = side or images.side
+        self._clean = clean_view(self._side, enlargement)
+        self._mean = images.mean
+        self._std = images.std if std is None else torch.tensor(std, device=device)
+        with seeded(seed, "encoder"):
+            self._encoder = build(self._side, replicas)
+        place(self._encoder, device)
+        self._steps = 0
+
+    def _mine(self, indices: Tensor) -> Tensor:
+        """This rank's part (n,) of the indices of a global batch."""
+        return indices[self._rows if indices.device == self._rows.device else self._host_rows]
+
+    def _viewed(self, view: View, pixels: Tensor, generator: torch.Generator) -> Tensor:
+        """This rank's views (n, 3, S, S), drawn for the global batch."""
+        draws = view.draw(self.batch_size, generator)
+        mine = {name: values[self._host_rows] for name, values in draws.items()}
+        return view.apply(pixels, mine, self._mean, self._std)
+
+    def _encoded(self, view: Tensor) -> Tensor:
+        """Features (n, D) of views. The heads, small as they are, compute in float32."""
+        with self._autocast():
+            return features_of(self._encoder, view)
+
+    def _evaluated(self, indices: Tensor) -> Iterator[Tensor]:
+        """Features of clean views, part after part."""
+        for part in indices.split(1000):
+            view = self._clean.apply(self._images.take(part), {}, self._mean, self._std)
+            yield self._encoded(view)
+
+    @torch.no_grad()
+    def features(self, indices: Tensor) -> Tensor:
+        """Features (n, D) float32 of clean views, in evaluation mode; this process alone."""
+        with evaluation(self._encoder):
+            return torch.cat(list(self._evaluated(indices)))
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that decides how training continues."""
+        return pack(*self._parts()) | {"steps": torch.tensor(self._steps)}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Continues from a `state()`.
+
+        Raises:
+            ValueError: names or shapes differ from this configuration's.
+        """
+        state = dict(state)
+        self._steps = int(state.pop("steps"))
+        unpack(state, *self._parts())
+
+    @abstractmethod
+    def _parts(self) -> Parts:
+        """All that has a state, by name."""
+
+
+def clean_view(side: int, enlargement: float | None) -> Clean:
+    """The middle of an image brought to `enlargement` times the side; None takes it as stored."""
+    return Clean(side=side, resize=None if enlargement is None else round(side * enlargement))
+
+
+@contextmanager
+def evaluation(*networks: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside, in which the running statistics normalise; training mode after."""
+    for network in networks:
+        network.eval()
+    try:
+        yield
+    finally:
+        for network in networks:
+            network.train()
+
+
+def adam(*groups: tuple[Iterable[Tensor], float], weight_decay: float) -> torch.optim.Adam:
+    """Adam with L2 weight decay on groups of (parameters, learning rate)."""
+    return prepare(
+        torch.optim.Adam(
+            [{"params": list(parameters), "lr": rate} for parameters, rate in groups],
+            weight_decay=weight_decay,
+            fused=True,
+        )
+    )
+
+
+def descend(loss: Tensor, optimiser: torch.optim.Optimizer, replicas: Replicas) -> None:
+    """One step of an optimiser with the gradients of this rank's term, summed over the ranks."""
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    replicas.reduce_gradients(p for group in optimiser.param_groups for p in group["params"])
+    optimiser.step()

@@ -1,0 +1,1 @@
+"""Representations learned before any clustering."""

@@ -1,0 +1,98 @@
+"""What pretrainings share: seed, optimiser, what they hand over, small networks.
+
+Everything here is said once for MoCo, SimCLR and the autoencoder; what they optimise is in the file
+of each.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, Literal, Unpack
+
+import torch
+from torch import Tensor, nn
+
+from deep_clustering.methods.learning.learner import Context, Learner, Parts
+from deep_clustering.methods.learning.random import generator
+from deep_clustering.methods.learning.replicas import BatchNorm, Replicas
+from deep_clustering.methods.learning.state import pack
+from deep_clustering.methods.networks.encoders import Encoder
+
+Backbone = Literal["resnet18", "resnet34", "resnet50", "small"]
+
+
+def perceptron(
+    inside: int, hidden: int, outside: int, *, layers: int, norm: bool, replicas: Replicas
+) -> nn.Sequential:
+    """Vectors (n, inside) to (n, outside) over `layers` hidden layers of `hidden` units.
+
+    Each is linear, batch normalisation over all ranks (if `norm`), ReLU; the last map is linear.
+    """
+    parts: list[nn.Module] = []
+    for _ in range(layers):
+        parts.append(nn.Linear(inside, hidden))
+        parts += [BatchNorm(hidden, replicas=replicas)] if norm else []
+        parts.append(nn.ReLU(inplace=True))
+        inside = hidden
+    return nn.Sequential(*parts, nn.Linear(inside, outside))
+
+
+def whole_batch(replicas: Replicas, local: Tensor, rows: Tensor, batch: int) -> Tensor:
+    """The global (batch, ...) of which every rank holds `local` at `rows`, with its gradient.
+
+    For a loss of all pairs that every rank computes in full: the gradients of its own rows are then
+    complete, and the gradients of parameters, summed over the ranks, those of one process.
+    """
+    if replicas.world == 1:
+        return local
+    return replicas.gather(local, rows, batch).index_copy(0, rows, local)
+
+
+class Pretraining(Learner):
+    """A `Learner` with one optimiser, which subclasses make when they are built.
+
+    Args:
+        config: has also `side`, `std` and `seed`, which wins over the seed of the context.
+        build: (side in pixels, replicas) -> a fresh encoder.
+        enlargement: of the clean view, see `clean_view`.
+        context: see `Context`.
+
+    Raises:
+        ValueError: fewer images than a batch, or a batch that the processes cannot share.
+    """
+
+    _optimiser: torch.optim.Optimizer
+
+    def __init__(
+        self,
+        config: Any,
+        build: Callable[[int, Replicas], Encoder],
+        *,
+        enlargement: float | None = None,
+        **context: Unpack[Context],
+    ) -> None:
+        if config.seed is not None:
+            context["seed"] = config.seed
+        super().__init__(
+            config, build, side=config.side, std=config.std, enlargement=enlargement, **context
+        )
+        if len(self._index) < config.batch_size:
+            raise ValueError(
+                f"pretraining needs at least one batch of {config.batch_size} images, got "
+                f"{len(self._index)}; choose a smaller pretrain.batch_size"
+            )
+        self._generator = generator(self._seed, "views")
+
+    def initialise(self) -> dict[str, float]:
+        """Nothing to prepare."""
+        return {}
+
+    def encoder_state(self) -> dict[str, Tensor]:
+        """Weights and buffers of all networks: DPAC's clustering step trains on with them."""
+        return pack(self._networks())
+
+    @abstractmethod
+    def _networks(self) -> dict[str, nn.Module]:
+        """The encoder and what is trained beside it, by name."""
+
+    def _parts(self) -> Parts:
+        return self._networks(), {"optimiser": self._optimiser}, {"generator": self._generator}

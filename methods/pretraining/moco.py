@@ -1,0 +1,315 @@
+"""MoCo v2+, the contrastive pretraining of CDC's encoder.
+
+He et al., "Momentum contrast for unsupervised visual representation learning", CVPR 2020
+(https://arxiv.org/abs/1911.05722), and Chen et al., "Improved baselines with momentum contrastive
+learning" (https://arxiv.org/abs/2003.04297), in the symmetric form with two queues of solo-learn
+(da Costa et al., JMLR 2022), which is what the authors of CDC trained with.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Unpack
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deep_clustering.methods._fields import (
+    Precision,
+    check,
+    choice,
+    not_negative,
+    positive,
+    share,
+    spread,
+)
+from deep_clustering.methods.images.augment import Contrastive
+from deep_clustering.methods.learning.learner import Context, descend
+from deep_clustering.methods.learning.random import generator, seeded
+from deep_clustering.methods.learning.replicas import Replicas
+from deep_clustering.methods.learning.state import pack, prepare
+from deep_clustering.methods.networks.encoders import Encoder, encoder, features_of, place, wide
+from deep_clustering.methods.pretraining.contrast import Backbone, Pretraining, perceptron
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MoCoConfig:
+    """Pretraining; the origins are CDC's App. B.1 and, for what it leaves out, its release."""
+
+    backbone: Backbone = "resnet34"  # App. B.1
+    stem_padding: int = 1  # pixels, of the 3x3 stem; release 1, App. B.1 writes 2
+    side: int | None = None  # pixels, of the views; None is the images' own
+    epochs: int = 1000  # passes over the data; App. B.1
+    batch_size: int = 256  # images per step; App. B.1
+    learning_rate: float = 0.5  # SGD, per 256 images of a batch; App. B.1
+    warmup_epochs: int = 50  # linear, per step; App. B.1
+    warmup_rate: float = 3e-5  # learning rate of the first step; release
+    weight_decay: float = 1e-4  # on all parameters; App. B.1
+    sgd_momentum: float = 0.9  # release
+    queue_size: int = 32768  # keys of each queue; App. B.1
+    temperature: float = 0.2  # App. B.1
+    momentum_start: float = 0.99  # of the key encoder, first step; App. B.1
+    momentum_end: float = 0.999  # last step, cosine between; release (App. B.1 writes 0.99 only)
+    projector_hidden: int = 4096  # units; App. B.1
+    projector_dimension: int = 256  # units; App. B.1
+    projector_norm: bool = False  # batch normalisation; none in the release, App. B.1 has it
+    symmetric: bool = True  # each view is query and key, two queues; release
+    crop_scale: float = 0.08  # smallest area of the random crop, share of the image; release
+    jitter: float = 0.8  # probability of the colour jitter; release
+    grey: float = 0.2  # probability of grey; release
+    blur: float = 0.5  # probability of the blur; App. B.1 has none on CIFAR
+    flip: float = 0.5  # probability of the mirror image; release
+    std: tuple[float, float, float] | None = None  # of the normalisation; None is the data set's
+    precision: Precision = "auto"
+    seed: int | None = 5  # release; None is the run's own, one pretraining for every seed
+
+    def __post_init__(self) -> None:
+        check(
+            self,
+            [
+                *choice(self, backbone=Backbone, precision=Precision),
+                *positive(self, "epochs", "batch_size", "learning_rate", "queue_size"),
+                *positive(self, "temperature", "projector_hidden", "projector_dimension"),
+                *not_negative(self, "stem_padding", "warmup_epochs", "warmup_rate"),
+                *not_negative(self, "weight_decay"),
+                *share(self, "sgd_momentum", "momentum_start", "momentum_end"),
+                *share(self, "jitter", "grey", "blur", "flip"),
+                *spread(self),
+                (self.side is None or self.side > 0, "side", "must be none or above 0"),
+                (0 < self.crop_scale <= 1, "crop_scale", "must be above 0 and at most 1"),
+                (
+                    self.warmup_epochs < self.epochs,
+                    "warmup_epochs",
+                    f"must be below epochs ({self.epochs})",
+                ),
+                (
+                    self.batch_size > 0 and self.queue_size % self.batch_size == 0,
+                    "queue_size",
+                    f"must be a multiple of batch_size ({self.batch_size})",
+                ),
+                (self.seed is None or self.seed >= 0, "seed", "must be none or not negative"),
+            ],
+        )
+
+
+def info_nce(queries: Tensor, keys: Tensor, negatives: Tensor, temperature: float) -> Tensor:
+    """Contrastive loss of each query (MoCo, Eq. 1).
+
+    Args:
+        queries: (n, d), unit rows.
+        keys: (n, d), unit rows; the positive of each query.
+        negatives: (q, d), unit rows, shared by all queries.
+        temperature: above 0.
+
+    Returns:
+        (n,) losses -log(e^(q.k/T) / (e^(q.k/T) + sum of e^(q.n/T))); ln(1 + q) where a query is
+        orthogonal to all keys.
+    """
+    positive = (queries * keys).sum(1, keepdim=True)
+    logits = torch.cat([positive, queries @ negatives.T], 1) / temperature
+    return logits.logsumexp(1) - logits[:, 0]
+
+
+def learning_rate(step: int, *, steps: int, warmup: int, start: float, peak: float) -> float:
+    """Learning rate of a step, counted from 0: linear from `start` to `peak` over `warmup` steps,
+    then cosine to 0 at `steps`."""
+    if step < warmup:
+        return start + (peak - start) * step / warmup
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
+
+
+def momentum(step: int, *, steps: int, start: float, end: float) -> float:
+    """Momentum of the key encoder after `step` steps: cosine from `start` to `end` at `steps`."""
+    return end - (end - start) * (math.cos(math.pi * step / steps) + 1) / 2
+
+
+class MoCo(Pretraining):
+    """Contrastive training of an encoder; see `Pretraining`.
+
+    Args:
+        config: the pretraining.
+        build: (side in pixels, replicas) -> a fresh encoder; None is the configured backbone.
+        context: see `Context`; the number of images trained on sets the length of the schedules.
+    """
+
+    def __init__(
+        self,
+        config: MoCoConfig,
+        *,
+        build: Callable[[int, Replicas], Encoder] | None = None,
+        **context: Unpack[Context],
+    ) -> None:
+        super().__init__(
+            config,
+            build
+            or (
+                lambda side, replicas: encoder(
+                    config.backbone, side=side, replicas=replicas, stem_padding=config.stem_padding
+                )
+            ),
+            **context,
+        )
+        self.config = config
+        device = self._device
+        self._view = Contrastive(
+            side=self._side,
+            crop_scale=(config.crop_scale, 1.0),
+            jitter=config.jitter,
+            grey=config.grey,
+            blur=config.blur,
+            flip=config.flip,
+        )
+        with seeded(self._seed, "projector"):
+            self._projector = perceptron(
+                self._encoder.dimension,
+                config.projector_hidden,
+                config.projector_dimension,
+                layers=1,
+                norm=config.projector_norm,
+                replicas=self._replicas,
+            )
+        place(self._projector, device)
+        self._key_encoder = copy.deepcopy(self._encoder).requires_grad_(False)
+        self._key_projector = copy.deepcopy(self._projector).requires_grad_(False)
+        self._online: list[Tensor] = [*self._encoder.parameters(), *self._projector.parameters()]
+        self._averaged: list[Tensor] = [
+            *self._key_encoder.parameters(),
+            *self._key_projector.parameters(),
+        ]
+
+        #: (query view, key view): which view is compared with which, and so which queues exist.
+        self._pairs = ((0, 1), (1, 0)) if config.symmetric else ((0, 1),)
+        self._queues = Queues(config, self._seed).to(device)
+        self._optimiser = prepare(
+            torch.optim.SGD(
+                self._online,
+                lr=config.warmup_rate,
+                momentum=config.sgd_momentum,
+                weight_decay=config.weight_decay,
+                fused=True,
+            )
+        )
+        self._total = self._per_epoch * config.epochs
+        self._warmup = self._per_epoch * config.warmup_epochs
+        self._peak = config.learning_rate * config.batch_size / 256
+
+    def step(self, indices: Tensor) -> dict[str, Tensor]:
+        """One SGD step on a global batch.
+
+        Args:
+            indices: (batch_size,) of the images, the same on every rank.
+
+        Returns:
+            `loss`; `accuracy`, the share of queries nearer to their key than to any negative; and
+            `spread`, the standard deviation of the queries' coordinates times the root of their
+            number: 1 when they fill the sphere, 0 when they have collapsed to a point.
+        """
+        config = self.config
+        pixels = self._images.take(self._mine(indices))
+        views = [self._augmented(pixels) for _ in range(2)]
+        queries = {
+            i: self._projected(self._encoder, self._projector, views[i]) for i, _ in self._pairs
+        }
+        with torch.no_grad():
+            keys = {
+                j: self._projected(self._key_encoder, self._key_projector, views[j])
+                for _, j in self._pairs
+            }
+        losses = torch.stack(
+            [
+                info_nce(queries[i], keys[j], self._queues.of(j), config.temperature)
+                for i, j in self._pairs
+            ]
+        )
+        # Divided by the global number, so that gradients add up over the ranks.
+        loss = losses.sum() / (len(self._pairs) * config.batch_size)
+        for group in self._optimiser.param_groups:
+            group["lr"] = learning_rate(
+                self._steps,
+                steps=self._total,
+                warmup=self._warmup,
+                start=config.warmup_rate,
+                peak=self._peak,
+            )
+        descend(loss, self._optimiser, self._replicas)
+        with torch.no_grad():
+            metrics = self._metrics(loss, queries, keys)
+            self._average()
+            for j, new in keys.items():
+                new = self._replicas.gather(new, self._rows, self.batch_size)
+                self._queues.put(j, new, self._steps)
+        self._steps += 1
+        return metrics
+
+    def _augmented(self, pixels: Tensor) -> Tensor:
+        return self._viewed(self._view, pixels, self._generator)
+
+    def _projected(self, network: nn.Module, projector: nn.Module, view: Tensor) -> Tensor:
+        with self._autocast():
+            projected = projector(features_of(network, view))
+        return F.normalize(wide(projected), dim=1)
+
+    def _average(self) -> None:
+        """Moves the key parameters towards the online ones; buffers are each network's own."""
+        kept = momentum(
+            self._steps,
+            steps=self._total,
+            start=self.config.momentum_start,
+            end=self.config.momentum_end,
+        )
+        torch._foreach_lerp_(self._averaged, self._online, 1 - kept)
+
+    def _metrics(
+        self, loss: Tensor, queries: Mapping[int, Tensor], keys: Mapping[int, Tensor]
+    ) -> dict[str, Tensor]:
+        i, j = self._pairs[0]
+        query, key = queries[i], keys[j]
+        nearest = (query @ self._queues.of(j).T).amax(1)
+        hits = ((query * key).sum(1) > nearest).sum()
+        sums = torch.cat([query.sum(0), query.square().sum(0), loss.view(1), hits.float().view(1)])
+        sums = self._replicas.total(sums)
+        width = query.shape[1]
+        mean = sums[:width] / self.batch_size
+        variance = sums[width : 2 * width] / self.batch_size - mean.square()
+        return {
+            "loss": sums[-2],
+            "accuracy": sums[-1] / self.batch_size,
+            "spread": variance.clamp_min(0).sqrt().mean() * math.sqrt(width),
+        }
+
+    def encoder_state(self) -> dict[str, Tensor]:
+        """Weights and buffers of the online encoder, all that CDC needs."""
+        return pack({"": self._encoder})
+
+    def _networks(self) -> dict[str, nn.Module]:
+        return {
+            "encoder": self._encoder,
+            "projector": self._projector,
+            "key_encoder": self._key_encoder,
+            "key_projector": self._key_projector,
+            "queues": self._queues,
+        }
+
+
+class Queues(nn.Module):
+    """Past keys of each view, unit rows; new ones replace the oldest."""
+
+    def __init__(self, config: MoCoConfig, seed: int) -> None:
+        super().__init__()
+        for view in (0, 1) if config.symmetric else (1,):
+            noise = torch.randn(
+                config.queue_size,
+                config.projector_dimension,
+                generator=generator(seed, f"queue {view}"),
+            )
+            self.register_buffer(f"view{view}", F.normalize(noise, dim=1))
+
+    def of(self, view: int) -> Tensor:
+        return self.get_buffer(f"view{view}")
+
+    def put(self, view: int, keys: Tensor, step: int) -> None:
+        queue = self.of(view)
+        first = step * len(keys) % len(queue)  # a queue holds a whole number of batches
+        queue[first : first + len(keys)] = keys

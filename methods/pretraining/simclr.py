@@ -1,0 +1,214 @@
+"""SimCLR, the contrastive pretraining of DPAC's encoder.
+
+Chen et al., "A simple framework for contrastive learning of visual representations", ICML 2020
+(https://arxiv.org/abs/2002.05709), as DPAC trains it (Yan, Lu and Yan, ECCV 2024, Sec. 4.2): one
+weakly and one strongly augmented view of each image, a projector of three layers, constant rate.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Unpack
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deep_clustering.methods._fields import (
+    Precision,
+    check,
+    choice,
+    not_negative,
+    positive,
+    share,
+    spread,
+)
+from deep_clustering.methods.images.augment import Contrastive, Strong
+from deep_clustering.methods.learning.learner import Context, adam, descend
+from deep_clustering.methods.learning.random import seeded
+from deep_clustering.methods.learning.replicas import Replicas
+from deep_clustering.methods.networks.encoders import (
+    Encoder,
+    Stem,
+    encoder,
+    features_of,
+    place,
+    wide,
+)
+from deep_clustering.methods.pretraining.contrast import (
+    Backbone,
+    Pretraining,
+    perceptron,
+    whole_batch,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SimCLRConfig:
+    """Pretraining; defaults are those of CIFAR-10. "Paper" and "release" are DPAC's."""
+
+    backbone: Backbone = "resnet34"  # Sec. 4.2
+    stem: Stem = "side"  # first layers of a ResNet; "pooled" on STL-10, release
+    stem_padding: int = 1  # pixels, of the 3x3 stem; release
+    side: int | None = None  # pixels, of the views; None is the images' own
+    enlargement: float = 1.25  # clean view: middle of the image at this multiple of side; release
+    epochs: int = 1000  # passes over the data; Sec. 4.2
+    batch_size: int = 240  # images per step; Sec. 4.2
+    learning_rate: float = 1e-4  # Adam, constant; Sec. 4.2
+    weight_decay: float = 1e-4  # L2, Adam, all parameters; Sec. 4.2
+    temperature: float = 0.5  # Sec. 4.2
+    projector_hidden: int = 512  # units of each of the two hidden layers; release
+    projector_dimension: int = 128  # units; release
+    crop_scale: float = 0.2  # smallest area of the random crop, share, weak view; release
+    jitter: float = 0.8  # probability of the colour jitter, weak view; SimCLR, s = 0.5
+    grey: float = 0.2  # probability of grey, weak view; SimCLR
+    blur: float = 0.0  # probability of the blur, weak view; release: 0.5 on larger images
+    flip: float = 0.5  # probability of the mirror image, both views; release
+    strong_crop: float = 1.0  # smallest area of the random crop, strong view; 1 is none, release
+    operations: int = 4  # random operations of the strong view; Sec. 4.2
+    cutout: int = 16  # largest side of the hole in the strong view, pixels; release
+    std: tuple[float, float, float] | None = None  # of the normalisation; None is the data set's
+    precision: Precision = "auto"
+    seed: int | None = 0  # None is the run's own; otherwise one pretraining for every seed
+
+    def __post_init__(self) -> None:
+        check(
+            self,
+            [
+                *choice(self, backbone=Backbone, stem=Stem, precision=Precision),
+                *positive(self, "epochs", "batch_size", "learning_rate", "temperature"),
+                *positive(self, "projector_hidden", "projector_dimension"),
+                *not_negative(self, "stem_padding", "weight_decay", "operations", "cutout"),
+                *share(self, "jitter", "grey", "blur", "flip"),
+                *spread(self),
+                (self.side is None or self.side > 0, "side", "must be none or above 0"),
+                (self.enlargement >= 1, "enlargement", "must be at least 1"),
+                (0 < self.crop_scale <= 1, "crop_scale", "must be above 0 and at most 1"),
+                (0 < self.strong_crop <= 1, "strong_crop", "must be above 0 and at most 1"),
+                (self.seed is None or self.seed >= 0, "seed", "must be none or not negative"),
+            ],
+        )
+
+
+def nt_xent(
+    first: Tensor, second: Tensor, temperature: float, log_weights: Tensor | None = None
+) -> Tensor:
+    """Contrastive loss of each view of each image (SimCLR, Eq. 1).
+
+    Args:
+        first, second: (B, d), unit rows; two views of the same images.
+        temperature: above 0.
+        log_weights: (B, B) logarithms of what each pair of images counts in the denominators, the
+            positive pair on the diagonal; None counts every pair once.
+
+    Returns:
+        (2B,) losses -log(e^(z.z+/T) / sum of w e^(z.z'/T)), those of the first views first; the sum
+        is over all views but the anchor itself. ln(2B - 1) where all views are alike.
+    """
+    both = torch.cat([first, second])
+    logits = both @ both.T / temperature
+    positives = torch.cat([logits.diagonal(len(first)), logits.diagonal(-len(first))])
+    if log_weights is not None:
+        logits = logits + log_weights.repeat(2, 2)
+    itself = torch.eye(len(both), dtype=torch.bool, device=both.device)
+    return logits.masked_fill(itself, -math.inf).logsumexp(1) - positives
+
+
+def weak_view(config: SimCLRConfig, side: int) -> Contrastive:
+    """SimCLR's view, the first one."""
+    return Contrastive(
+        side=side,
+        crop_scale=(config.crop_scale, 1.0),
+        jitter=config.jitter,
+        jitter_strength=(0.4, 0.4, 0.2, 0.1),
+        grey=config.grey,
+        blur=config.blur,
+        flip=config.flip,
+    )
+
+
+def strong_view(config: SimCLRConfig, side: int) -> Strong:
+    """The view of random operations, the second one."""
+    return Strong(
+        side=side,
+        crop_scale=(config.strong_crop, 1.0),
+        flip=config.flip,
+        operations=config.operations,
+        cutout=config.cutout,
+    )
+
+
+def simclr_encoder(config: SimCLRConfig, side: int, replicas: Replicas) -> Encoder:
+    """The encoder of this configuration, with fresh weights."""
+    return encoder(
+        config.backbone,
+        side=side,
+        replicas=replicas,
+        stem_padding=config.stem_padding,
+        stem=config.stem,
+    )
+
+
+def projector(config: SimCLRConfig, dimension: int, replicas: Replicas) -> nn.Sequential:
+    """Features (n, D) to what is contrasted (n, d): three layers, two batch normalisations."""
+    return perceptron(
+        dimension,
+        config.projector_hidden,
+        config.projector_dimension,
+        layers=2,
+        norm=True,
+        replicas=replicas,
+    )
+
+
+class SimCLR(Pretraining):
+    """Contrastive training of an encoder and a projector; see `Pretraining`."""
+
+    def __init__(self, config: SimCLRConfig, **context: Unpack[Context]) -> None:
+        super().__init__(
+            config, partial(simclr_encoder, config), enlargement=config.enlargement, **context
+        )
+        self.config = config
+        self._views = (weak_view(config, self._side), strong_view(config, self._side))
+        with seeded(self._seed, "projector"):
+            self._projector = projector(config, self._encoder.dimension, self._replicas)
+        place(self._projector, self._device)
+        trained = [*self._encoder.parameters(), *self._projector.parameters()]
+        self._optimiser = adam((trained, config.learning_rate), weight_decay=config.weight_decay)
+        self._both = torch.cat([self._rows, self._rows + config.batch_size])
+
+    def step(self, indices: Tensor) -> dict[str, Tensor]:
+        """One Adam step on a global batch.
+
+        Args:
+            indices: (batch_size,) of the images, the same on every rank.
+
+        Returns:
+            `loss`; `accuracy`, the share of views nearer to their other view than to any of another
+            image; and `spread`, as in MoCo: 1 when the views fill the sphere, 0 in a point.
+        """
+        pixels = self._images.take(self._mine(indices))
+        views = torch.cat([self._viewed(view, pixels, self._generator) for view in self._views])
+        with self._autocast():
+            local = self._projector(features_of(self._encoder, views))
+        size = self.batch_size
+        z = whole_batch(self._replicas, F.normalize(wide(local), dim=1), self._both, 2 * size)
+        loss = nt_xent(z[:size], z[size:], self.config.temperature).mean()
+        descend(loss, self._optimiser, self._replicas)
+        self._steps += 1
+        with torch.no_grad():
+            return {"loss": loss.detach(), **_sphere(z)}
+
+    def _networks(self) -> dict[str, nn.Module]:
+        return {"encoder": self._encoder, "projector": self._projector}
+
+
+def _sphere(z: Tensor) -> Mapping[str, Tensor]:
+    """Accuracy and spread of the views z (2B, d)."""
+    size = len(z) // 2
+    similarity = (z @ z.T).fill_diagonal_(-2.0)
+    other = torch.arange(2 * size, device=z.device).roll(size)
+    hits = similarity.argmax(1) == other
+    spread = z.std(0, correction=0).mean() * math.sqrt(z.shape[1])
+    return {"accuracy": hits.float().mean(), "spread": spread}

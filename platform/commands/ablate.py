@@ -1,0 +1,434 @@
+"""`platform ablate`: a suite's runs, its table beside the published one, and its verdicts."""
+
+import datetime
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from deep_clustering.platform import registry
+from deep_clustering.platform.commands import _compute as work
+from deep_clustering.platform.commands._live import View, clock
+from deep_clustering.platform.errors import InputError, PlatformError
+from deep_clustering.platform.request import configs
+from deep_clustering.platform.request.request import NOT_HERE
+from deep_clustering.platform.run import _ray, estimates
+from deep_clustering.platform.run.progress import Line
+from deep_clustering.platform.store.store import Store
+from deep_clustering.platform.suites import cells, suites, verdicts
+
+_STYLES = {
+    "REPLICATED": "green",
+    "DIRECTION ONLY": "yellow",
+    "NOT REPLICATED": "red",
+    "INCONCLUSIVE": "cyan",
+    "NOT TESTABLE": "dim",
+}
+#: Metrics that are no shares; all others are printed in percent, as papers do.
+_AS_THEY_ARE = ("hours", "params_m", "memory_mb", "nll", "seconds")
+
+
+def ablate(
+    *,
+    method: str | None,
+    suite: str | None,
+    variants: str | None,
+    leave_one_out: bool,
+    dataset: Sequence[str],
+    seeds: int | None,
+    sets: Sequence[str],
+    preset: str | None,
+    protocol: str | None,
+    side: int | None,
+    skip_broken: bool,
+    workers: int,
+    gpus_per_run: float | None,
+    address: str | None,
+    retry: str | None,
+    dry_run: bool,
+    store: str | None,
+    data: Path | None,
+) -> int:
+    """`platform ablate`; returns the exit code."""
+    _ray.prepare(address)
+    chosen = suites.altered(_chosen(method, suite, variants, leave_one_out), sets, preset, protocol)
+    names = tuple(dataset) or chosen.datasets
+    kept = work.open_store(store)
+
+    parts = suites.methods(chosen)
+
+    def request(name: str, of: str, features: str | None) -> Any:
+        # where rows are of several methods, each takes the fields that it has
+        fields = _fields(of, features)
+        anywhere = {field for m, f in parts for field in _fields(m, f)}
+        mine = [s for s in sets if (f := s.partition("=")[0]) in fields or f not in anywhere]
+        return work.resolved(
+            of,
+            dataset=name,
+            features=features,
+            data=data,
+            address=address,
+            store=store,
+            sets=mine,
+            preset=chosen.preset if features or of == chosen.method else None,
+            protocol=chosen.protocols.get(name, chosen.protocol),
+            side=side,
+            skip_broken=skip_broken,
+            outline=dry_run or not chosen.rows,
+        )
+
+    number = seeds or chosen.seeds
+    expansion = suites.expand(chosen, names, range(number), request)
+    todo = work.missing(list(expansion.jobs), kept, retry)
+    if dry_run:
+        _print_dry_run(expansion, todo, number, kept)
+        return 0
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    before = kept.read_plan("suite", chosen.name)
+    kept.write_plan("suite", chosen.name, suites.plan(expansion, before, now, work.command_line()))
+    if any(job.kind == "run" for job in todo):
+        _run(expansion, todo, kept, workers, gpus_per_run, address)
+    outside = _compare_outside(expansion, kept, data) if chosen.ood else {}
+    return _close(expansion, kept, outside)
+
+
+def _fields(method: str, features: str | None) -> set[str]:
+    """What --set can change for a method, and of the pretraining whose features it clusters."""
+    own = set(configs.fields(registry.method(method).config))
+    if features is None:
+        return own
+    theirs = configs.fields(registry.method(features).config)
+    return own | {field for field in theirs if field.startswith("pretrain.")}
+
+
+def _chosen(
+    method: str | None, suite: str | None, variants: str | None, leave_one_out: bool
+) -> Any:
+    if suite is not None:
+        if method is not None or variants is not None or leave_one_out:
+            raise InputError(
+                "--suite names a suite as a whole: leave out METHOD, --variants and "
+                "--leave-one-out, or leave out --suite."
+            )
+        return suites.find(suite)
+    if method is None:
+        raise InputError(
+            "say what to ablate: --suite NAME (`platform suites` lists them), or a method with "
+            "--variants or --leave-one-out."
+        )
+    return suites.made_up(method, variants, leave_one_out)
+
+
+def _run(
+    expansion: suites.Expansion,
+    todo: list[Any],
+    kept: Store,
+    workers: int,
+    gpus_per_run: float | None,
+    address: str | None,
+) -> None:
+    several = len(expansion.requests) > 1
+    rows = [
+        Line(
+            f"{arm.row.name} {arm.dataset}" if several else arm.row.name,
+            tuple(job.id for job in arm.runs),
+        )
+        for arm in expansion.arms
+        if arm.runs
+    ]
+    runs = expansion.runs
+    shown = work.shown(next(iter(expansion.requests.values())))
+    title = f"{expansion.suite.name} on {', '.join(expansion.requests)}: {len(runs)} runs"
+    with (
+        work.interruptible(kept, [job.id for job in runs]),
+        View(title, shown) as view,
+        work.session(kept, len(runs), workers, gpus_per_run, address) as session,
+    ):
+        jobs = [job for job in expansion.jobs if work.wanted(job, todo, kept)]
+        session.ask("submit", [work.with_stored(job, kept) for job in jobs])
+        session.ask("close")
+        work.watch(session, view, kept, lambda: rows)
+
+
+def _compare_outside(expansion: suites.Expansion, kept: Store, data: Path | None) -> dict[str, str]:
+    """Compare every finished run's confidences with those on other data sets; kept in the store.
+
+    Returns:
+        Name of a data set that could not be had -> why.
+    """
+    from deep_clustering.platform.evaluation import ood
+
+    finished = kept.finished()
+    runs = [job.id for job in expansion.runs if job.id in finished]
+    missing: dict[str, str] = {}
+    for run in runs:
+        for name in expansion.suite.ood:
+            if name in missing:
+                continue
+            try:
+                ood.evaluate(
+                    kept,
+                    run,
+                    (name,),
+                    root=work.data_root(data),
+                    provenance=work.provenance(),
+                )
+            except PlatformError as error:  # not here and not to be had: its cells stay empty
+                missing[name] = str(error)
+    return missing
+
+
+# ---- what is said at the end
+
+
+def _close(expansion: suites.Expansion, kept: Store, outside: dict[str, str]) -> int:
+    console = Console(highlight=False)
+    name = expansion.suite.name
+    found = cells.measured(kept, name)
+    table = cells.cells(found)
+    for dataset in expansion.requests:
+        mine = table.filter(pl.col("dataset") == dataset)
+        for ood in found.planned.suite.ood or (None,):
+            _print_table(
+                console, found, mine.filter(pl.col("ood_dataset").eq_missing(ood)), dataset, ood
+            )
+    _print_verdicts(console, found, set(expansion.requests))
+    for remark in found.planned.remarks:
+        console.print(f"note: {remark}", style="yellow", markup=False)
+    console.print("[bold]read the results[/]")
+    console.print("  from deep_clustering.platform import results", soft_wrap=True)
+    console.print(f"  store = {kept.uri!r}", soft_wrap=True, markup=False)
+    for query in ("suite", "cells", "verdicts"):
+        console.print(f'  results.{query}("{name}", store).collect()', soft_wrap=True, markup=False)
+    option = work.store_option(kept)
+    console.print(f"[bold]see it all[/]\n  platform report {name}{option}", soft_wrap=True)
+    kept.compact_if_needed()
+    finished, failures = kept.finished(), kept.failures()
+    lost = [job for job in expansion.runs if job.id not in finished]
+    reasons = Counter(failures.get(job.id, "not done") for job in lost)
+    for reason, count in reasons.most_common(5):
+        console.print(f"{count} failed: {reason}", style="red", markup=False)
+    if lost:
+        again = f"{work.command_line()} --retry failed"
+        console.print(f"{len(lost)} of {len(expansion.runs)} runs failed; again: {again}")
+    for name, reason in outside.items():
+        console.print(f"not compared with {name}: {reason}", style="red", markup=False)
+    return 3 if lost or outside else 0
+
+
+def _print_table(
+    console: Console, found: cells.Measured, table: pl.DataFrame, dataset: str, ood: str | None
+) -> None:
+    suite = found.planned.suite
+    if table.is_empty():
+        return
+    printed = table["published"].is_not_null().any()
+    counts = table.filter(pl.col("mark") == "measured")["n"].unique().sort().to_list()
+    seeds = f"n = {'-'.join(map(str, dict.fromkeys((counts[0], counts[-1]))))}" if counts else ""
+    title = f"{suite.name} on {dataset}" + (f" against {ood}" if ood else "")
+    view = Table(title=escape(title), box=None, pad_edge=False, title_justify="left")
+    view.add_column("", overflow="fold")
+    for metric in suite.metrics:
+        view.add_column(f"{metric}\n[dim]paper[/]" if printed else metric, justify="right")
+    notes: dict[str, str] = {}
+    section = None
+    for (block, variant), row in table.group_by(["section", "variant"], maintain_order=True):
+        if block != section and block:
+            view.add_row(f"[bold]{escape(str(block))}[/]")
+        section = block
+        entries = {c["metric"]: c for c in row.iter_rows(named=True)}
+        marks = {c["mark"] for c in entries.values()}
+        name = escape(str(variant))
+        only = marks == {"published only"}
+        lines = [_cell(entries.get(m), m, notes, bool(printed)) for m in suite.metrics]
+        view.add_row(f"[dim]{name}[/]" if only else name, *lines)
+    console.print(view)
+    about = [f"mean ± half of its 95 % interval, {seeds}" if counts else "nothing measured yet"]
+    if counts and min(counts) == 1:
+        about.append("n = 1 has no interval")
+    if printed:
+        about.append("below: as printed in the paper, dim rows are published only")
+    shares = [m for m in suite.metrics if m not in _AS_THEY_ARE]
+    about += ["shares in percent"] if shares else []
+    console.print("; ".join(about) + (f". {suite.note}" if suite.note else ""), style="dim")
+    for (variant, where), reason in found.planned.impossible.items():
+        if where == dataset:
+            console.print(f"{variant} is not possible on {dataset}: {reason}", style="yellow")
+    for note, mark in notes.items():
+        console.print(f"{mark} {note}", style="yellow", markup=False)
+
+
+def _cell(cell: dict[str, Any] | None, metric: str, notes: dict[str, str], printed: bool) -> str:
+    if cell is None:
+        return "-"
+    scale = _scale(metric)
+    if cell["mark"] == "measured":
+        digits = ".3g" if scale == 1 else ".1f"
+        ours = f"{scale * cell['mean']:{digits}}"
+        if cell["low"] is not None:
+            ours += f"±{scale * (cell['high'] - cell['low']) / 2:{digits}}"
+        if cell["failed"]:
+            ours += f" ({cell['failed']} failed)"
+    else:
+        ours = "" if cell["mark"] == "published only" else str(cell["mark"])
+    if not printed:
+        return ours or "-"
+    theirs = cell["printed"] or ""
+    if cell["flag"]:
+        theirs += notes.setdefault(f"doubted: {cell['flag']}", "*" * (len(notes) + 1))
+    if cell["protocol_match"] is False:
+        theirs += notes.setdefault(f"not comparable: {cell['reason']}", "*" * (len(notes) + 1))
+    return "\n".join(x for x in (ours, f"[dim]{theirs}[/]" if theirs else "") if x) or "-"
+
+
+def _scale(metric: str) -> float:
+    return 1.0 if metric in _AS_THEY_ARE else 100.0
+
+
+def _print_verdicts(console: Console, found: cells.Measured, datasets: set[str]) -> None:
+    table = cells.judged(found).filter(pl.col("dataset").is_in(list(datasets)))
+    if table.is_empty():
+        return
+    view = Table(title="verdicts", box=None, pad_edge=False, title_justify="left")
+    view.add_column("claim", overflow="fold")
+    view.add_column("verdict", no_wrap=True)
+    view.add_column("difference", justify="right")
+    view.add_column("paper", justify="right", no_wrap=True)
+    view.add_column("p", justify="right", no_wrap=True)
+    view.add_column("more\nseeds", justify="right", no_wrap=True)
+    several = table["dataset"].n_unique() > 1
+    for line in table.iter_rows(named=True):
+        claim = f"{line['variant']}: {line['metric']} {_relation(line)}"
+        claim = escape(claim + (f" on {line['dataset']}" if several else ""))
+        name, scale = line["verdict"], _scale(line["metric"])
+        if name == "NOT TESTABLE":
+            claim += f"\n[dim]{escape(line['reason'])}[/]"
+        ours = "-"
+        if line["difference"] is not None:
+            low, high = scale * line["low"], scale * line["high"]
+            ours = f"{scale * line['difference']:+.1f}\n[dim]{low:+.1f} to {high:+.1f}[/]"
+        seeds = line["further_seeds"]
+        more = "-" if name != "INCONCLUSIVE" else "over 1000" if seeds is None else str(seeds)
+        view.add_row(
+            claim,
+            f"[{_STYLES[name]}]{name}[/]",
+            ours,
+            "-" if line["published"] is None else f"{scale * line['published']:+.1f}",
+            "-" if line["adjusted"] is None else f"{line['adjusted']:.2g}",
+            more,
+        )
+    console.print(view)
+    console.print(
+        "differences with their 95 % interval, in percent points; p after Holm's correction; "
+        f'in words: results.verdicts("{found.planned.suite.name}", store)',
+        style="dim",
+    )
+    pairs = table["correlation"].drop_nulls().to_list()
+    if pairs:
+        mean = statistics.fmean(pairs)
+        console.print(
+            f"runs are paired by pretraining and seed; mean correlation of pairs {mean:.2f}",
+            style="dim",
+        )
+
+
+def _relation(line: dict[str, Any]) -> str:
+    word = {"higher": "above", "lower": "below", "equal": "like"}[line["direction"]]
+    return f"{word} {line['against']}"
+
+
+# ---- dry run
+
+
+def _print_dry_run(expansion: suites.Expansion, todo: list[Any], seeds: int, kept: Store) -> None:
+    console = Console(highlight=False)
+    suite, runs = expansion.suite, expansion.runs
+    console.print(f"[bold]{suite.name}[/]: {escape(suite.title)}", soft_wrap=True)
+    asked = sum(len(arm.runs) for arm in expansion.arms)
+    console.print(
+        f"{len(suite.rows)} rows on {', '.join(expansion.requests)}, {seeds} seeds: "
+        f"{asked} runs asked for, {len(runs)} distinct"
+    )
+    for arm in expansion.arms:
+        if arm.impossible:
+            console.print(
+                f"not possible on {arm.dataset}: {arm.row.name}: {arm.impossible}",
+                style="yellow",
+                markup=False,
+            )
+    for name, request in expansion.requests.items():
+        if request.dataset.fingerprint.startswith(NOT_HERE):
+            console.print(f"{name} is not here yet: it would be read first", style="yellow")
+    left = [job for job in todo if job.kind == "run"]
+    stages = len(todo) - len(left)
+    console.print(f"in the store: {len(runs) - len(left)} of {len(runs)} runs")
+    console.print(f"would run: {stages} pretrainings, {len(left)} runs")
+    if todo:
+        found = estimates.estimate(todo, kept)
+        if found.source:
+            more = f"; {found.unknown} jobs (such as pretraining) not counted" * bool(found.unknown)
+            hours = found.seconds / 3600
+            told = f"{hours:.1f} hours" if hours >= 1 else clock(found.seconds)
+            console.print(f"time: about {told} of one device (from {found.source}{more})")
+        else:
+            console.print("time: nothing tells it yet")
+        sizes = {n: len(r.dataset.score) for n, r in expansion.requests.items()}
+        room = estimates.disk(left, sizes, kept)
+        console.print(f"disk: about {room / 2**20:,.0f} MiB")
+    _print_chances(console, expansion, seeds, kept)
+
+
+def _print_chances(console: Console, expansion: suites.Expansion, seeds: int, kept: Store) -> None:
+    """Which claims the asked number of seeds can settle, if the published differences are true."""
+    suite = expansion.suite
+    if not suite.claims:
+        return
+    table = Table(title="claims", box=None, pad_edge=False, title_justify="left")
+    for column in ("claim", "published", "margin", "sd", f"settled by {seeds} seeds"):
+        table.add_column(column, overflow="fold", justify="left" if column == "claim" else "right")
+    family = Counter(claim.metric for claim in suite.claims)
+    for dataset in expansion.requests:
+        for claim in suite.claims:
+            if claim.datasets and dataset not in claim.datasets:
+                continue
+            published = cells.published_difference(suite, claim, dataset)
+            margin = cells.margin(claim, published)
+            spread = cells.spread(kept, suite, claim, dataset)
+            if seeds < 2:
+                chance = "no: n = 1"
+            elif published is None:
+                chance = "no published value"
+            elif suite.mismatch:
+                chance = "not comparable"
+            elif claim.direction != "equal" and margin > abs(published) / 2:
+                chance = "no: too small to tell"
+            elif spread is None:
+                chance = "spread not known"
+            else:
+                share = verdicts.chance(
+                    published=published,
+                    margin=margin,
+                    sd=spread,
+                    n=seeds,
+                    claims=family[claim.metric] * len(expansion.requests),
+                    direction=claim.direction,
+                )
+                chance = f"{100 * share:.0f} %"
+            table.add_row(
+                f"{claim.row}: {claim.metric} {_relation(_plain(claim))} on {dataset}",
+                "-" if published is None else f"{100 * published:+.1f}",
+                f"{100 * margin:.1f}",
+                "-" if spread is None else f"{100 * spread:.1f}",
+                chance,
+            )
+    console.print(table)
+
+
+def _plain(claim: Any) -> dict[str, Any]:
+    return {"direction": claim.direction, "against": claim.against}

@@ -1,0 +1,89 @@
+"""`platform doctor`: what this machine can do, and what is missing."""
+
+import importlib.util
+import os
+import shutil
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+_PACKAGES = ("ray", "torch", "torchvision", "optuna", "pyarrow", "polars", "scikit-learn")
+
+
+def examine(store: str | None, data: Path | None) -> int:
+    """Print a line for each thing a run needs; 0 when all is there, else 5."""
+    import psutil
+
+    from deep_clustering.platform.data import datasets
+    from deep_clustering.platform.errors import PlatformError
+    from deep_clustering.platform.results import default_store
+    from deep_clustering.platform.store.store import Store
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    missing = 0
+
+    def line(name: str, good: bool, text: str, needed: bool = True) -> None:
+        nonlocal missing
+        missing += needed and not good
+        mark = "[green]ok[/]" if good else ("[red]missing[/]" if needed else "[yellow]none[/]")
+        table.add_row(name, mark, text)
+
+    line("python", sys.version_info >= (3, 11), sys.version.split()[0])
+    for package in _PACKAGES:
+        try:
+            line(package, True, version(package))
+        except PackageNotFoundError:
+            line(package, False, f"pip install {package}")
+    faiss = importlib.util.find_spec("faiss") is not None
+    line("faiss", faiss, _faiss() if faiss else "pip install faiss-gpu, or faiss-cpu")
+
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    memory = psutil.virtual_memory()
+    line("CPU", True, f"{cpus} cores")
+    free = memory.available / 2**30
+    line("memory", free > 2, f"{free:.1f} of {memory.total / 2**30:.1f} GiB free; a lane needs 1.5")
+    gpus = _gpus()
+    line("GPU", bool(gpus), "; ".join(gpus) or "training runs on the CPU", needed=False)
+
+    root = (data or datasets.default_root()).expanduser()
+    near = next(p for p in (root, *root.parents) if p.exists())
+    disk = shutil.disk_usage(near).free / 2**30
+    line("data", disk > 1, f"{root}, {disk:.0f} GiB free")
+    try:
+        kept = Store.open(store or default_store(), create=False)
+        line("store", True, f"{kept.uri}, {len(kept.finished())} runs")
+    except PlatformError:
+        where = store or default_store()
+        line("store", False, f"{where}: none yet; the first command makes it", needed=False)
+    if os.environ.get("RAY_ADDRESS"):
+        address = os.environ["RAY_ADDRESS"]
+        line("Ray", True, f"RAY_ADDRESS={address} is set and not used; give --address to use it")
+    else:
+        line("Ray", True, "each command starts its own, with a secret token and no dashboard")
+    for name, spec in datasets.known(root).items():
+        line(f"  {name}", spec.status.startswith("ready"), spec.status, needed=False)
+    Console(highlight=False).print(table)
+    return 5 if missing else 0
+
+
+def _faiss() -> str:
+    import faiss
+
+    return (
+        f"{faiss.__version__}, {faiss.get_num_gpus() if hasattr(faiss, 'get_num_gpus') else 0} GPUs"
+    )
+
+
+def _gpus() -> list[str]:
+    import torch
+
+    return [
+        f"{p.name}, {p.total_memory / 2**30:.0f} GiB"
+        for p in map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
+    ]

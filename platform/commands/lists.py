@@ -1,0 +1,211 @@
+"""What there is: methods, datasets, search spaces, objectives; a line each."""
+
+import dataclasses
+import inspect
+import re
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from deep_clustering.platform import registry
+from deep_clustering.platform.request import configs
+
+
+def methods(name: str | None) -> None:
+    """All methods, or everything about one."""
+    console = Console(highlight=False)
+    if name is None:
+        table = _table("method", "what it is")
+        for known in registry.names():
+            table.add_row(known, registry.method(known).summary)
+        console.print(table)
+        console.print("platform methods METHOD tells its fields and presets", style="dim")
+        return
+    record = registry.method(name)
+    console.print(f"[bold]{name}[/]  {record.summary}")
+    console.print(record.citation, style="dim", markup=False)
+    if record.fit is not None:
+        console.print(
+            "fits all samples at once: raw pixels, vectors, or the features of a pretraining "
+            "(--features); keeps no model"
+        )
+    console.print("\n[bold]fields[/] (--set FIELD=VALUE)")
+    table = _table("field", "default", "type; what it is")
+    given, meanings = configs.flatten(record.config()), _meanings(record.config)
+    for field, kind in configs.fields(record.config).items():
+        meaning = f"{_kind(kind)}; {meanings[field]}" if field in meanings else _kind(kind)
+        table.add_row(field, _text(given[field]), meaning)
+    console.print(table)
+    if record.presets:
+        console.print("\n[bold]presets[/] (by dataset, over the defaults)")
+        table = _table("dataset", "overrides")
+        for dataset, layer in record.presets.items():
+            table.add_row(dataset, " ".join(f"{k}={_text(v)}" for k, v in layer.items()) or "none")
+        console.print(table)
+    if record.readings:
+        console.print("\n[bold]where paper and release differ[/] (--preset paper|release)")
+        for number, d in enumerate(record.differences, 1):
+            field = f" [cyan]{d.field}[/]" if d.field else ""
+            console.print(f"{number:2}. [bold]{d.topic}[/]{field}")
+            for who, what in (("paper", d.paper), ("release", d.release), ("here", d.default)):
+                console.print(f"      {who:8}{what}", markup=False)
+
+
+def _meanings(config: Any) -> dict[str, str]:
+    """Dotted field name -> the comment beside its definition."""
+    found: dict[str, str] = {}
+    for owner in reversed(config.__mro__[:-1]):
+        for line in inspect.getsource(owner).splitlines():
+            if match := re.match(r"    (\w+): .*?  # (.+)$", line):
+                found[match[1]] = match[2]
+    for field in dataclasses.fields(config):
+        if dataclasses.is_dataclass(field.default_factory):
+            inner = _meanings(field.default_factory)
+            found |= {f"{field.name}.{name}": text for name, text in inner.items()}
+    return found
+
+
+def datasets(root: Path | None) -> None:
+    """All named datasets and whether they are here."""
+    from deep_clustering.platform.data import datasets as known
+
+    console = Console(highlight=False)
+    table = _table("dataset", "")
+    for name, spec in known.known(root).items():
+        table.add_row(name, spec.summary)
+        table.add_row("", f"[dim]protocols {', '.join(spec.protocols)}; {spec.status}[/]")
+    table.add_row("folder:PATH", "your own images, one sub-folder per class, or no classes at all")
+    table.add_row(
+        "table:PATH",
+        "your own vectors, .csv, .parquet, .npy or .npz; labels in a column label or class, or in "
+        "the one of table:PATH#COLUMN",
+    )
+    console.print(table)
+
+
+def spaces(name: str | None) -> None:
+    """All search spaces, or one with the objectives there are."""
+    console = Console(highlight=False)
+    if name is None:
+        table = _table("method", "searched fields")
+        for known in registry.names("search_spaces"):
+            table.add_row(known, ", ".join(registry.space(known)))
+        console.print(table)
+        return
+    from deep_clustering.platform.evaluation.criteria import OBJECTIVES
+
+    table = _table("field", "range")
+    for field, domain in registry.space(name).items():
+        table.add_row(field, str(domain))
+    console.print(table)
+    console.print("\n[bold]objectives[/] (--objective)")
+    table = _table("name", "", "labels", "what it is")
+    for objective in OBJECTIVES.values():
+        needs = "needs labels" if objective.needs_labels else "label-free"
+        table.add_row(objective.name, objective.direction, needs, objective.summary)
+    console.print(table)
+
+
+def suites(store: str | None, data: Path | None) -> None:
+    """All ablation suites, with what the store has of each."""
+    from deep_clustering.platform.commands import _compute as work
+    from deep_clustering.platform.results import default_store
+    from deep_clustering.platform.store.store import Store
+    from deep_clustering.platform.suites import cells
+    from deep_clustering.platform.suites import suites as registered
+
+    console = Console(highlight=False)
+    place = store or default_store()
+    kept = Store.open(place, create=False) if store or Path(place).is_dir() else None
+    finished = kept.finished() if kept else set()
+    planned = set(kept.plans("suite")) if kept else set()
+    table = _table("suite", "rows", "runs", "done", "what it shows")
+    known = registered.known()
+    for name, suite in known.items():
+        done = "-"
+        if kept is not None and name in planned:
+            entries = cells.measured(kept, name).planned.entries
+            ids = {e["run_id"] for e in entries}
+            done = f"{len(ids & finished)} of {len(ids)}"
+        runs = _runs(suite, work.data_root(data))
+        table.add_row(name, str(len(suite.rows)), runs, done, suite.title)
+    for name in sorted(planned - set(known)):
+        assert kept is not None
+        found = cells.measured(kept, name).planned
+        ids = {e["run_id"] for e in found.entries}
+        done = f"{len(ids & finished)} of {len(ids)}"
+        table.add_row(name, str(len(found.suite.rows)), str(len(ids)), done, found.suite.title)
+    console.print(table)
+    console.print(
+        "runs: distinct ones on the suite's own data sets with its own seeds; no rows: all of the "
+        "table is published values of methods that are not here",
+        style="dim",
+    )
+
+
+def _runs(suite: Any, root: Path) -> str:
+    """Number of distinct runs of a suite on its own datasets."""
+    from deep_clustering.platform.request.request import resolve
+    from deep_clustering.platform.suites import suites as registered
+
+    def request(name: str, method: str, features: str | None) -> Any:
+        return resolve(
+            method,
+            name,
+            root=root,
+            features=features,
+            preset=suite.preset if method == suite.method else None,
+            protocol=suite.protocols.get(name, suite.protocol),
+            outline=True,
+        )
+
+    found = registered.expand(suite, suite.datasets, range(suite.seeds), request)
+    return str(len(found.runs))
+
+
+def variants(method: str | None) -> None:
+    """The variants of a method, or how many each method has."""
+    from deep_clustering.platform.suites import suites as registered
+
+    console = Console(highlight=False)
+    if method is None:
+        table = _table("method", "variants")
+        for known in registry.names():
+            table.add_row(known, ", ".join(registered.variants(known)) or "none")
+        console.print(table)
+        return
+    table = _table("variant", "what it is")
+    for name, variant in registered.variants(method).items():
+        fields = " ".join(f"{k}={_text(v)}" for k, v in variant.changes.items())
+        without = f"without {variant.removes}; " if variant.removes else ""
+        table.add_row(name, f"[cyan]{fields}[/]  {without}{variant.source}")
+    console.print(table)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for i, column in enumerate(columns):
+        table.add_column(column, overflow="fold", no_wrap=i == 0)
+    return table
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return "none" if value is None else str(value)
+
+
+def _kind(kind: Any) -> str:
+    options = typing.get_args(kind)
+    if typing.get_origin(kind) is typing.Literal:
+        return " | ".join(options)
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
+        return " | ".join("none" if o is type(None) else _kind(o) for o in options)
+    if typing.get_origin(kind) is tuple:
+        return ",".join(_kind(o) for o in options)
+    names = {int: "whole number", float: "number", bool: "true | false", str: "text"}
+    return names.get(kind, str(kind))

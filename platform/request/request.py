@@ -1,0 +1,380 @@
+"""What a command asks for, checked as a whole before anything starts."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deep_clustering.platform import registry
+from deep_clustering.platform.data import datasets
+from deep_clustering.platform.errors import InputError, nearest
+from deep_clustering.platform.request import configs
+from deep_clustering.platform.request.jobs import Job, plan, pretraining
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """The pretraining whose features are the points of a method that fits at once."""
+
+    asked: str  # as it was asked for: a method, or the first letters of a stage's id
+    stage: str | None = None  # id of one that the store has; else it is that of `pretraining`
+    pretraining: Callable[[int], Job] | None = None  # seed of the run -> what it needs
+
+    def of(self, seed: int) -> Job | str:
+        """The stage that a run with this seed needs: to be computed if missing, or an id."""
+        if self.pretraining is not None:
+            return self.pretraining(seed)
+        assert self.stage is not None
+        return self.stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A method on a dataset with a complete configuration."""
+
+    method: str
+    record: Any  # the method's METHOD
+    dataset: Any  # the prepared Dataset
+    source: Mapping[str, Any]  # how a worker finds the dataset again
+    config: Any
+    layers: tuple[tuple[str, Mapping[str, Any]], ...]  # what was laid over the defaults, by name
+    features: Features | None = None  # None: the method's own pretraining, or the data themselves
+
+    def jobs(
+        self, seeds: Iterable[int], config: Any = None, watch: tuple[str, ...] = ()
+    ) -> list[Job]:
+        """The runs of some seeds with the stages they need; the stages come first, once each."""
+        found: dict[str, Job] = {}
+        for seed in seeds:
+            for job in plan(
+                self.method,
+                self.record,
+                config or self.config,
+                seed,
+                self.dataset,
+                self.source,
+                watch,
+                None if self.features is None else self.features.of(seed),
+            ):
+                found.setdefault(job.id, job)
+        return sorted(found.values(), key=lambda j: j.kind == "run")
+
+    def configure(self, changes: Mapping[str, Any]) -> Any:
+        """This request's configuration with some fields changed, checked against the dataset."""
+        config = configs.build(self.record.config, configs.flatten(self.config), changes)
+        check_sizes(config, self.dataset)
+        return config
+
+
+def resolve(
+    method: str,
+    dataset: str,
+    *,
+    root: Path,
+    sets: Iterable[str] = (),
+    preset: str | None = None,
+    protocol: str | None = None,
+    side: int | None = None,
+    skip_broken: bool = False,
+    features: str | None = None,
+    store: Any = None,
+    progress: Any = None,
+    outline: bool = False,
+) -> Request:
+    """Check names and values together, prepare the dataset, and build the configuration.
+
+    With `outline` a named dataset that is not here is neither downloaded nor decoded: sizes stand
+    in for it, for saying what would run.
+
+    Args:
+        features: for a method that fits at once, the pretraining whose features it clusters: a
+            method that has one (computed where it is missing, and shared by all who ask for it;
+            `preset` and the fields `pretrain.*` of `sets` are then its own as well), or the first
+            letters of a stage's id.
+        store: where a stage named by its id is looked for.
+
+    Raises:
+        InputError: every mistake that can be seen without the images, together; then those of the
+            images; then those of sizes that do not fit them.
+    """
+    asked = _check(method, dataset, root, list(sets), preset, protocol, features, store)
+    source: dict[str, Any] = {"spec": dataset, "root": str(root)}
+    source |= {"skip_broken": True} if skip_broken else {}
+    source |= {"side": side} if side else {}
+    source |= {"protocol": protocol} if protocol else {}
+    rest = {k: v for k, v in source.items() if k not in ("spec", "root")}
+    if outline and asked.spec is not None and asked.spec.status != "ready":
+        prepared = _outline(asked.spec, protocol)
+    else:
+        prepared = datasets.prepare(dataset, root=root, progress=progress, **rest)
+    source["spec"] = prepared.name
+    record = asked.record
+    _suits(method, record, prepared.images is None, prepared.name)
+    _scored(method, record, prepared.name, prepared.protocol)
+
+    layers = _layers(record, prepared.name, prepared.view, preset)
+    layers.append(("dataset", _counted(record, prepared.classes) | _viewed(record, prepared)))
+    if asked.chosen:
+        layers.append(("--set", asked.chosen))
+    takes_clusters = "clusters" in configs.fields(record.config)
+    if takes_clusters and not any("clusters" in layer for _, layer in layers):
+        what = "samples" if prepared.images is None else "images"
+        raise InputError(
+            f"clusters: the {what} have no labels to count classes by; "
+            "say how many clusters to find, for example --set clusters=10."
+        )
+    config = configs.build(record.config, *(layer for _, layer in layers))
+    check_sizes(config, prepared)
+    found = None
+    if features is not None and asked.other is not None:
+        found = _pretrained(features, asked.other, prepared, source, preset, asked.inner)
+    elif features is not None:
+        found = Features(asked=features, stage=_stage(features, store, prepared))
+    return Request(
+        method=method,
+        record=record,
+        dataset=prepared,
+        source=source,
+        config=config,
+        layers=tuple(layers),
+        features=found,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """What names and values stand for, before any image is seen."""
+
+    record: Any  # of the method
+    other: Any  # of the method whose pretraining gives the features, None without one
+    spec: Any  # of a named dataset
+    chosen: Mapping[str, Any]  # fields set of the method
+    inner: Mapping[str, Any]  # and of the other's pretraining
+
+
+def _check(
+    method: str,
+    dataset: str,
+    root: Path,
+    sets: list[str],
+    preset: str | None,
+    protocol: str | None,
+    features: str | None,
+    store: Any,
+) -> _Asked:
+    """Raises InputError with every mistake that can be seen without the images."""
+    mistakes: list[str] = []
+    record = _found(lambda: registry.method(method), mistakes)
+    known = datasets.known(root)
+    spec = known.get(dataset)
+    if spec is None and not dataset.startswith(("folder:", "table:")):
+        mistakes.append(
+            f"there is no dataset '{dataset}'.{nearest(dataset, known)} Known: "
+            f"{', '.join(known)}, folder:PATH, or table:PATH."
+        )
+    if record is None:
+        raise InputError("\n".join(mistakes))
+    other = None
+    if features is not None:
+        _found(lambda: _takes_features(method, record), mistakes)
+        if features in registry.names():
+            other = _found(lambda: _with_pretraining(features), mistakes)
+        elif store is None:
+            mistakes.append(_no_features(features, "and no store was given to look for its id in"))
+    readings = [*record.readings, *(other.readings if other is not None else ())]
+    if preset is not None and preset not in readings:
+        mistakes.append(
+            f"there is no preset '{preset}' of {method}.{nearest(preset, readings)} "
+            f"Known: {', '.join(readings) or 'none'}."
+        )
+    theirs = [s for s in sets if other is not None and s.startswith("pretrain.")]
+    mine = [s for s in sets if s not in theirs]
+    chosen = _found(lambda: configs.parse(record.config, mine), mistakes) or {}
+    inner: dict[str, Any] = {}
+    if other is not None:
+        inner = _found(lambda: configs.parse(other.config, theirs), mistakes) or {}
+    if mistakes:
+        raise InputError("\n".join(mistakes))
+    if spec is not None:  # its values can be judged before any download
+        _suits(method, record, spec.dimensions is not None, spec.name)
+        _scored(method, record, spec.name, protocol or spec.protocols[0])
+        layers = [layer for _, layer in _layers(record, dataset, spec.view, preset)]
+        configs.build(record.config, *layers, _counted(record, spec.classes), chosen)
+    return _Asked(record=record, other=other, spec=spec, chosen=chosen, inner=inner)
+
+
+def _found(ask: Callable[[], Any], mistakes: list[str]) -> Any:
+    """What `ask` returns, or None with its mistake noted."""
+    try:
+        return ask()
+    except InputError as error:
+        mistakes.append(str(error))
+        return None
+
+
+def _layers(
+    record: Any, dataset: str, view: int, preset: str | None
+) -> list[tuple[str, Mapping[str, Any]]]:
+    reading = preset if preset in record.readings else None
+    return list(record.layers(dataset, view, reading))
+
+
+def _counted(record: Any, classes: int | None) -> dict[str, Any]:
+    """The number of clusters by that of the classes, for methods that take it."""
+    if classes is None or classes < 2 or "clusters" not in configs.fields(record.config):
+        return {}
+    return {"clusters": classes}
+
+
+def _viewed(record: Any, prepared: Any) -> dict[str, Any]:
+    """Networks see the centre of the stored square."""
+    if record.build is None or prepared.view == prepared.images.shape[-1]:
+        return {}
+    return {"pretrain.side": prepared.view}
+
+
+def _suits(method: str, record: Any, vectors: bool, name: str) -> None:
+    """Raises InputError when a method that trains networks on images is to take vectors."""
+    if vectors and record.fit is None:
+        raise InputError(
+            f"{name} has vectors, and {method} trains networks on images; "
+            f"methods that take vectors: {', '.join(registry.at_once())}."
+        )
+
+
+def _scored(method: str, record: Any, name: str, protocol: str) -> None:
+    """Raises InputError when a method that fits what is scored is to be trained on other images."""
+    if record.fit is not None and protocol in datasets.HELD_OUT:
+        spec = datasets.known().get(name)
+        having = ("all", "train") if spec is None else spec.protocols
+        others = [f"--protocol {p}" for p in having if p not in datasets.HELD_OUT]
+        raise InputError(
+            f"{method} fits the very images that are scored, and the protocol {protocol} of {name} "
+            f"trains on others; say {' or '.join(others)}."
+        )
+
+
+def _takes_features(method: str, record: Any) -> None:
+    if record.fit is None:
+        raise InputError(
+            f"{method} trains networks on images and takes no --features; methods that take "
+            f"features: {', '.join(registry.at_once())}."
+        )
+
+
+def _with_pretraining(name: str) -> Any:
+    record = registry.method(name)
+    if record.pretrain is None:
+        raise InputError(_no_features(name, "which has no pretraining"))
+    return record
+
+
+def _no_features(asked: str, why: str) -> str:
+    having = [n for n in registry.names() if registry.method(n).pretrain is not None]
+    return (
+        f"--features: got '{asked}', {why}.{nearest(asked, having)} It is a method with a "
+        f"pretraining ({', '.join(having)}) or the id of a stage (`platform results stages`)."
+    )
+
+
+def _pretrained(
+    name: str,
+    record: Any,
+    prepared: Any,
+    source: Mapping[str, Any],
+    preset: str | None,
+    chosen: Mapping[str, Any],
+) -> Features:
+    """The features of a method's own pretraining on the dataset."""
+    _suits(name, record, prepared.images is None, prepared.name)
+    layers = [layer for _, layer in _layers(record, prepared.name, prepared.view, preset)]
+    config = configs.build(record.config, *layers, _viewed(record, prepared), chosen)
+    check_sizes(config, prepared, only="pretrain.")
+    return Features(
+        asked=name,
+        pretraining=lambda seed: pretraining(name, record, config, seed, prepared, source),
+    )
+
+
+def _stage(text: str, store: Any, prepared: Any) -> str:
+    """The id of the finished pretraining that begins with `text`, on this very dataset."""
+    known = sorted(i for i in store.stages() if i.startswith(text))
+    known = [i for i in known if store.stage_row(i)["kind"] == "encoder"]
+    if not known:
+        raise InputError(_no_features(text, f"and {store.uri} has no pretraining that begins so"))
+    if len(known) > 1:
+        raise InputError(
+            f"--features: '{text}' could be {', '.join(known[:3])}; give more letters."
+        )
+    row = store.stage_row(known[0])
+    theirs = (row["dataset_fingerprint"], row["protocol"])
+    if theirs != (prepared.fingerprint, prepared.protocol):
+        raise InputError(
+            f"--features: the pretraining {known[0]} is of {row['dataset']} with the protocol "
+            f"{row['protocol']}, and {prepared.name} with {prepared.protocol} was asked for; "
+            "choose a pretraining of the same images."
+        )
+    return known[0]
+
+
+#: Begins the fingerprint of a dataset that is not here: no run of it is in any store.
+NOT_HERE = "not here: "
+
+
+def _outline(spec: Any, protocol: str | None) -> Any:
+    """A dataset of the right sizes without its images."""
+    count = spec.count or 1300 * spec.classes  # ImageNet has about 1,300 train images per class
+    every = np.arange(count)
+    images = vectors = None
+    if spec.dimensions is None:
+        images = np.broadcast_to(np.uint8(0), (count, 3, spec.side, spec.side))
+    else:
+        vectors = np.broadcast_to(np.float32(0), (count, spec.dimensions))
+    return datasets.Dataset(
+        name=spec.name,
+        images=images,
+        vectors=vectors,
+        labels=np.broadcast_to(np.int64(0), (count,)),
+        classes=spec.classes,
+        class_names=None,
+        fingerprint=NOT_HERE + spec.name,
+        mean=spec.mean,
+        std=spec.std,
+        view=spec.view,
+        protocol=protocol or spec.protocols[0],
+        train=every,
+        score=every,
+        pretrain=every,
+        paths=None,
+        skipped=(),
+        duplicates=0,
+        notes=(),
+    )
+
+
+def check_sizes(config: Any, dataset: Any, only: str = "") -> None:
+    """Relations between a configuration and the number of images.
+
+    Args:
+        only: check the fields that begin so.
+
+    Raises:
+        InputError: all that do not hold, together.
+    """
+    flat = configs.flatten(config)
+    what = "samples" if dataset.images is None else "images"
+    sizes = {
+        "batch_size": (len(dataset.train), "images to train on"),
+        "pretrain.batch_size": (len(dataset.pretrain), "images to pretrain on"),
+        "clusters": (len(dataset.score), what),
+    }
+    wrong = [
+        f"{name}: needs at least {flat[name]} {of}, found {n}; "
+        f"set a smaller one, for example --set {name}={max(2, n // 2)}"
+        for name, (n, of) in sizes.items()
+        if name.startswith(only) and name in flat and flat[name] > n
+    ]
+    if wrong:
+        raise InputError("\n".join(wrong))

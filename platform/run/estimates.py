@@ -1,0 +1,222 @@
+"""What runs would cost: by the store, else by a short probe, else by the paper's table."""
+
+import json
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from deep_clustering.ablations import _published
+from deep_clustering.platform import registry
+from deep_clustering.platform.request.jobs import Job
+from deep_clustering.platform.request.request import NOT_HERE
+from deep_clustering.platform.store.store import Store
+
+#: A probe that has not taken two steps by then is given up, seconds.
+_PATIENCE = 90.0
+#: Steps of a probe end after this time, seconds.
+_LOOK = 5.0
+#: Bytes of one row of predictions as it is stored, about.
+_PREDICTION = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Time of some jobs on one device, and where the figure is from."""
+
+    seconds: float
+    source: str
+    unknown: int = 0  # jobs that nothing tells the time of
+
+
+def estimate(jobs: Iterable[Job], store: Store, *, probe: bool = True) -> Estimate:
+    """Time of jobs that are to be computed.
+
+    Args:
+        jobs: runs and stages.
+        store: whose finished jobs tell the time of others of the same method and dataset.
+        probe: take a few steps of one run and one stage of each dataset that is here, where the
+            store has nothing.
+    """
+    groups: dict[tuple[str, str, str], list[Job]] = {}
+    for job in jobs:
+        key = (job.kind, job.identity["method"], job.identity["dataset"])
+        groups.setdefault(key, []).append(job)
+    total, unknown = 0.0, 0
+    sources: dict[str, None] = {}
+    open_groups: list[list[Job]] = []
+    for group in groups.values():
+        each = _stored(group[0], store)
+        if each is None:
+            open_groups.append(group)
+        else:
+            total += each * sum(job.epochs for job in group)
+            sources["runs in the store"] = None
+    probed = _probed([g[0] for g in open_groups], probe)
+    for group in open_groups:
+        job = group[0]
+        each, source = probed.get(job.id), "a few steps on this machine"
+        if each is None:
+            each, source = _printed(job)
+        if each is None:
+            unknown += len(group)
+        else:
+            total += each * sum(j.epochs for j in group)
+            sources[source] = None
+    return Estimate(seconds=total, source="; ".join(sources), unknown=unknown)
+
+
+def disk(runs: Iterable[Job], images: Mapping[str, int], store: Store) -> int:
+    """Bytes that finished runs add to the store, about: weights and predictions.
+
+    Args:
+        runs: to be computed.
+        images: name of a dataset -> images that are scored.
+        store: whose finished runs tell the number of weights, else the paper's table does.
+    """
+    known = store.rows("runs")
+    total = 0
+    for job in runs:
+        alike = known.filter(pl.col("method") == job.identity["method"], pl.col("status") == "ok")
+        alike = alike.filter(pl.col("dataset") == _name(job))
+        sizes = alike["parameters"].drop_nulls().to_list() if alike.height else []
+        at_once = registry.method(job.identity["method"]).fit is not None
+        weights = 0 if at_once else sizes[-1] if sizes else _printed_weights(job)
+        total += int(4 * weights) + _PREDICTION * images[_name(job)]
+    return total
+
+
+def _name(job: Job) -> str:
+    return str(job.source["spec"])
+
+
+def _stored(job: Job, store: Store) -> float | None:
+    """Median seconds of an epoch of finished jobs like this one."""
+    rows = store.rows("runs" if job.kind == "run" else "stages")
+    alike = rows.filter(
+        pl.col("dataset_fingerprint") == job.identity["dataset"],
+        pl.col("method") == job.identity["method"],
+        pl.col("status") == "ok",
+        pl.col("epochs") > 0,
+    )
+    each = [s / e for s, e in alike.select("seconds", "epochs").iter_rows() if s is not None]
+    return statistics.median(each) if each else None
+
+
+def _printed(job: Job) -> tuple[float | None, str]:
+    """Seconds of an epoch by the hours that the paper prints of its own method."""
+    for cell in _cells(job, "hours"):
+        if epochs := re.search(r"epochs=(\d+)", cell.setting):
+            source = f"the paper's {cell.table.replace('table', 'Table ')}, on its own device"
+            return cell.value * 3600 / int(epochs[1]), source
+    return None, ""
+
+
+def _printed_weights(job: Job) -> float:
+    """Weights of a model by the paper's table; 22 million (a ResNet-34 with heads) without one."""
+    return next((cell.value * 1e6 for cell in _cells(job, "params_m")), 22e6)
+
+
+def _cells(job: Job, metric: str) -> list[_published.Cell]:
+    method = job.identity["method"]
+    if job.kind != "run" or method not in _published.papers():
+        return []
+    return [
+        cell
+        for cell in _published.cells(method)
+        if cell.metric == metric
+        and cell.statistic == "single"
+        and cell.dataset == _name(job)
+        and cell.method.startswith(method.upper())
+        and "+" not in cell.method
+    ]
+
+
+# ---- probes
+
+
+def _probed(jobs: list[Job], wanted: bool) -> dict[str, float]:
+    """Id -> seconds of an epoch, from a few steps in a process of their own."""
+    here = [job for job in jobs if not job.identity["dataset"].startswith(NOT_HERE)]
+    if not wanted or not here:
+        return {}
+    found: dict[str, float] = {}
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-m", "deep_clustering.platform.run.estimates"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ) as child:
+            try:
+                out, _ = child.communicate(
+                    json.dumps([job.as_json() for job in here]), timeout=_PATIENCE
+                )
+            except subprocess.TimeoutExpired:
+                child.kill()
+                out, _ = child.communicate()
+        for line in out.splitlines():
+            found |= json.loads(line)
+    except (OSError, ValueError):
+        return found
+    return found
+
+
+def _main() -> None:
+    """Read jobs from standard input; write a line {id: seconds of an epoch} for each."""
+    import torch
+
+    from deep_clustering.methods.learning.replicas import Replicas
+    from deep_clustering.platform.run.execute import Workplace
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    place = Workplace(store=None, device=device, replicas=Replicas.alone(device), provenance={})
+    for given in json.load(sys.stdin):
+        job = Job.from_json(given)
+        if job.kind == "run" and registry.method(job.identity["method"]).fit is not None:
+            continue  # a step of it is the whole run
+        print(json.dumps({job.id: _epoch(job, place)}), flush=True)
+
+
+def _epoch(job: Job, place: Any) -> float:
+    """Seconds of an epoch, by steps of the real size on random weights."""
+    import torch
+
+    from deep_clustering.platform.request import configs
+
+    dataset, images = place.data(job)
+    method = registry.method(job.identity["method"])
+    use = {"images": images, "replicas": place.replicas, "seed": job.identity["seed"]}
+    if job.kind == "encoder":
+        config = configs.build(method.pretrain.config, job.identity["config"])
+        index = torch.from_numpy(dataset.pretrain)
+        trainable = method.pretrain.build(config, index=index, **use)
+    else:
+        config = configs.build(method.config, job.identity["config"])
+        index = torch.from_numpy(dataset.train)
+        state = None
+        if method.pretrain is not None:
+            start = method.pretrain.build(config.pretrain, index=index, **use)
+            state = start.encoder_state()
+        trainable = method.build(config, encoder_state=state, index=index, **use)
+    batch = index[: trainable.batch_size].to(place.device)
+    times: list[float] = []
+    while len(times) < 2 or sum(times) < _LOOK:
+        begun = time.monotonic()
+        losses = trainable.step(batch)
+        [float(value) for value in losses.values()]  # waits for the device
+        times.append(time.monotonic() - begun)
+        if len(times) == 12:
+            break
+    return statistics.median(times[1:]) * (len(index) // trainable.batch_size)
+
+
+if __name__ == "__main__":
+    _main()

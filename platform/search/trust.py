@@ -1,0 +1,182 @@
+"""Which label-free criterion could have chosen for us: measured on trials whose accuracy is known.
+
+For every criterion: its rank correlation with accuracy over the trials, and its regret, the
+accuracy given away by taking the trial that it likes best. Both again without collapsed trials,
+since a criterion may look good only because it notices collapse.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from deep_clustering.platform.evaluation.criteria import FLOOR
+from deep_clustering.platform.evaluation.metrics import Array
+
+#: Fewer trials than this get a sentence instead of a number: of three trials, any criterion ranks
+#: one in six times all of them as accuracy does.
+FEWEST = 4
+
+_RESAMPLES = 2000
+_SEED = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trust:
+    """One criterion on one set of trials.
+
+    Attributes:
+        criterion: its name.
+        trials: "all", or "not collapsed".
+        n: trials that have both the criterion and the accuracy.
+        spearman, kendall: rank correlations with the accuracy, in [-1, 1] (Kendall's tau-b).
+        regret: best accuracy minus that of the trial with the highest criterion (their mean where
+            several are highest), in [0, 1].
+        spearman_interval, regret_interval: 95 % percentile bootstrap over trials.
+        reason: why the numbers are None.
+    """
+
+    criterion: str
+    trials: str
+    n: int
+    spearman: float | None = None
+    spearman_interval: tuple[float, float] | None = None
+    kendall: float | None = None
+    regret: float | None = None
+    regret_interval: tuple[float, float] | None = None
+    reason: str | None = None
+
+
+def assess(trials: Any, *, target: str = "acc") -> list[Trust]:
+    """How far each criterion agrees with a label metric over finished trials.
+
+    Args:
+        trials: rows as dictionaries, a dictionary of columns, a polars frame or a pyarrow table.
+            Read are `target`, the criteria (those it has), and what tells collapsed trials:
+            `guarded` and `collapsed`. Diverged trials and missing values are left out.
+        target: a label metric of which more is better.
+
+    Returns:
+        For each criterion one record over all trials, and one without those of which any run
+        collapsed or was guarded.
+    """
+    rows = [row for row in _rows(trials) if not row.get("diverged")]
+    sound = [row for row in rows if not row.get("guarded") and not row.get("collapsed")]
+    return [
+        _assess(name, label, kept, target)
+        for name in FLOOR
+        if any(_number(row, name) for row in rows)
+        for label, kept in (("all", rows), ("not collapsed", sound))
+    ]
+
+
+def _assess(name: str, label: str, rows: Sequence[Mapping[str, Any]], target: str) -> Trust:
+    both = [row for row in rows if _number(row, name) and _number(row, target)]
+    n = len(both)
+    if n < FEWEST:
+        reason = f"too few trials: {n}, needs {FEWEST}"
+        return Trust(criterion=name, trials=label, n=n, reason=reason)
+    criterion = np.array([row[name] for row in both], np.float64)
+    acc = np.array([row[target] for row in both], np.float64)
+    draws = np.random.default_rng(_SEED).integers(0, n, (_RESAMPLES, n))
+    regret, regrets = _regret(criterion[None], acc[None])[0], _regret(criterion[draws], acc[draws])
+    found = Trust(
+        criterion=name,
+        trials=label,
+        n=n,
+        regret=float(regret),
+        regret_interval=_interval(regrets),
+    )
+    if np.ptp(criterion) == 0 or np.ptp(acc) == 0:
+        same = "it" if np.ptp(criterion) == 0 else target
+        return replace(found, reason=f"{same} is constant")
+    from scipy.stats import kendalltau
+
+    return replace(
+        found,
+        spearman=float(_spearman(criterion[None], acc[None])[0]),
+        spearman_interval=_interval(_spearman(criterion[draws], acc[draws])),
+        kendall=float(kendalltau(criterion, acc).statistic),
+    )
+
+
+def table(trials: Any, *, target: str = "acc") -> Table:
+    """What `assess` finds, for the terminal."""
+    shown = Table(
+        title=f"would a label-free criterion have found the best {target}?",
+        title_justify="left",
+        caption="95 % bootstrap over trials; a criterion that was the objective is no evidence "
+        "for itself",
+        caption_justify="left",
+        box=None,
+        pad_edge=False,
+    )
+    shown.add_column("criterion", no_wrap=True)
+    for column in ("n", "Spearman", "Kendall", f"regret in {target}"):
+        shown.add_column(column, justify="right", no_wrap=True)
+    records = assess(trials, target=target)
+    every = [r for r in records if r.trials == "all"]
+    sound = [r for r in records if r.trials != "all"]
+    if [r.n for r in sound] == [r.n for r in every]:  # nothing collapsed: both say the same
+        records = every
+    for record in records:
+        shown.add_row(
+            record.criterion if record.trials == "all" else f"  {record.trials}",
+            str(record.n),
+            record.reason or _cell(record.spearman, record.spearman_interval),
+            _cell(record.kendall),
+            _cell(record.regret, record.regret_interval),
+        )
+    if not records:
+        shown.add_row("no trial has a label-free criterion", *[""] * 4)
+    return shown
+
+
+def _regret(criterion: Array, acc: Array) -> Array:
+    """Regret of each row of (R, n): the best accuracy minus the mean of those picked."""
+    picked = criterion == criterion.max(1, keepdims=True)
+    return acc.max(1) - (acc * picked).sum(1) / picked.sum(1)
+
+
+def _spearman(a: Array, b: Array) -> Array:
+    """Rank correlation of each row of (R, n); NaN where a row does not vary."""
+    from scipy.stats import rankdata
+
+    x, y = rankdata(a, axis=1), rankdata(b, axis=1)
+    x, y = x - x.mean(1, keepdims=True), y - y.mean(1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found: Array = (x * y).sum(1) / np.sqrt((x**2).sum(1) * (y**2).sum(1))
+    return found
+
+
+def _interval(values: Array) -> tuple[float, float]:
+    low, high = np.nanpercentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _cell(value: float | None, interval: tuple[float, float] | None = None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.2f}" + (f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "")
+
+
+def _number(row: Mapping[str, Any], name: str) -> bool:
+    value = row.get(name)
+    return value is not None and math.isfinite(value)
+
+
+def _rows(trials: Any) -> list[Mapping[str, Any]]:
+    if hasattr(trials, "collect"):
+        trials = trials.collect()
+    if hasattr(trials, "to_dicts"):
+        return list(trials.to_dicts())
+    if hasattr(trials, "to_pylist"):
+        return list(trials.to_pylist())
+    if isinstance(trials, Mapping):
+        names, columns = list(trials), [list(column) for column in trials.values()]
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+    found: Iterable[Mapping[str, Any]] = trials
+    return list(found)

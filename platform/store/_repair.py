@@ -1,0 +1,183 @@
+"""Clean-up after dead processes, and the search for damage."""
+
+import contextlib
+import hashlib
+import re
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from deep_clustering.platform.errors import StorageError
+from deep_clustering.platform.store import schema
+from deep_clustering.platform.store._files import GIVEN_UP, Files, LocalFiles, given_up, set_aside
+from deep_clustering.platform.store._plans import Plans
+from deep_clustering.platform.store._rows import Rows, StoreDamage, parts, sentence
+from deep_clustering.platform.store._segments import Segments, id_in, short
+from deep_clustering.platform.store.schema import Damaged, NewerSchema
+
+_TOKEN = re.compile(r"[0-9a-f]{16}-[0-9a-f]{8}-[0-9a-f]+-[0-9a-f]{6}")
+
+#: Path, what is wrong, and what mends it (returning what was done).
+Finding = tuple[str, str, Callable[[], str]]
+
+
+class Upkeep:
+    """Works on a store's files as they are."""
+
+    def __init__(self, files: Files, rows: Rows, segments: Segments, plans: Plans) -> None:
+        self._files, self._rows, self._segments, self._plans = files, rows, segments, plans
+
+    # ---- after dead processes
+
+    def sweep(self) -> None:
+        """Remove files half-written, files that no row names, and locks that nobody holds."""
+        self._files.sweep()
+        for kind in ("epochs", "predictions", "models", "artefacts"):
+            self._sweep(kind)
+        if isinstance(self._files, LocalFiles):
+            for path in self._files.names("claims"):
+                if claim := self._files.claim(path):
+                    claim.release()
+
+    def _sweep(self, kind: str) -> None:
+        by_id: dict[str, list[str]] = {}
+        for path in self._files.names(kind):
+            by_id.setdefault(id_in(path), []).append(path)
+        home = "stages" if kind == "artefacts" else "runs"
+        rows: dict[str, list[str]] = {}
+        for entry in self._rows.entries(home):
+            rows.setdefault(entry.id, []).append(entry.path)
+        for id, paths in by_id.items():
+            mine = rows.get(id, [])
+            if len(paths) == 1 and len(mine) == 1:
+                continue  # the rule, and not worth reading a row for
+            dead = [p for p in paths if self._given_up(p)]
+            if not dead:
+                continue
+            try:
+                named = {path for row in mine for _, path, _ in parts(self._rows.row(row))}
+            except (OSError, StorageError):
+                continue  # a row that cannot be read may name them
+            for path in dead:
+                if path not in named:
+                    self._files.delete(path)
+
+    def _given_up(self, path: str) -> bool:
+        if token := _TOKEN.search(path):
+            return given_up(token[0])
+        return time.time() - self._files.modified(path) > GIVEN_UP
+
+    # ---- damage
+
+    def findings(self) -> Iterator[Finding]:
+        """Everything that is damaged, missing or newer than this release."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", StoreDamage)
+            for kind in ("runs", "stages"):
+                for entry in self._rows.entries(kind):
+                    yield from self._row(entry.path)
+            for kind in ("runs", "epochs"):
+                yield from self._copies(kind)
+            for path in self._plans.damaged():
+                yield path, "damaged plan", partial(self._away, path)
+
+    def _row(self, path: str) -> Iterator[Finding]:
+        try:
+            row = self._rows.read(path).row(0, named=True)
+        except FileNotFoundError:
+            return
+        except NewerSchema as error:
+            yield path, sentence(error), _left
+            return
+        except (Damaged, OSError) as error:
+            yield path, sentence(error), partial(self._mend_row, path)
+            return
+        for kind, part, digest in parts(row):
+            try:
+                self._read(kind, part, digest)
+            except NewerSchema as error:
+                yield part, sentence(error), _left
+            except (Damaged, OSError) as error:
+                reason = f"{sentence(error)}, belongs to {path}"
+                yield part, reason, partial(self._mend_part, part, path)
+
+    def _read(self, kind: str, path: str, digest: str | None) -> None:
+        data = self._files.read(path)
+        if digest is None:
+            schema.decode(data, path, kind)
+        elif hashlib.sha256(data).hexdigest() != digest:
+            raise Damaged(f"{path} is damaged (its checksum does not match).")
+
+    def _copies(self, kind: str) -> Iterator[Finding]:
+        for name in self._segments.names(kind):
+            frame = self._segments.read(name, kind, ["__file", "__digest"])
+            if frame is None:
+                yield name, "damaged segment, a copy of other files", partial(self._drop, name)
+                continue
+            for path, digest in frame.unique().iter_rows():
+                if self._differs(path, kind, digest):
+                    yield name, f"segment with an earlier {path}", partial(self._drop, name)
+                    break
+
+    def _differs(self, path: str, kind: str, digest: str) -> bool:
+        """Whether a sound file is another one than a segment has seen under its name."""
+        try:
+            data = self._files.read(path)
+            schema.check(data, path, kind)
+        except (OSError, StorageError):
+            return False
+        return short(data) != digest
+
+    def _mend_row(self, path: str) -> str:
+        """Put back what a segment remembers of a damaged row, or take it away."""
+        if self._row_is_sound(path):
+            return "it can be read again"
+        data = self._segments.original(path) if path.startswith("runs/") else None
+        if data is not None:
+            return self._restore(path, data)
+        set_aside(self._files, path)
+        return "moved to quarantine/, so that it is done again"
+
+    def _mend_part(self, path: str, row: str) -> str:
+        """Put back what a segment remembers of a damaged file, or take it away with its row."""
+        kind, digest = next((k, d) for k, p, d in parts(self._rows.row(row)) if p == path)
+        with contextlib.suppress(Damaged, OSError):
+            self._read(kind, path, digest)
+            return "it can be read again"
+        data = self._segments.original(path) if path.startswith("epochs/") else None
+        if data is not None:
+            return self._restore(path, data)
+        for bad in (path, row):
+            with contextlib.suppress(FileNotFoundError):
+                set_aside(self._files, bad)
+        self._segments.forget(row)
+        return "moved to quarantine/ with its row, so that it is done again"
+
+    def _row_is_sound(self, path: str) -> bool:
+        with contextlib.suppress(Damaged, OSError):
+            self._rows.read(path)
+            return True
+        return False
+
+    def _restore(self, path: str, data: bytes) -> str:
+        """Replace a damaged file in one step, so that a kill never leaves it absent."""
+        with contextlib.suppress(FileNotFoundError):
+            set_aside(self._files, path, keep=True)
+        self._files.write(path, data)
+        return "copied to quarantine/ and restored from a segment"
+
+    def _drop(self, name: str) -> str:
+        """Segments are copies: to drop one costs time, nothing else."""
+        self._files.delete(name)
+        return "removed; the files it copies are not concerned"
+
+    def _away(self, path: str) -> str:
+        if self._plans.one(path) is not None:
+            return "it can be read again"
+        set_aside(self._files, path)
+        return "moved to quarantine/"
+
+
+def _left() -> str:
+    return "left as it is"

@@ -1,0 +1,216 @@
+"""Reading a store's rows and the tables they name, whatever is damaged, gone or half-done."""
+
+import errno
+import os
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from deep_clustering.platform.store import schema
+from deep_clustering.platform.store._files import Files, LocalFiles, reading
+from deep_clustering.platform.store._segments import Segments, id_in, pool
+from deep_clustering.platform.store.schema import Damaged, NewerSchema
+
+#: Up to so many tables are read from their own files although a segment holds them too.
+_FEW = 16
+_ROW = re.compile(
+    r"(?:runs|stages)/(?P<id>[a-z0-9][a-z0-9_-]{0,63})"
+    r"\.(?:ok|failed-(?P<failure>\d+))(?:/(?P<attempt>[0-9a-f-]+))?\.parquet"
+)
+
+
+class StoreDamage(UserWarning):
+    """A file of the store could not be used; what it held is left out, nothing else."""
+
+
+class Entry(NamedTuple):
+    """A row's file, as its name tells."""
+
+    path: str
+    id: str
+    failure: int | None  # None: a result
+    attempt: str
+
+
+def entry(path: str) -> Entry | None:
+    """What a name says; None when it is not one of a row."""
+    match = _ROW.fullmatch(path)
+    if match is None:
+        return None
+    failure = match["failure"]
+    number = None if failure is None else int(failure)
+    return Entry(path, match["id"], number, match["attempt"] or "")
+
+
+def parts(row: Mapping[str, Any]) -> Iterator[tuple[str, str, str | None]]:
+    """The files that a row names: kind, path, and checksum where the file has none itself."""
+    for part in ("epochs", "predictions", "model"):
+        if path := row.get(f"{part}_file"):
+            yield part, path, row.get("model_sha256") if part == "model" else None
+    files, sums = row.get("artefact_files") or (), row.get("artefact_sha256") or ()
+    yield from (("artefact", path, digest) for path, digest in zip(files, sums, strict=True))
+
+
+def sentence(error: Exception) -> str:
+    """What is wrong with a file, in few words."""
+    if isinstance(error, NewerSchema):
+        return str(error).rstrip(".")
+    if isinstance(error, FileNotFoundError):
+        return "missing"
+    if isinstance(error, OSError):
+        return f"cannot be read ({os.strerror(error.errno or errno.EIO)})"
+    reason = re.search(r"\((.*)\)", str(error))
+    return f"damaged ({reason[1]})" if reason else "damaged"
+
+
+def warn(path: str, reason: str, then: str = "it is left out, nothing else") -> None:
+    """Say that a file could not be used."""
+    warnings.warn(f"{path}: {reason}; {then}", StoreDamage, stacklevel=4)
+
+
+def state(path: str | os.PathLike[str]) -> Any:
+    """What changes when a file does; None when it is not there."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+class Rows:
+    """The rows of a store."""
+
+    def __init__(self, files: Files, segments: Segments) -> None:
+        self._files, self._segments = files, segments
+        self._sound: dict[str, Any] = {}  # path -> state of the file when it was last verified
+
+    def entries(self, kind: str) -> list[Entry]:
+        """All files of rows of a kind, "runs" or "stages"; stray files are passed over."""
+        with reading(self._files):
+            return [e for e in map(entry, self._files.names(kind)) if e is not None]
+
+    def results(self, kind: str, id: str) -> list[str]:
+        """Paths of an id's results, the one that counts first."""
+        with reading(self._files):
+            plain = f"{kind}/{id}.ok.parquet"
+            found = [plain] if self._files.exists(plain) else []
+            return found + [p for p in self._files.names(f"{kind}/{id}.ok") if entry(p)]
+
+    def result(self, kind: str, id: str) -> str | None:
+        """Path of the row that is an id's result; None without a sound one."""
+        for path in self.results(kind, id):
+            if self.sound(path) or path in self._segments.covered(kind):
+                return path
+        return None
+
+    def finished(self, kind: str) -> set[str]:
+        """Ids with a sound result."""
+        covered = self._segments.covered(kind)
+        entries = [e for e in self.entries(kind) if e.failure is None]
+        known = {e.id for e in entries if e.path in covered}
+        rest = [e for e in entries if e.id not in known]
+        with pool(self._files) as threads:
+            sound = threads.map(self.sound, [e.path for e in rest])
+            return known | {e.id for e, good in zip(rest, sound, strict=True) if good}
+
+    def sound(self, path: str) -> bool:
+        """Whether a row's file is what was written; looked at again only when it changed."""
+        local = isinstance(self._files, LocalFiles)
+        now = state(self._files.root / path) if isinstance(self._files, LocalFiles) else path
+        if local and now is not None and self._sound.get(path) == now:
+            return True
+        try:
+            self.read(path, [_key(path)])
+        except FileNotFoundError:
+            return False
+        except (Damaged, NewerSchema, OSError) as error:
+            warn(path, sentence(error))
+            return False
+        self._sound[path] = now
+        return True
+
+    def read(self, path: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """The row in a file.
+
+        Raises:
+            Damaged, NewerSchema, OSError: it is not what was written, or cannot be read.
+        """
+        frame = schema.decode(self._files.read(path), path, path.partition("/")[0], columns)
+        if frame.height != 1 or frame[_key(path)][0] != id_in(path):
+            raise Damaged(f"{path} is damaged (it holds another row than its name says).")
+        return frame
+
+    def row(self, path: str) -> dict[str, Any]:
+        """A row with every core column, from its file or else from a segment."""
+        kind = path.partition("/")[0]
+        try:
+            frame = self.read(path)
+        except (Damaged, OSError):
+            found, _ = self._segments.rows(kind, {path})
+            if not found:
+                raise
+            frame = found[0]
+        return dict.fromkeys(schema.KINDS[kind]) | frame.row(0, named=True)
+
+    def table(self, kind: str) -> pl.DataFrame:
+        """One row per id: its result, or what its last attempt without one left."""
+        choices: dict[str, list[Entry]] = {}
+        for found in self.entries(kind):
+            choices.setdefault(found.id, []).append(found)
+        for entries in choices.values():
+            # A result before failures; of results the first, of failures the last.
+            entries.sort(key=lambda e: (e.failure is not None, -(e.failure or 0), e.attempt))
+        frames: list[pl.DataFrame] = []
+        while choices:
+            some, bad = self._load(kind, [entries[0] for entries in choices.values()])
+            frames += some
+            choices = {id: choices[id][1:] for id in bad if choices[id][1:]}
+        return schema.union(frames, kind)
+
+    def _load(self, kind: str, entries: Iterable[Entry]) -> tuple[list[pl.DataFrame], list[str]]:
+        """Rows of files, and the ids of those that could not be used."""
+        ids = {e.path: e.id for e in entries}
+        frames, missing = self._segments.rows(kind, ids)
+        loose = [path for path in ids if path in missing]
+
+        def read(path: str) -> pl.DataFrame | Exception:
+            try:
+                return self.read(path)
+            except (Damaged, NewerSchema, OSError) as error:
+                return error
+
+        bad = []
+        with pool(self._files) as threads:
+            for path, found in zip(loose, threads.map(read, loose), strict=True):
+                if isinstance(found, pl.DataFrame):
+                    frames.append(found)
+                    continue
+                bad.append(ids[path])
+                if not isinstance(found, FileNotFoundError):  # moved away since it was listed
+                    warn(path, sentence(found))
+        return frames, bad
+
+    def tables(self, kind: str, paths: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Tables that rows name, in pieces; damaged ones are left out with a warning."""
+        missing = set(paths)
+        if len(missing) > _FEW:
+            frames, missing = self._segments.rows(kind, missing)
+            yield from frames
+        for path in paths:
+            if path not in missing:
+                continue
+            try:
+                frame = schema.decode(self._files.read(path), path, kind)
+                if frame.height and frame["run_id"][0] != id_in(path):
+                    raise Damaged(f"{path} is damaged (it holds another run than its name says).")
+            except (Damaged, NewerSchema, OSError) as error:
+                warn(path, sentence(error))
+            else:
+                yield frame
+
+
+def _key(path: str) -> str:
+    return "run_id" if path.startswith("runs/") else "stage_id"

@@ -1,0 +1,420 @@
+"""What a suite measured, cell by cell beside the published values, and what its claims come to.
+
+A cell is a row of the suite's table on one data set and metric. Its mean is over finished runs; a
+failed run is counted and is never a number.
+"""
+
+import statistics
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from deep_clustering.ablations import _published
+from deep_clustering.ablations._suite import Claim, Row, Suite
+from deep_clustering.platform.errors import InputError, nearest
+from deep_clustering.platform.store.store import Store
+from deep_clustering.platform.suites import suites, verdicts
+
+#: Columns of `results.cells`.
+CELLS: dict[str, Any] = {
+    "suite": pl.String,
+    "section": pl.String,  # block of the published table
+    "variant": pl.String,
+    "dataset": pl.String,
+    "ood_dataset": pl.String,
+    "metric": pl.String,
+    "mark": pl.String,  # measured, not run, failed, not possible, published only
+    "n": pl.Int32,  # finished runs
+    "failed": pl.Int32,
+    "mean": pl.Float64,
+    "sd": pl.Float64,  # over seeds; null for n < 2
+    "low": pl.Float64,  # 95 % t interval of the mean; null for n < 2
+    "high": pl.Float64,
+    "published": pl.Float64,  # in the units of `mean`
+    "published_sd": pl.Float64,
+    "printed": pl.String,  # as the paper prints it
+    "statistic": pl.String,  # mean, single or delta: what the published value is
+    "difference": pl.Float64,  # mean - published
+    "protocol_match": pl.Boolean,  # same images, same settings; null where nothing is compared
+    "flag": pl.String,  # why the published value is doubted
+    "reason": pl.String,  # why nothing was measured, or why protocols differ
+}
+
+#: Columns of `results.verdicts`.
+VERDICTS: dict[str, Any] = {
+    "suite": pl.String,
+    "variant": pl.String,
+    "against": pl.String,
+    "dataset": pl.String,
+    "metric": pl.String,
+    "direction": pl.String,
+    "verdict": pl.String,
+    "reason": pl.String,
+    "n": pl.Int32,
+    "paired": pl.Boolean,
+    "correlation": pl.Float64,  # of paired values over seeds
+    "difference": pl.Float64,
+    "low": pl.Float64,  # 95 % interval of the difference
+    "high": pl.Float64,
+    "published": pl.Float64,
+    "margin": pl.Float64,
+    "effect": pl.Float64,  # difference / pooled sd
+    "improvement": pl.Float64,  # probability that a run of `variant` exceeds one of `against`
+    "p": pl.Float64,
+    "adjusted": pl.Float64,  # by Holm, over the suite's claims of this metric
+    "sign_flip": pl.Float64,  # exact two-sided p, from n = 6
+    "further_seeds": pl.Int32,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A suite's plan with the rows of its runs."""
+
+    store: Store
+    planned: suites.Planned
+    rows: Mapping[str, Mapping[str, Any]]  # run id -> row, whatever its status
+    ood: Mapping[tuple[str, str], Mapping[str, Any]]  # (run id, data set) -> its evaluation
+
+
+def measured(store: Store, name: str) -> Measured:
+    """Read a suite.
+
+    Raises:
+        InputError: no such suite in the store.
+    """
+    known = store.plans("suite")
+    if name not in known:
+        listed = f" Known: {', '.join(known)}." if known else " It has none."
+        raise InputError(
+            f"there is no suite '{name}' in {store.uri}.{nearest(name, known)}{listed}"
+        )
+    planned = suites.current(store.read_plan("suite", name))
+    wanted = {entry["run_id"] for entry in planned.entries}
+    rows = store.rows("runs").filter(pl.col("run_id").is_in(list(wanted)))
+    ood: dict[tuple[str, str], Mapping[str, Any]] = {}
+    if planned.suite.ood:
+        stages = store.rows("stages")
+        if "ood_run" in stages.columns:
+            found = stages.filter(pl.col("ood_run").is_in(list(wanted)))
+            ood = {(r["ood_run"], r["ood_dataset"]): r for r in found.iter_rows(named=True)}
+    return Measured(
+        store=store,
+        planned=planned,
+        rows={row["run_id"]: row for row in rows.iter_rows(named=True)},
+        ood=ood,
+    )
+
+
+def cells(found: Measured) -> pl.DataFrame:
+    """The table of cells, in the row and column order of the published table."""
+    suite = found.planned.suite
+    lines = []
+    for dataset in found.planned.datasets:
+        printed = _printed(suite, dataset)
+        for section, row, key in _order(suite, printed):
+            for ood in suite.ood or ("",):
+                for metric in suite.metrics:
+                    cell = printed.get((*key, ood, metric)) if key else None
+                    if row is None and cell is None:
+                        continue
+                    lines.append(
+                        {"suite": suite.name, "section": section, "dataset": dataset}
+                        | {"ood_dataset": ood or None, "metric": metric}
+                        | _values(found, row, dataset, ood, metric)
+                        | (
+                            {"variant": ", ".join(filter(None, key[1:]))}
+                            if row is None and key
+                            else {}
+                        )
+                        | _comparison(found, row, dataset, ood, metric, cell)
+                    )
+    return pl.DataFrame(lines, schema=CELLS, orient="row")
+
+
+def judged(found: Measured) -> pl.DataFrame:
+    """The verdict on every claim, on every data set that was asked for."""
+    suite = found.planned.suite
+    asked = [
+        (claim, dataset)
+        for claim in suite.claims
+        for dataset in found.planned.datasets
+        if not claim.datasets or dataset in claim.datasets
+    ]
+    questions = [_question(found, claim, dataset) for claim, dataset in asked]
+    lines = []
+    for (claim, dataset), question, verdict in zip(
+        asked, questions, verdicts.judge(questions), strict=True
+    ):
+        d = verdict.difference
+        lines.append(
+            {
+                "suite": suite.name,
+                "variant": claim.row,
+                "against": claim.against,
+                "dataset": dataset,
+                "metric": claim.metric,
+                "direction": claim.direction,
+                "verdict": verdict.name,
+                "reason": verdict.reason,
+                "n": min(len(question.arm), len(question.baseline)) if d is None else d.n,
+                "paired": None if d is None else d.paired,
+                "correlation": None if d is None else d.correlation,
+                "difference": None if d is None else d.delta,
+                "low": None if d is None else d.interval[0],
+                "high": None if d is None else d.interval[1],
+                "published": question.published,
+                "margin": question.margin,
+                "effect": None if d is None else d.effect,
+                "improvement": None if d is None else d.improvement,
+                "p": verdict.p,
+                "adjusted": verdict.adjusted,
+                "sign_flip": None if d is None else d.sign_flip,
+                "further_seeds": verdict.further_seeds,
+            }
+        )
+    return pl.DataFrame(lines, schema=VERDICTS, orient="row")
+
+
+def margin(claim: Claim, published: float | None) -> float:
+    """The margin of a claim on one data set; see `Claim.margin`."""
+    return max(claim.margin, abs(published or 0.0) / 2)
+
+
+def published_difference(suite: Suite, claim: Claim, dataset: str) -> float | None:
+    """The difference that the paper prints between the two rows of a claim."""
+    printed = _printed(suite, dataset)
+    by_name = {row.name: _key(row, printed) for row in suite.rows}
+    pair = []
+    for name in (claim.row, claim.against):
+        key = by_name[name]
+        cell = printed.get((*key, "", claim.metric)) if key else None
+        if cell is None:
+            return None
+        pair.append(cell.value)
+    return float(pair[0] - pair[1])
+
+
+def spread(store: Store, suite: Suite, claim: Claim, dataset: str) -> float | None:
+    """Seed-to-seed standard deviation of the two rows of a claim, pooled; None where unknown.
+
+    Of each row: that of our runs from three on, else the one printed beside its value, else the one
+    that the paper prints of its full method anywhere.
+    """
+    found = measured(store, suite.name) if suite.name in store.plans("suite") else None
+    by_name = {row.name: row for row in suite.rows}
+    squares = []
+    for name in (claim.row, claim.against):
+        row, own = by_name[name], []
+        if found is not None:
+            own = list(values_of(found, row, dataset, claim.metric).values())
+        sd = (
+            statistics.stdev(own)
+            if len(own) > 2
+            else _printed_sd(suite, row, dataset, claim.metric)
+        )
+        if sd is None:
+            return None
+        squares.append(sd**2)
+    return float(statistics.fmean(squares) ** 0.5)
+
+
+def _printed_sd(suite: Suite, row: Row, dataset: str, metric: str) -> float | None:
+    if suite.table is None:
+        return None
+    printed = _printed(suite, dataset)
+    key = _key(row, printed)
+    cell = printed.get((*key, "", metric)) if key else None
+    if cell is not None and cell.std is not None:
+        return cell.std
+    method = suite.method.upper()
+    for other in _published.cells(suite.table[0]):
+        full = other.method.startswith(method) and "Clu" not in other.method
+        if full and (other.dataset, other.metric) == (dataset, metric) and other.std is not None:
+            return other.std
+    return None
+
+
+# ---- values of one row
+
+
+def _entries(found: Measured, row: Row, dataset: str) -> list[dict[str, Any]]:
+    return [
+        e for e in found.planned.entries if e["variant"] == row.name and e["dataset"] == dataset
+    ]
+
+
+def values_of(
+    found: Measured, row: Row, dataset: str, metric: str, ood: str = ""
+) -> dict[Any, float]:
+    """(pretraining, seed) -> value of a metric, over the finished runs of a row."""
+    values: dict[Any, float] = {}
+    if row.columns and metric not in row.columns:
+        return values
+    for entry in _entries(found, row, dataset):
+        whole = found.rows.get(entry["run_id"])
+        if whole is None or whole["status"] != "ok":
+            continue
+        source: Mapping[str, Any] | None = whole
+        column, factor = row.columns.get(metric, metric), 1.0
+        if ood:
+            source = found.ood.get((entry["run_id"], ood))
+            column = f"{row.head}_ood_{metric}" if row.head else f"ood_{metric}"
+        elif column in suites.DERIVED:
+            column, factor = suites.DERIVED[column]
+        elif row.head and f"{row.head}_{column}" in whole:
+            column = f"{row.head}_{column}"
+        value = None if source is None else source.get(column)
+        if value is not None:
+            values[(whole["stage_id"], whole["seed"])] = float(value) * factor
+    return values
+
+
+def _failed(found: Measured, row: Row, dataset: str) -> list[str]:
+    """Reasons of the runs without a result."""
+    rows = [found.rows.get(e["run_id"]) for e in _entries(found, row, dataset)]
+    return [str(r["reason"]) for r in rows if r is not None and r["status"] == "failed"]
+
+
+def _values(
+    found: Measured, row: Row | None, dataset: str, ood: str, metric: str
+) -> dict[str, Any]:
+    if row is None:
+        return {"mark": "published only", "n": 0, "failed": 0}
+    if row.columns and metric not in row.columns:
+        return {"variant": row.name, "mark": "published only", "n": 0, "failed": 0}
+    impossible = found.planned.impossible.get((row.name, dataset))
+    entries = _entries(found, row, dataset)
+    values = list(values_of(found, row, dataset, metric, ood).values())
+    lost = _failed(found, row, dataset)
+    line: dict[str, Any] = {"variant": row.name, "n": len(values), "failed": len(lost)}
+    if values:
+        bounds = verdicts.interval(values) or (None, None)
+        line |= {
+            "mark": "measured",
+            "mean": statistics.fmean(values),
+            "sd": statistics.stdev(values) if len(values) > 1 else None,
+            "low": bounds[0],
+            "high": bounds[1],
+        }
+    elif impossible and not entries:
+        line |= {"mark": "not possible", "reason": impossible}
+    elif lost:
+        line |= {"mark": "failed", "reason": lost[0]}
+    else:
+        line |= {"mark": "not run"}
+    return line
+
+
+# ---- published values
+
+
+def _printed(suite: Suite, dataset: str) -> dict[tuple[str, ...], _published.Cell]:
+    """(section, method, setting, ood data set, metric) -> published cell, in printed order."""
+    if suite.table is None:
+        return {}
+    found: dict[tuple[str, ...], _published.Cell] = {}
+    table = _published.cells(*suite.table)
+    only = all(cell.statistic == "delta" for cell in table)  # else they repeat what is printed
+    for cell in table:
+        if cell.dataset == dataset and (only or cell.statistic != "delta"):
+            key = (cell.section, cell.method, cell.setting, cell.ood_dataset, cell.metric)
+            found.setdefault(key, cell)
+    return found
+
+
+def _key(row: Row, printed: Iterable[tuple[str, ...]]) -> tuple[str, str, str] | None:
+    """The printed row that a row of the suite answers to."""
+    if row.printed is None:
+        return None
+    size = len(row.printed)
+    for key in printed:
+        if key[:size] == row.printed:
+            return key[0], key[1], key[2]
+    return None
+
+
+def _order(
+    suite: Suite, printed: Mapping[tuple[str, ...], Any]
+) -> Iterator[tuple[str, Row | None, tuple[str, str, str] | None]]:
+    """(section, row or None, printed row or None): printed rows as printed, then the others."""
+    ours = {_key(row, printed): row for row in suite.rows if _key(row, printed)}
+    for key in dict.fromkeys((k[0], k[1], k[2]) for k in printed):
+        if any(k[:3] == key and k[4] in suite.metrics for k in printed):
+            yield key[0], ours.get(key), key
+    for row in suite.rows:
+        if _key(row, printed) is None:
+            yield "", row, None
+
+
+def _comparison(
+    found: Measured, row: Row | None, dataset: str, ood: str, metric: str, cell: Any
+) -> dict[str, Any]:
+    if cell is None:
+        return {}
+    line: dict[str, Any] = {
+        "published": cell.value,
+        "published_sd": cell.std,
+        "printed": cell.printed,
+        "statistic": cell.statistic,
+        "flag": cell.flag or None,
+    }
+    if row is None:
+        return line
+    why = _mismatch(found, row, dataset, cell)
+    values = values_of(found, row, dataset, metric, ood)
+    if values:
+        line |= {"difference": statistics.fmean(values.values()) - cell.value}
+        line |= {"protocol_match": not why}
+        line |= {"reason": why} if why else {}
+    return line
+
+
+def _mismatch(found: Measured, row: Row, dataset: str, cell: Any) -> str:
+    """Why a published value was got under other conditions than ours, or ""."""
+    suite = found.planned.suite
+    if suite.mismatch:
+        return suite.mismatch
+    if cell.with_labels:
+        return "the published value was chosen with labels"
+    protocols = {
+        found.rows[e["run_id"]]["protocol"]
+        for e in _entries(found, row, dataset)
+        if e["run_id"] in found.rows
+    }
+    if cell.protocol is None:
+        return "the images that the paper scores are not stated"
+    if protocols - {cell.protocol}:
+        ours = ", ".join(sorted(protocols))
+        return f"the paper scores by the protocol {cell.protocol}, these runs by {ours}"
+    return ""
+
+
+def _question(found: Measured, claim: Claim, dataset: str) -> verdicts.Question:
+    suite = found.planned.suite
+    by_name = {row.name: row for row in suite.rows}
+    row, against = by_name[claim.row], by_name[claim.against]
+    published = published_difference(suite, claim, dataset)
+    reason = None
+    printed = _printed(suite, dataset)
+    for side in (row, against):
+        if (side.name, dataset) in found.planned.impossible:
+            reason = f"{side.name} is not possible on {dataset}"
+        key = _key(side, printed)
+        cell = printed.get((*key, "", claim.metric)) if key else None
+        if published is not None and cell is not None:
+            why = _mismatch(found, side, dataset, cell)
+            reason = reason or (f"protocol mismatch: {why}" if why else None)
+    failed = len(_failed(found, row, dataset)) + len(_failed(found, against, dataset))
+    return verdicts.Question(
+        metric=claim.metric,
+        direction=claim.direction,
+        margin=margin(claim, published),
+        arm=values_of(found, row, dataset, claim.metric),
+        baseline=values_of(found, against, dataset, claim.metric),
+        published=published,
+        failed=failed,
+        untestable=reason,
+    )

@@ -1,0 +1,41 @@
+"""The README says what is so."""
+
+import re
+from pathlib import Path
+
+from deep_clustering.platform.cli import cli
+from deep_clustering.platform.store import schema
+from deep_clustering.platform.suites import suites
+
+README = (Path(__file__).parents[3] / "README.md").read_text()
+
+
+def test_every_column_is_documented() -> None:
+    for columns in schema.KINDS.values():
+        for name, column in columns.items():
+            assert f"| `{name}` |" in README
+            assert column.meaning in README
+
+
+def test_every_command_and_option_it_names_exists() -> None:
+    known = {o for c in cli.commands.values() for p in c.params for o in p.opts}
+    text = re.sub(r"`python tests/benchmarks[^`]*`", "", README)  # a program of its own
+    for word in text.replace("`", " ").replace(",", " ").split():
+        if word.startswith("--") and word != "---":
+            assert word.rstrip(".;:)") in known, word
+    for command in cli.commands:
+        assert command in README
+
+
+def test_the_suite_that_it_shows_is_one(tmp_path: Path) -> None:
+    block = README.split("    method = ", 1)[1].split("\n\n", 1)[0]
+    path = tmp_path / "mine.toml"
+    path.write_text("method = " + re.sub(r"(?m)^    ", "", block))
+    suite = suites.find(str(path))
+    assert [row.name for row in suite.rows][1] == "small batches"
+    assert suite.claims
+
+
+def test_the_two_lines_are_there() -> None:
+    assert "    pip install -e . && platform tune cdc --dataset digits\n" in README
+    assert "    pip install -e '.[test]' && pytest\n" in README

@@ -1,0 +1,195 @@
+"""One job from images to a committed row: bit-equal after a kill, blind to labels, honest."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from _small import Watcher, images, place, request, run_of
+
+from deep_clustering.platform import results
+from deep_clustering.platform.errors import InputError
+from deep_clustering.platform.run.execute import Cancelled, Diverged, execute, failure
+from deep_clustering.platform.store.store import Store
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return images(tmp_path_factory.mktemp("drei Arten von Bildern, äöü"))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(folder: Path, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store with one pretraining and one run, made without interruption."""
+    store = Store.open(tmp_path_factory.mktemp("undisturbed"))
+    lane = place(store)
+    for job in request(folder, root).jobs([0]):
+        execute(job, lane, Watcher())
+    return store
+
+
+def _metrics(store: Store) -> dict[str, Any]:
+    frame = results.runs(store.uri).collect()
+    skip = {"started", "ended", "seconds", "peak_memory_mb", "resumed_at", "host"}
+    row = frame.row(0, named=True)
+    return {k: v for k, v in row.items() if k not in skip and not k.endswith("_file")}
+
+
+def _predictions(store: Store) -> pl.DataFrame:
+    return results.predictions(store.uri).collect().sort("sample")
+
+
+def _epochs(store: Store) -> pl.DataFrame:
+    return results.epochs(store.uri).collect().sort("epoch").drop("seconds")
+
+
+def test_a_run_leaves_its_tables_and_its_model(undisturbed: Store, folder: Path) -> None:
+    row = results.runs(undisturbed.uri).collect().row(0, named=True)
+    assert row["status"] == "ok"
+    assert row["config.mini_clusters"] == 8
+    assert row["config.pretrain.epochs"] == 2
+    assert json.loads(row["config_json"])["epochs"] == 3
+    assert sum(row["cluster_sizes"]) == 48
+    assert 0 <= row["acc"] <= 1
+    assert row["acc"] == row["calibration_acc"]
+    assert row["encoder_kmeans_acc"] is not None
+    assert _epochs(undisturbed)["epoch"].to_list() == [0, 1, 2, 3]
+    predictions = _predictions(undisturbed)
+    assert predictions["sample"].to_list() == list(range(48))
+    assert {Path(p).parent.name for p in predictions["path"]} == {"kind 0", "kind 1", "kind 2"}
+    assert undisturbed.model_path(row["run_id"]).stat().st_size > 1000
+    assert undisturbed.list("checkpoints") == []
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_a_run_that_was_stopped_ends_bit_for_bit_the_same(
+    undisturbed: Store, folder: Path, root: Path, tmp_path: Path, after: int
+) -> None:
+    store = Store.open(tmp_path / "store")
+    for job in request(folder, root).jobs([0]):
+        with pytest.raises(Cancelled):
+            execute(job, place(store), Watcher(stop_after=min(after, job.epochs - 1)))
+        resumed = Watcher()
+        execute(job, place(store), resumed)
+        assert resumed.epochs[0] == min(after, job.epochs - 1) + 1
+    assert _predictions(store).equals(_predictions(undisturbed))
+    assert _epochs(store).equals(_epochs(undisturbed))
+    assert _metrics(store) == _metrics(undisturbed)
+
+
+def test_a_lane_keeps_nothing_of_the_run_before(
+    undisturbed: Store, folder: Path, root: Path, tmp_path: Path
+) -> None:
+    store = Store.open(tmp_path / "store")
+    lane = place(store)
+    for job in request(folder, root, "hidden=10", "encoder_lr=0.01").jobs([3]):
+        execute(job, lane, Watcher())
+    execute(run_of(request(folder, root).jobs([0])), lane, Watcher())
+    chosen = pl.col("seed") == 0
+    mine = results.runs(store.uri).filter(chosen).collect().row(0, named=True)
+    theirs = results.runs(undisturbed.uri).collect().row(0, named=True)
+    for name in ("acc", "nll", "calibration_brier", "silhouette", "cluster_sizes"):
+        assert mine[name] == theirs[name], name
+
+
+def test_labels_replaced_by_noise_leave_predictions_bit_for_bit_the_same(
+    undisturbed: Store, folder: Path, root: Path, tmp_path: Path
+) -> None:
+    lane = place(Store.open(tmp_path / "store"))
+    for job in request(folder, root).jobs([0]):
+        dataset, held = lane.data(job)
+        noise = np.random.default_rng(1).integers(0, 3, len(dataset.labels))
+        object.__setattr__(dataset, "labels", noise)
+        lane._data = dict.fromkeys(lane._data, (dataset, held))
+        execute(job, lane, Watcher())
+    hidden = ["cluster", "confidence", "clustering_cluster", "clustering_confidence"]
+    mine, theirs = _predictions(lane.store), _predictions(undisturbed)
+    assert mine.select(hidden).equals(theirs.select(hidden))
+    assert not mine["label"].equals(theirs["label"])
+
+
+def test_without_labels_metrics_are_null_and_say_why(root: Path, tmp_path: Path) -> None:
+    plain = images(tmp_path / "plain", labelled=False)
+    store = Store.open(tmp_path / "store")
+    for job in request(plain, root).jobs([0]):
+        execute(job, place(store), Watcher())
+    row = results.runs(store.uri).collect().row(0, named=True)
+    assert row["acc"] is None
+    assert row["ece"] is None
+    assert row["metrics_reason"] == "no_labels"
+    assert row["mean_confidence"] is not None
+    assert row["neighbour_agreement"] is not None
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(
+    undisturbed: Store, folder: Path, root: Path, tmp_path: Path
+) -> None:
+    store = Store.open(tmp_path / "store")
+    encoder, run = request(folder, root).jobs([0])
+    execute(encoder, place(store), Watcher())
+    with pytest.raises(Cancelled):
+        execute(run, place(store), Watcher(stop_after=2))
+    newest = tmp_path / "store" / f"checkpoints/{run.id}/000002.safetensors"
+    data = bytearray(newest.read_bytes())
+    data[len(data) // 2] ^= 1
+    newest.write_bytes(bytes(data))
+    resumed = Watcher()
+    execute(run, place(store), resumed)
+    assert resumed.epochs == [2, 3]
+    assert "at epoch 2 is damaged (its checksum does not match)" in resumed.notes[0]
+    assert _predictions(store).equals(_predictions(undisturbed))
+
+
+def test_a_pickle_in_place_of_a_checkpoint_is_never_run(
+    folder: Path, root: Path, tmp_path: Path
+) -> None:
+    store = Store.open(tmp_path / "store")
+    encoder, run = request(folder, root).jobs([0])
+    execute(encoder, place(store), Watcher())
+    with pytest.raises(Cancelled):
+        execute(run, place(store), Watcher(stop_after=1))
+    canary = tmp_path / "canary"
+
+    class Bomb:
+        def __reduce__(self) -> Any:
+            return (Path.touch, (canary,))
+
+    for epoch in (0, 1):
+        torch.save(Bomb(), tmp_path / "store" / f"checkpoints/{run.id}/{epoch:06d}.safetensors")
+    resumed = Watcher()
+    execute(run, place(store), resumed)
+    assert resumed.epochs[0] == 0  # from the start
+    assert not canary.exists()
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_its_place(
+    folder: Path, root: Path, tmp_path: Path
+) -> None:
+    store = Store.open(tmp_path / "store")
+    lane = place(store)
+    encoder, run = request(folder, root, "encoder_lr=1e30", "head_lr=1e30").jobs([0])
+    execute(encoder, lane, Watcher())
+    with pytest.raises((Diverged, ValueError)) as error:
+        execute(run, lane, Watcher())
+    assert "epoch" in str(error.value) or "finite" in str(error.value)
+    failure(run, store, str(error.value), {})
+    row = results.runs(store.uri).collect().row(0, named=True)
+    assert row["status"] == "failed"
+    assert row["acc"] is None
+    assert results.epochs(store.uri).collect().height >= 0
+
+
+def test_images_that_changed_meanwhile_stop_the_job(root: Path, tmp_path: Path) -> None:
+    mine = images(tmp_path / "mine")
+    job = request(mine, root).jobs([0])[0]
+    next((mine / "kind 0").iterdir()).unlink()
+    with pytest.raises(InputError, match="changed after the command started"):
+        place(Store.open(tmp_path / "store")).data(job)

@@ -1,0 +1,213 @@
+"""Spaces in Optuna's terms, and samplers whose proposals depend on nothing they should not."""
+
+import warnings
+
+import optuna
+import pytest
+import torch
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from deep_clustering.platform.errors import InputError
+from deep_clustering.platform.search import samplers as d
+from deep_clustering.search_spaces._space import Choice, Float, Int, Scale
+
+SPACE = {
+    "lr": Float(1e-4, 1e-2, log=True),
+    "weight": Float(0, 1),
+    "batch": Int(250, 750, step=125),
+    "regions": Int(8, 80, log=True),
+    "threshold": Choice(None, 0.8, 0.95),
+}
+SAMPLERS = ("tpe", "random", "grid", "gp")
+
+
+def contains(values):
+    return all(
+        v in domain.values if isinstance(domain, Choice) else domain.low <= v <= domain.high
+        for v, domain in zip(values.values(), SPACE.values(), strict=True)
+    ) and list(values) == list(SPACE)
+
+
+def loss(values):
+    return (values["batch"] - 500) ** 2 / 1e5 + values["weight"] + (values["threshold"] is None)
+
+
+def search(name, *, order="forward", generation=3, total=18, seed=0, stop=None, study=None):
+    """Proposals of a search in generations, whose trials end in some order."""
+    study = study or optuna.create_study()
+    proposed = []
+    while len(study.get_trials()) < total:
+        first = len(study.get_trials())
+        if first == stop:
+            break
+        asked = []
+        for number in range(first, first + generation):
+            study.sampler = d.make_sampler(name, seed, number, SPACE, before=first)
+            trial = study.ask()
+            asked.append((trial, d.suggest(trial, SPACE)))
+            proposed.append(asked[-1][1])
+            if order == "early" and number == first:
+                study.tell(asked[0][0], loss(asked[0][1]))
+        ended = asked[1:] if order == "early" else asked
+        for trial, values in reversed(ended) if order == "backward" else ended:
+            study.tell(trial, loss(values))
+    return proposed
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    yield
+    optuna.logging.set_verbosity(before)
+
+
+def test_translation():
+    assert d.distributions(SPACE) == {
+        "lr": FloatDistribution(1e-4, 1e-2, log=True),
+        "weight": FloatDistribution(0.0, 1.0),
+        "batch": IntDistribution(250, 750, step=125),
+        "regions": IntDistribution(8, 80, log=True),
+        "threshold": CategoricalDistribution((None, 0.8, 0.95)),
+    }
+
+
+@pytest.mark.parametrize("use", [d.distributions, d.grid, d.grid_size])
+def test_an_empty_space_is_refused(use):
+    with pytest.raises(InputError, match="search space is empty"):
+        use({})
+    with pytest.raises(InputError, match="search space is empty"):
+        d.make_sampler("tpe", 0, 0, {})
+
+
+def test_an_unresolved_range_is_refused():
+    with pytest.raises(InputError, match="lr: needs a Float, Int or Choice"):
+        d.distributions({"lr": Scale(0.1, 10)})
+
+
+@pytest.mark.parametrize("name", ["tpee", "GRID", "cmaes"])
+def test_unknown_samplers_name_the_nearest(name):
+    with pytest.raises(InputError, match=f"no sampler '{name}'.*Known: tpe, random, grid, gp"):
+        d.check_sampler(name)
+    with pytest.raises(InputError):
+        d.make_sampler(name, 0, 0, SPACE)
+    if name == "tpee":
+        with pytest.raises(InputError, match="Did you mean 'tpe'"):
+            d.check_sampler(name)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_proposals_lie_in_the_space_and_warn_of_nothing(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = search(name, total=15)
+    assert len(found) == 15
+    assert all(contains(values) for values in found)
+    assert len({repr(values) for values in found}) > 12
+
+
+@pytest.mark.parametrize(
+    ("name", "order"),
+    [
+        ("tpe", "backward"),
+        ("tpe", "early"),
+        ("random", "early"),
+        ("grid", "early"),
+        ("gp", "early"),
+    ],
+)
+def test_the_order_in_which_trials_end_does_not_matter(name, order):
+    assert search(name, order=order, total=15) == search(name, total=15)
+
+
+@pytest.mark.parametrize("name", ["tpe", "random", "grid"])
+def test_an_interrupted_search_goes_on_as_if_it_had_not_been(name):
+    study = optuna.create_study()
+    before = search(name, study=study, stop=9)
+    after = search(name, study=study)
+    assert before + after == search(name)
+
+
+@pytest.mark.parametrize("name", ["tpe", "random", "grid"])
+def test_seeds_differ(name):
+    assert search(name, seed=1, total=6) != search(name, seed=2, total=6)
+
+
+def test_a_trial_learns_from_earlier_generations():
+    """Otherwise independence of the order would be no feat."""
+    study = optuna.create_study()
+    search("tpe", study=study)
+    other = optuna.create_study()
+    for trial in study.get_trials():
+        other.add_trial(
+            optuna.trial.create_trial(
+                params=trial.params, distributions=trial.distributions, value=-trial.value
+            )
+        )
+    found = []
+    for held in (study, other):
+        held.sampler = d.make_sampler("tpe", 0, 18, SPACE, before=18)
+        found.append(d.suggest(held.ask(), SPACE))
+    assert found[0] != found[1]
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_several_objectives(name):
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    for number in range(12):
+        study.sampler = d.make_sampler(name, 0, number, SPACE, before=number)
+        trial = study.ask()
+        values = d.suggest(trial, SPACE)
+        assert contains(values)
+        study.tell(trial, [values["weight"], values["lr"]])
+
+
+def test_the_gaussian_process_leaves_the_number_of_threads_alone():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        search("gp", total=12)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+# --- Grid -------------------------------------------------------------------------------------
+
+
+def test_grid_values_hold_both_ends_and_no_duplicates():
+    found = d.grid(SPACE, points=3)
+    assert found["lr"] == (1e-4, pytest.approx(1e-3), 1e-2)
+    assert found["weight"] == (0.0, 0.5, 1.0)
+    assert found["batch"] == (250, 500, 750)
+    assert found["regions"] == (8, 25, 80)  # the geometric mean is 25.3
+    assert found["threshold"] == (None, 0.8, 0.95)
+    assert d.grid_size(SPACE) == 3**5
+    assert d.grid({"x": Int(1, 3)}, points=5)["x"] == (1, 2, 3)  # five points do not fit
+    assert d.grid({"x": Float(2, 2)}, points=4)["x"] == (2.0,)
+    with pytest.raises(InputError, match="at least 2 points"):
+        d.grid(SPACE, points=1)
+
+
+def test_a_grid_visits_every_point_once():
+    space = {"a": Int(1, 2), "b": Choice("x", None), "c": Float(0, 1)}
+    study = optuna.create_study()
+    study.enqueue_trial({"a": 1, "b": None, "c": 0.5})  # a grid point, tried first
+    study.enqueue_trial({"a": 1, "b": None, "c": 0.4})  # none
+    seen = []
+    for number in range(13):
+        study.sampler = d.make_sampler("grid", 0, number, space, before=number - number % 4)
+        trial = study.ask()
+        seen.append(repr(d.suggest(trial, space)))
+        study.tell(trial, 0.0)
+    assert d.grid_size(space) == 12
+    assert len(set(seen)) == 13  # 12 points and the one that is none
+    # Used up: it begins again rather than stopping a search half-way.
+    study.sampler = d.make_sampler("grid", 0, 13, space)
+    assert repr(d.suggest(study.ask(), space)) in seen
+
+
+def test_a_grid_that_nobody_finishes_is_refused():
+    space = {f"x{i}": Float(0, 1) for i in range(13)}
+    with pytest.raises(InputError, match="1594323 points, more than 1000000"):
+        d.make_sampler("grid", 0, 0, space)

@@ -1,0 +1,475 @@
+"""The store when the disk fails, processes die and bytes change.
+
+Promises: what was acknowledged is never lost, doubled or altered; a run is absent or complete; a
+bad file harms only its own run; whatever goes wrong has a typed error.
+"""
+
+import errno
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from _store_child import CHANGING, OPERATIONS
+from _store_rows import commit, epochs, run, stage, whole
+
+from deep_clustering.platform import results
+from deep_clustering.platform.errors import StorageError
+from deep_clustering.platform.store import _files, schema
+from deep_clustering.platform.store.store import Store, StoreDamage
+
+_CHILD = [sys.executable, str(Path(__file__).with_name("_store_child.py"))]
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory where there is one: what a dying process leaves is the same there."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        yield Path(folder)
+
+
+def _hidden(folder: Path) -> list[Path]:
+    return [p for p in folder.rglob(".*") if p.is_file()]
+
+
+def _unnamed(store: Store) -> set[str]:
+    """Tables, models and artefacts that no row names."""
+    named: set[str] = set(store.rows("stages")["artefact_files"].explode().drop_nulls())
+    for path in store.list("runs"):  # also of attempts before the last
+        row = schema.decode(store.read_bytes(path), path, "runs").row(0, named=True)
+        named |= {row.get(f"{k}_file") for k in ("epochs", "predictions", "model")}
+    kinds = ("epochs", "predictions", "models", "artefacts")
+    return {path for kind in kinds for path in store.list(kind)} - named
+
+
+# ---- every call to the system fails once
+
+
+class Failing:
+    """Stands in for `os`: the n-th call that touches the disk fails, alone or with all later."""
+
+    watched = (*CHANGING, "scandir", "lstat", "read")
+
+    def __init__(self, at: int, number: int, forever: bool) -> None:
+        self.at, self.number, self.forever, self.calls = at, number, forever, 0
+
+    def trip(self, name: str) -> None:
+        now, self.calls = self.calls, self.calls + 1
+        if now == self.at or (self.forever and now > self.at):
+            raise OSError(self.number, os.strerror(self.number), name)
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(os, name)
+        if name not in self.watched:
+            return real
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            self.trip(name)
+            return real(*arguments, **named)
+
+        return call
+
+    def open_builtin(self, *arguments: Any, **named: Any) -> Any:
+        self.trip("open to read")
+        return open(*arguments, **named)
+
+
+@pytest.mark.parametrize(
+    ("number", "forever"),
+    [(errno.EIO, False), (errno.EIO, True), (errno.ENOSPC, True), (errno.EACCES, False)],
+)
+def test_a_commit_under_failing_calls_is_absent_or_complete(
+    shelf: Path, monkeypatch: pytest.MonkeyPatch, number: int, forever: bool
+) -> None:
+    store = Store.open(shelf / "store")
+    commit(store, "old", 0.25)
+    before = store.local and (store.local / "runs/old.ok.parquet").read_bytes()
+    at, tripped, said = 0, True, []
+    while tripped:
+        id = f"new-{at}"
+        failing = Failing(at, number, forever)
+        with monkeypatch.context() as patch:
+            patch.setattr(_files, "os", failing)
+            patch.setattr(_files, "open", failing.open_builtin, raising=False)
+            try:
+                acknowledged = commit(store, id, 0.75)
+            except StorageError as error:
+                acknowledged = None
+                said.append(str(error))
+        tripped = failing.calls > at
+        again = Store.open(shelf / "store")
+        if acknowledged is None:
+            if again.has_run(id):
+                assert whole(again, id) == 0.75
+            commit(again, id, 0.75)
+        assert whole(again, id) == 0.75
+        assert again.verify() == []
+        at += 1
+    assert at > 25  # the loop has seen the whole commit
+    assert len(said) > 15
+    begin = ("no space left in", "cannot read") if number == errno.ENOSPC else ("cannot",)
+    assert all(text.startswith(begin) and str(shelf) in text for text in said)
+    assert before == (shelf / "store/runs/old.ok.parquet").read_bytes()
+    assert len(store.finished()) == at + 1
+
+
+@pytest.mark.parametrize("operation", ["failure", "stage", "plan", "compact", "repair"])
+def test_other_writes_under_failing_calls(
+    shelf: Path, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    template = _template(shelf / "template", operation)
+    at, tripped = 0, True
+    while tripped:
+        shutil.copytree(template, shelf / f"{at}")
+        store = Store.open(shelf / f"{at}")
+        failing = Failing(at, errno.EIO, False)
+        with monkeypatch.context() as patch:
+            patch.setattr(_files, "os", failing)
+            patch.setattr(_files, "open", failing.open_builtin, raising=False)
+            acknowledged = True
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", StoreDamage)
+                try:
+                    OPERATIONS[operation](store)
+                except StorageError:
+                    acknowledged = False
+        tripped = failing.calls > at
+        _check(Store.open(shelf / f"{at}"), operation, acknowledged)
+        at += 1
+    assert at > 8
+
+
+# ---- a process dies at every call
+
+
+def _template(folder: Path, operation: str) -> Path:
+    store = Store.open(folder)
+    commit(store, "old", 0.25)
+    commit(store, "older", 0.125)
+    store.write_plan("study", "s", {"runs": ["old"]})
+    if operation == "repair":
+        store.compact()
+        commit(store, "hurt", 0.5)
+        for path in ("runs/older.ok.parquet", store.run_row("hurt")["predictions_file"]):
+            _flip(folder / path)
+    return folder
+
+
+def _check(store: Store, operation: str, acknowledged: bool) -> None:
+    """The promises after an operation that was killed or failed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", StoreDamage)
+        assert whole(store, "old") == 0.25
+        assert set(store.read_plan("study", "s")["runs"]) >= {"old"}
+        if operation == "repair":
+            store.repair()
+            assert whole(store, "older") == 0.125
+            assert store.finished() == {"old", "older"}
+        else:
+            assert store.run_row("older")["acc"] == 0.125
+    if acknowledged:
+        there = {
+            "commit": lambda: store.has_run("new"),
+            "failure": lambda: store.failures() == {"lost": "out of memory"},
+            "stage": lambda: store.stage_ready("shared"),
+            "plan": lambda: "new" in store.read_plan("study", "s")["runs"],
+            "compact": lambda: len(store.list("segments")) == 2,
+            "repair": lambda: store.verify() == [],
+        }
+        assert there[operation]()
+    if store.has_run("new"):
+        assert whole(store, "new") == 0.75
+    if store.stage_ready("shared"):
+        assert store.stage_artefact("shared", "encoder").read_bytes() == b"weights"
+        assert store.stage_artefact("shared", "features").read_bytes() == b"weights" * 3
+    assert store.verify() == []
+    if operation != "repair":
+        OPERATIONS[operation](store)  # the same again goes through
+
+
+@pytest.mark.parametrize("operation", list(OPERATIONS))
+def test_a_process_killed_at_every_call(shelf: Path, operation: str) -> None:
+    template = _template(shelf / "template", operation)
+    (shelf / "killed").mkdir()
+    told = subprocess.run(
+        [*_CHILD, "crash", operation, str(template), str(shelf / "killed")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    reports = [json.loads(line) for line in told.stdout.splitlines()]
+    *killed, last = [r["status"] for r in reports]
+    assert set(killed) == {9}
+    assert last == 0  # the loop has seen the whole operation
+    assert len(killed) > 7
+    for report in reports:
+        store = Store.open(report["place"])
+        store.sweep()
+        assert _hidden(Path(report["place"])) == []
+        _check(store, operation, report["acknowledged"])
+        if operation in ("commit", "failure", "stage"):
+            assert {p for p in _unnamed(store) if not p.startswith("models/")} == set()
+
+
+def test_random_kills_lose_nothing_that_was_acknowledged(shelf: Path) -> None:
+    chance = random.Random(20261123)
+    acknowledged: set[str] = set()
+    for _ in range(6):
+        child = subprocess.Popen(
+            [*_CHILD, "commit", str(shelf / "store")], stdout=subprocess.PIPE, text=True
+        )
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        time.sleep(chance.uniform(0.0, 0.5))
+        child.send_signal(signal.SIGKILL)
+        acknowledged |= set(child.stdout.read().split())
+        child.wait()
+        child.stdout.close()
+        store = Store.open(shelf / "store")
+        store.sweep()
+        assert acknowledged <= store.finished()
+        assert _hidden(shelf) == []
+        assert store.verify() == []
+    assert len(acknowledged) > 5
+    for id in store.finished():
+        assert whole(store, id) == int(id.removeprefix("run-")) / 1000
+    assert {p for p in _unnamed(store) if not p.startswith("models/")} == set()
+
+
+def test_four_processes_commit_the_same_runs(shelf: Path) -> None:
+    rounds = 40
+    Store.open(shelf / "store")
+    children = [
+        subprocess.Popen(
+            [*_CHILD, "race", str(shelf / "store"), str(i)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(4)
+    ]
+    winners = []
+    for number in range(rounds):
+        for child in children:  # all start a round together
+            assert child.stdin is not None
+            child.stdin.write(f"run-{number}\n")
+            child.stdin.flush()
+        answers = [child.stdout.readline() for child in children if child.stdout is not None]
+        assert sorted(answers) == ["False\n"] * 3 + ["True\n"], number
+        winners.append(answers.index("True\n"))
+    for child in children:
+        child.communicate()
+    store = Store.open(shelf / "store")
+    for number, winner in enumerate(winners):
+        assert whole(store, f"run-{number}") == (winner + 1) / 10
+    assert len(set(winners)) > 1  # it was a race
+    assert _unnamed(store) == set()
+    assert _hidden(shelf) == []
+    assert store.verify() == []
+
+
+def test_a_full_disk_is_said_in_one_sentence(tmp_path: Path) -> None:
+    Store.open(tmp_path / "store")
+    told = subprocess.run(
+        [*_CHILD, "full", str(tmp_path / "store"), "2000"], capture_output=True, text=True
+    )
+    assert told.returncode == 4
+    assert told.stdout.startswith(f"no space left in {tmp_path / 'store'}: run new was not saved;")
+    assert "give the same command again" in told.stdout
+    store = Store.open(tmp_path / "store")
+    assert store.finished() == set()
+    assert store.list("epochs") == []
+    assert _hidden(tmp_path) == []
+    assert commit(store, "new")
+
+
+# ---- bytes change
+
+
+def _flip(path: Path, at: int | None = None, bit: int = 0) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 if at is None else at] ^= 1 << bit
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("kind", ["runs", "epochs"])
+def test_no_changed_byte_and_no_cut_is_ever_read_as_a_value(kind: str) -> None:
+    table = (
+        schema.row_table("runs", run("a"))
+        if kind == "runs"
+        else schema.fit_table("epochs", "a", epochs())
+    )
+    data = schema.encode(kind, table)
+    chance = random.Random(1)
+    assert schema.decode(data, "f", kind).height == table.num_rows
+    for place in range(len(data)):
+        changed = bytearray(data)
+        changed[place] ^= 1 << chance.randrange(8)
+        with pytest.raises(schema.Damaged):
+            schema.decode(bytes(changed), "f", kind)
+    for length in range(len(data)):
+        with pytest.raises(schema.Damaged):
+            schema.decode(data[:length], "f", kind)
+    with pytest.raises(schema.Damaged):
+        schema.decode(data + b"\0", "f", kind)
+
+
+def test_a_damaged_row_harms_only_its_run_and_is_done_again(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    for i in range(3):
+        commit(store, f"run-{i}", i / 10)
+    _flip(tmp_path / "runs/run-1.ok.parquet")
+    with pytest.warns(StoreDamage, match=r"runs/run-1\.ok\.parquet: damaged \(its checksum"):
+        frame = results.runs(store).collect()
+    assert sorted(frame["run_id"]) == ["run-0", "run-2"]
+    with pytest.warns(StoreDamage):
+        assert store.finished() == {"run-0", "run-2"}
+    with pytest.warns(StoreDamage):
+        assert not store.has_run("run-1")
+    assert [p.path for p in store.verify()] == ["runs/run-1.ok.parquet"]
+    with pytest.warns(StoreDamage):
+        assert commit(store, "run-1", 0.9)
+    assert whole(store, "run-1") == 0.9
+    assert len(store.list("quarantine")) == 1
+    assert store.verify() == []
+
+
+@pytest.mark.parametrize("kind", ["epochs", "predictions", "models"])
+def test_a_damaged_table_takes_its_run_away_and_no_other(tmp_path: Path, kind: str) -> None:
+    store = Store.open(tmp_path)
+    commit(store, "a", 0.25)
+    commit(store, "b", 0.75)
+    column = {"models": "model_file"}.get(kind, f"{kind}_file")
+    path = store.run_row("a")[column]
+    _flip(tmp_path / path)
+    if kind == "models":
+        with pytest.raises(StorageError, match="the model of run a is missing or damaged"):
+            store.model_path("a")
+    else:
+        with pytest.warns(StoreDamage, match=f"{kind}/a"):
+            left = getattr(results, kind)(store).collect()
+        assert set(left["run_id"]) == {"b"}
+    assert [(p.path, "runs/a.ok.parquet" in p.reason) for p in store.verify()] == [(path, True)]
+    done = store.repair()
+    assert "done again" in done[0].reason
+    assert store.finished() == {"b"}
+    assert store.verify() == []
+    assert commit(store, "a", 0.25)
+    assert whole(store, "a") == 0.25
+    assert whole(store, "b") == 0.75
+
+
+def test_a_copy_restores_damaged_files_byte_for_byte(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    for i in range(3):
+        commit(store, f"run-{i}", i / 10)
+    store.compact()
+    files = [tmp_path / "runs/run-1.ok.parquet", tmp_path / store.run_row("run-2")["epochs_file"]]
+    before = [f.read_bytes() for f in files]
+    for file in files:
+        _flip(file)
+    store = Store.open(tmp_path)
+    assert store.finished() == {"run-0", "run-1", "run-2"}  # the copy has it
+    assert len(store.verify()) == 2
+    assert all("restored from a segment" in p.reason for p in store.repair())
+    assert [f.read_bytes() for f in files] == before
+    assert store.verify() == []
+
+
+def test_a_damaged_copy_changes_nothing(shelf: Path) -> None:
+    store = Store.open(shelf)
+    for i in range(20):
+        commit(store, f"run-{i}", i / 100)
+    runs, tables = results.runs(store).collect(), results.epochs(store).collect()
+    store.compact()
+    for path in store.list("segments"):
+        for at in range(0, (shelf / path).stat().st_size, 997):
+            _flip(shelf / path, at)
+            again = Store.open(shelf)
+            assert results.runs(again).collect().equals(runs)
+            assert (
+                results.epochs(again)
+                .sort("run_id", "epoch")
+                .collect()
+                .equals(tables.sort("run_id", "epoch"))
+            )
+            _flip(shelf / path, at)
+    _flip(shelf / store.list("segments")[0])
+    assert [p.path for p in Store.open(shelf).verify()] == [store.list("segments")[0]]
+    Store.open(shelf).repair()
+    assert len(store.list("segments")) == 1
+    store.compact()
+    assert Store.open(shelf).verify() == []
+
+
+def test_a_damaged_artefact_is_computed_anew(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    stage(store, "shared")
+    path = store.stage_artefact("shared", "features")
+    _flip(path)
+    again = Store.open(tmp_path)
+    assert [Path(p.path).name for p in again.verify()] == ["features"]
+    with pytest.raises(StorageError, match="features of stage shared is damaged"):
+        again.stage_artefact("shared", "features")
+    assert again.stages() == set()
+    assert stage(again, "shared")
+    assert again.stage_artefact("shared", "features").read_bytes() == b"weights" * 3
+    again.stage_artefact("shared", "encoder").unlink()
+    assert not again.stage_ready("shared")
+    assert stage(again, "shared")
+    assert again.stage_ready("shared")
+
+
+def test_damaged_plans_and_marks_are_told_and_renewed(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    commit(store, "a")
+    store.write_plan("study", "s", {"runs": ["a"], "command": "x"})
+    store.write_plan("study", "s", {"runs": ["b"], "command": "y"})
+    first = store.list("plans")[0]
+    _flip(tmp_path / first)
+    with pytest.warns(StoreDamage, match="damaged"):
+        assert len(store.read_plan("study", "s")["runs"]) == 1
+    _flip(tmp_path / "store.json", 20, 1)
+    assert {p.path for p in store.verify()} == {"store.json", first}
+    with pytest.warns(StoreDamage, match=r"store\.json"):
+        Store.open(tmp_path, create=False)
+    with pytest.warns(StoreDamage, match=r"store\.json"):
+        store.repair()
+    assert store.verify() == []
+    assert Store.open(tmp_path).finished() == {"a"}
+
+
+def test_an_empty_or_foreign_file_in_place_of_a_row(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    commit(store, "a")
+    (tmp_path / "runs/empty.ok.parquet").touch()
+    pl.DataFrame({"run_id": ["foreign"]}).write_parquet(tmp_path / "runs/foreign.ok.parquet")
+    shutil.copy(tmp_path / "runs/a.ok.parquet", tmp_path / "runs/renamed.ok.parquet")
+    (tmp_path / "runs/folder.ok.parquet").mkdir()
+    for stray in (".DS_Store", "notes.txt", "a.ok.parquet.bak", "A.OK.parquet", "b.parquet"):
+        (tmp_path / "runs" / stray).write_text("stray")
+    with pytest.warns(StoreDamage):
+        assert results.runs(store).collect()["run_id"].to_list() == ["a"]
+    with pytest.warns(StoreDamage):
+        assert store.finished() == {"a"}
+    assert {p.path for p in store.verify()} == {
+        f"runs/{n}.ok.parquet" for n in ("empty", "foreign", "renamed")
+    }
+    store.repair()
+    assert store.verify() == []
+    assert results.runs(store).collect().height == 1

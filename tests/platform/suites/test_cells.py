@@ -1,0 +1,225 @@
+"""Cells and verdicts of a suite, from runs whose numbers are made up and worked by hand."""
+
+import dataclasses
+import math
+
+import polars as pl
+import pytest
+from _store_rows import run
+
+from deep_clustering.platform import results
+from deep_clustering.platform.errors import InputError
+from deep_clustering.platform.request.request import resolve
+from deep_clustering.platform.store.store import Store
+from deep_clustering.platform.suites import cells, suites
+
+
+class Place:
+    """A store, and suites whose runs end as one says."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.store = Store.open(str(folder / "store"))
+        self.expansion = None
+
+    def expand(self, suite, datasets, seeds):
+        self.expansion = suites.expand(
+            suite,
+            datasets,
+            range(seeds),
+            lambda name, method, features: resolve(
+                method, name, root=self.folder, outline=True, protocol=suite.protocol
+            ),
+        )
+        plan = suites.plan(self.expansion, {}, "2026-01-01T00:00", "platform ablate")
+        self.store.write_plan("suite", suite.name, plan)
+
+    def finish(self, row, dataset="digits", **columns):
+        """Each column is one value a seed."""
+        arm = next(a for a in self.expansion.arms if (a.row.name, a.dataset) == (row, dataset))
+        for i, job in enumerate(arm.runs[: len(next(iter(columns.values())))]):
+            if self.store.has_run(job.id):
+                continue
+            values = {name: series[i] for name, series in columns.items()}
+            about = {
+                "dataset": dataset,
+                "protocol": job.identity["protocol"],
+                "stage_id": job.identity["stage"],
+                "seed": job.identity["seed"],
+                "status": "ok",
+            }
+            self.store.commit_run({**run(job.id), **about, **values}, None, None)
+
+    def fail(self, row, seed, reason, dataset="digits"):
+        arm = next(a for a in self.expansion.arms if (a.row.name, a.dataset) == (row, dataset))
+        job = arm.runs[seed]
+        about = {"dataset": dataset, "seed": seed, "status": "failed", "reason": reason}
+        lost = {k: v for k, v in run(job.id).items() if k not in ("acc", "ece", "calibration_acc")}
+        self.store.record_failure({**lost, **about}, None)
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(tmp_path)
+
+
+def cell(place, suite, variant, metric, dataset="digits"):
+    found = results.cells(suite, place.store).filter(
+        pl.col("variant") == variant, pl.col("metric") == metric, pl.col("dataset") == dataset
+    )
+    return found.collect().row(0, named=True)
+
+
+def test_a_cell_is_the_mean_of_finished_runs_with_its_interval(place):
+    place.expand(suites.made_up("cdc", "random-init", False), ["digits"], 3)
+    place.finish("full", acc=[0.90, 0.92, 0.94], ece=[0.1, 0.1, 0.1])
+    place.finish("random-init", acc=[0.5], ece=[0.2])
+    place.fail("random-init", 1, "diverged at epoch 2")
+    full = cell(place, "cdc-random-init", "full", "acc")
+    assert (full["n"], full["failed"], full["mark"]) == (3, 0, "measured")
+    assert full["mean"] == pytest.approx(0.92)
+    assert full["sd"] == pytest.approx(0.02)
+    half = 4.302652729911275 * 0.02 / math.sqrt(3)  # t of 97.5 %, 2 degrees of freedom
+    assert (full["low"], full["high"]) == (pytest.approx(0.92 - half), pytest.approx(0.92 + half))
+    other = cell(place, "cdc-random-init", "random-init", "acc")
+    assert (other["n"], other["failed"], other["mean"]) == (1, 1, 0.5)
+    assert (other["low"], other["sd"]) == (None, None)
+    verdict = results.verdicts("cdc-random-init", place.store).collect()
+    assert set(verdict["verdict"]) == {"NOT TESTABLE"}
+
+
+def test_a_failure_is_never_a_number(place):
+    place.expand(suites.made_up("cdc", "random-init", False), ["digits"], 2)
+    place.fail("full", 0, "diverged")
+    found = cell(place, "cdc-random-init", "full", "acc")
+    assert (found["mark"], found["mean"], found["n"], found["failed"]) == ("failed", None, 0, 1)
+    assert found["reason"] == "diverged"
+    assert cell(place, "cdc-random-init", "random-init", "acc")["mark"] == "not run"
+
+
+def test_verdicts_pair_runs_by_pretraining_and_seed(place):
+    place.expand(suites.made_up("cdc", "random-init", False), ["digits"], 4)
+    place.finish("full", acc=[0.90, 0.80, 0.70, 0.60], ece=[0.1, 0.1, 0.1, 0.1])
+    place.finish("random-init", acc=[0.80, 0.71, 0.59, 0.50], ece=[0.1, 0.1, 0.1, 0.1])
+    table = results.verdicts("cdc-random-init", place.store).collect()
+    acc = table.filter(pl.col("metric") == "acc").row(0, named=True)
+    assert (acc["n"], acc["paired"], acc["published"]) == (4, True, None)
+    assert acc["difference"] == pytest.approx(-0.10)
+    half = 3.182446305284263 * 0.008164965809277268 / 2  # sd of -.10 -.09 -.11 -.10
+    assert acc["low"] == pytest.approx(-0.10 - half)
+    assert acc["correlation"] == pytest.approx(0.998, abs=1e-3)
+    assert acc["verdict"] == "DIRECTION ONLY"  # no published size to compare with
+    ece = table.filter(pl.col("metric") == "ece").row(0, named=True)
+    assert (ece["difference"], ece["verdict"]) == (0.0, "NOT REPLICATED")
+
+
+def test_published_values_stand_beside_in_their_order(place):
+    suite = suites.find("cdc-table2")
+    place.expand(suite, ["cifar10"], 5)
+    spread = [-0.002, -0.001, 0.0, 0.001, 0.002]
+    place.finish("CDC-Cal", "cifar10", acc=[0.943 + s for s in spread], ece=[0.011] * 5)
+    place.finish("w/o Init.+CDC", "cifar10", acc=[0.888 + 2 * s for s in spread], ece=[0.03] * 5)
+    table = results.cells("cdc-table2", place.store).filter(pl.col("metric") == "acc").collect()
+    assert table["variant"].to_list()[:4] == [
+        "After Randomly Init.", "After Proposed Init.", "w/o Init.+CDC", "Fixed Thre. (0.99)",
+    ]  # fmt: skip
+    assert table["section"].to_list()[:4] == ["I", "I", "I", "II"]
+    full = cell(place, "cdc-table2", "CDC-Cal", "acc", "cifar10")
+    assert (full["published"], full["printed"], full["statistic"]) == (0.949, "94.9", "single")
+    assert full["difference"] == pytest.approx(-0.006)
+    assert full["protocol_match"] is True
+    verdicts = results.verdicts("cdc-table2", place.store).collect()
+    mine = verdicts.filter(pl.col("variant") == "w/o Init.+CDC", pl.col("metric") == "acc")
+    line = mine.row(0, named=True)
+    assert line["published"] == pytest.approx(-0.055)
+    assert line["margin"] == pytest.approx(0.0275)
+    assert line["verdict"] == "REPLICATED"
+    others = verdicts.filter(pl.col("variant") == "Fixed Thre. (0.99)")
+    assert others["verdict"].to_list() == ["NOT TESTABLE"]
+
+
+def test_another_protocol_is_not_compared(place):
+    suite = dataclasses.replace(suites.find("cdc-table2"), protocol="train-test")
+    place.expand(suite, ["cifar10"], 2)
+    place.finish("CDC-Cal", "cifar10", acc=[0.94, 0.95], ece=[0.01, 0.01])
+    place.finish("w/o Init.+CDC", "cifar10", acc=[0.88, 0.89], ece=[0.03, 0.03])
+    found = cell(place, "cdc-table2", "CDC-Cal", "acc", "cifar10")
+    assert found["protocol_match"] is False
+    assert "protocol all" in found["reason"]
+    verdicts = results.verdicts("cdc-table2", place.store).collect()
+    line = verdicts.filter(pl.col("variant") == "w/o Init.+CDC").row(0, named=True)
+    assert line["verdict"] == "NOT TESTABLE"
+    assert "protocol mismatch" in line["reason"]
+
+
+def test_methods_that_are_not_here_are_published_only(place):
+    place.expand(suites.find("cdc-table1"), ["cifar10"], 2)
+    table = results.cells("cdc-table1", place.store).filter(pl.col("metric") == "acc").collect()
+    spice = table.filter(pl.col("variant") == "SPICE-3").row(0, named=True)
+    assert (spice["mark"], spice["mean"], spice["n"]) == ("published only", None, 0)
+    assert spice["published"] is not None
+    assert table.filter(pl.col("variant") == "CDC-Cal")["mark"].item() == "not run"
+    place.expand(suites.find("cdc-table13"), ["cifar10"], 2)
+    differences = results.cells("cdc-table13", place.store).collect()
+    assert differences.height == 16
+    assert set(differences["mark"]) == {"published only"}
+    assert set(differences["statistic"]) == {"delta"}
+
+
+def test_the_head_of_a_row_gives_its_numbers(place):
+    place.expand(suites.find("cdc-table1"), ["digits"], 2)
+    place.finish(
+        "CDC-Cal", acc=[0.9, 0.8], ece=[0.1, 0.2], ari=[0.7, 0.7],
+        clustering_acc=[0.91, 0.81], clustering_ece=[0.3, 0.3], clustering_ari=[0.6, 0.6],
+        encoder_kmeans_acc=[0.5, 0.5],
+    )  # fmt: skip
+    assert cell(place, "cdc-table1", "CDC-Cal", "acc")["mean"] == pytest.approx(0.85)
+    assert cell(place, "cdc-table1", "CDC-Clu", "acc")["mean"] == pytest.approx(0.86)
+    assert cell(place, "cdc-table1", "MoCo-v2", "acc")["mean"] == pytest.approx(0.5)
+    assert cell(place, "cdc-table1", "MoCo-v2", "ece")["mean"] is None  # k-means has none
+    rows = results.suite("cdc-table1", place.store)
+    means = rows.group_by("variant").agg(pl.col("acc").mean()).sort("variant").collect()
+    assert dict(means.iter_rows())["CDC-Clu"] == pytest.approx(0.86)
+    assert dict(means.iter_rows())["CDC-Cal"] == pytest.approx(0.85)
+
+
+def test_time_memory_and_parameters_in_the_papers_units(place):
+    place.expand(suites.find("cdc-table7"), ["cifar10"], 1)
+    columns = {"seconds": [7200.0], "peak_memory_mb": [512.0], "parameters": [21_800_000]}
+    place.finish("time", "cifar10", **columns)
+    assert cell(place, "cdc-table7", "time", "hours", "cifar10")["mean"] == 2.0
+    assert cell(place, "cdc-table7", "memory", "memory_mb", "cifar10")["mean"] == 512.0
+    found = cell(place, "cdc-table7", "parameters", "params_m", "cifar10")
+    assert found["mean"] == 21.8
+    assert found["protocol_match"] is False  # another device
+
+
+def test_a_suite_that_is_not_in_the_store(place):
+    place.expand(suites.find("cdc-table7"), ["digits"], 1)
+    with pytest.raises(InputError, match=r"no suite 'cdc-table8'.*Did you mean 'cdc-table7'"):
+        results.cells("cdc-table8", place.store)
+
+
+def test_an_impossible_row_is_marked(place):
+    suite = suites.find("cdc-table9")
+    row = dataclasses.replace(suite.rows[0], changes={"mini_clusters": 501})
+    place.expand(dataclasses.replace(suite, rows=(row, *suite.rows[1:])), ["digits"], 2)
+    found = cell(place, "cdc-table9", row.name, "acc")
+    assert found["mark"] == "not possible"
+    assert "mini_clusters" in found["reason"]
+
+
+def test_the_spread_of_a_claim_is_that_of_its_two_rows(place):
+    suite = suites.find("cdc-table2")
+    claim = next(c for c in suite.claims if (c.row, c.metric) == ("w/o Init.+CDC", "acc"))
+    printed = cells.spread(place.store, suite, claim, "cifar10")
+    assert printed == pytest.approx(0.006)  # Table 10: 94.3 with 0.6
+    place.expand(suite, ["cifar10"], 3)
+    place.finish("CDC-Cal", "cifar10", acc=[0.90, 0.92, 0.94])  # sd 0.02
+    mixed = cells.spread(place.store, suite, claim, "cifar10")
+    assert mixed == pytest.approx(math.sqrt((0.02**2 + 0.006**2) / 2))
+    table = suites.find("dpac-table3")
+    assert cells.spread(place.store, table, table.claims[0], "stl10") == pytest.approx(
+        math.sqrt((0.026**2 + 0.043**2) / 2)  # PAC 2.6, KM 4.3
+    )
+    assert cells.spread(place.store, suite, claim, "digits") is None
