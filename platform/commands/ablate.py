@@ -17,7 +17,6 @@ from deep_clustering.platform.commands import _compute as work
 from deep_clustering.platform.commands._live import View, clock
 from deep_clustering.platform.errors import InputError, PlatformError
 from deep_clustering.platform.request import configs
-from deep_clustering.platform.request.request import NOT_HERE
 from deep_clustering.platform.run import _ray, estimates
 from deep_clustering.platform.run.progress import Line
 from deep_clustering.platform.store.store import Store
@@ -363,14 +362,15 @@ def _print_dry_run(expansion: suites.Expansion, todo: list[Any], seeds: int, kep
                 markup=False,
             )
     for name, request in expansion.requests.items():
-        if request.dataset.fingerprint.startswith(NOT_HERE):
+        if not request.dataset.here:
             console.print(f"{name} is not here yet: it would be read first", style="yellow")
     left = [job for job in todo if job.kind == "run"]
     stages = len(todo) - len(left)
     console.print(f"in the store: {len(runs) - len(left)} of {len(runs)} runs")
     console.print(f"would run: {stages} pretrainings, {len(left)} runs")
     if todo:
-        found = estimates.estimate(todo, kept)
+        absent = {name for name, r in expansion.requests.items() if not r.dataset.here}
+        found = estimates.estimate(todo, kept, absent=absent)
         if found.source:
             more = f"; {found.unknown} jobs (such as pretraining) not counted" * bool(found.unknown)
             hours = found.seconds / 3600

@@ -1,8 +1,5 @@
-"""Named datasets, the user's own folders and tables, each as one memory-mapped array.
+"""The named datasets and how each is made.
 
-`prepare("cifar10", root=...)`, `prepare("folder:/my/pictures", root=...)` or
-`prepare("table:/my/numbers.csv", root=...)` decodes once into the data directory; every later call
-opens the memory map. Samples are images, or vectors, which only methods that fit at once take.
 Which samples are trained on and which are scored is the protocol, and part of the dataset:
 
     all         trained on and scored: train and test together (CDC, DPAC)
@@ -15,7 +12,7 @@ CIFAR-100, SVHN, Textures and Places365 can be trained on like the others; they 
 they are what out-of-distribution detection is evaluated with (CDC, Tables 14 and 15).
 
 Pretraining uses what is trained on, and with STL-10 its 100,000 unlabelled images as well. How
-folders and files are read is written in `_folder.py`, tables in `_vectors.py`.
+folders and files are read is written in `_folder.py`, tables in `_tables.py`.
 """
 
 import contextlib
@@ -36,11 +33,10 @@ from typing import Any
 
 import numpy as np
 
-from deep_clustering.platform.data import _cache, _folder
-from deep_clustering.platform.data import _tables as _vectors
+from deep_clustering.platform.data import _cache, _folder, _tables
 from deep_clustering.platform.data._cache import TEST, TRAIN, UNLABELLED, Content, Progress
 from deep_clustering.platform.data._folder import show
-from deep_clustering.platform.errors import InputError, nearest
+from deep_clustering.platform.errors import InputError
 
 DATA_VARIABLE = "DEEP_CLUSTERING_DATA"
 IMAGENET_VARIABLE = "DEEP_CLUSTERING_IMAGENET"
@@ -49,30 +45,6 @@ Triple = tuple[float, float, float]
 
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
 IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Dataset:
-    """A dataset as the runs see it. Arrays are read-only."""
-
-    name: str  # "cifar10", or "folder:" or "table:" and the absolute path
-    images: np.ndarray | None  # uint8 (N, 3, S, S), memory-mapped; None where there are vectors
-    vectors: np.ndarray | None = None  # float32 (N, D), memory-mapped, in place of images
-    labels: np.ndarray | None  # int64 (N,), 0..classes-1, -1 where an image has none
-    classes: int | None  # number of classes; None without labels
-    class_names: tuple[str, ...] | None
-    fingerprint: str  # 16 hexadecimal digits of pixels, labels and split; not of names or places
-    mean: Triple  # per channel, of values in 0..1; no meaning for vectors
-    std: Triple
-    view: int  # side of the clean view that networks see, the centre of the stored square; pixels
-    protocol: str
-    train: np.ndarray  # int64, ascending: images trained on
-    score: np.ndarray  # int64, ascending: images scored
-    pretrain: np.ndarray  # int64, ascending: images for pretraining
-    paths: list[str] | None  # per image, relative to the source folder; None for archives
-    skipped: tuple[str, ...]  # files left out as unreadable
-    duplicates: int  # images that repeat an earlier one pixel by pixel
-    notes: tuple[str, ...]  # what a user should know, a sentence each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,61 +222,6 @@ def _status(spec: DatasetSpec, root: Path) -> str:
     return f"needs your ImageNet at {place} (or ${IMAGENET_VARIABLE})"
 
 
-def prepare(
-    spec: str,
-    *,
-    root: Path | None = None,
-    skip_broken: bool = False,
-    side: int | None = None,
-    protocol: str | None = None,
-    progress: Progress | None = None,
-) -> Dataset:
-    """Open a dataset, decoding it into `root` when that has not been done.
-
-    Args:
-        spec: a name of `known()`, "folder:PATH", or "table:PATH" (`_vectors`).
-        root: the data directory; None: `default_root()`.
-        skip_broken: leave unreadable images out and list them in `skipped`, instead of stopping.
-        side: stored side in pixels, 8..1024, for folders and what has `any_side`; None: by
-            `_folder.stored_side`, or the dataset's own.
-        protocol: one of those that the dataset has; None: its default.
-        progress: called with (done, total) while files are read, from the calling thread.
-
-    Raises:
-        InputError: unknown name, missing or unreadable files, no network, a protocol it lacks.
-        StorageError: `root` cannot be written or has too little room.
-    """
-    root = default_root() if root is None else Path(root)
-    if spec.startswith("folder:"):
-        return _prepare_folder(
-            spec.removeprefix("folder:"), root, skip_broken, side, protocol, progress
-        )
-    if spec.startswith("table:"):
-        return _prepare_table(spec.removeprefix("table:"), root, side, protocol)
-    if spec not in _SPECS:
-        hint = nearest(spec, _SPECS)
-        if not hint and os.path.isdir(os.path.expanduser(spec)):
-            hint = f" For your own images say 'folder:{spec}'."
-        raise InputError(
-            f"There is no dataset {spec!r}; the names are {', '.join(_SPECS)}, folder:PATH for "
-            f"your own images and table:PATH for your own vectors.{hint}"
-        )
-    about = _SPECS[spec]
-    if about.dimensions is not None:
-        _refuse_side(spec, side)
-    if side is not None and side != about.side:
-        if not about.any_side:
-            others = ", ".join(name for name, other in _SPECS.items() if other.any_side)
-            raise InputError(
-                f"{spec} is stored at {about.side} pixels, and side={side} was asked for; "
-                f"a side can be chosen for {others} and folder:PATH only."
-            )
-        about = replace(about, side=_checked_side(side), view=view_side(side))
-    protocol = _checked_protocol(spec, protocol, about.protocols)
-    opened = _open_named(about, root, protocol, skip_broken, progress)
-    return _dataset(spec, opened, protocol, about.mean, about.std, about.view)
-
-
 def held_out_protocol(name: str) -> str | None:
     """The protocol under which a named dataset is scored on images that it is not trained on.
 
@@ -314,141 +231,10 @@ def held_out_protocol(name: str) -> str | None:
     return next((p for p in having if p in HELD_OUT), None)
 
 
-def _checked_side(side: int) -> int:
-    if not 8 <= side <= 1024:
-        raise InputError(f"The stored side must be in 8..1024 pixels, and it is {side}.")
-    return side
-
-
-def _checked_protocol(name: str, protocol: str | None, having: tuple[str, ...]) -> str:
-    if protocol is None:
-        return having[0]
-    if protocol not in having:
-        raise InputError(
-            f"{name} has the protocols {', '.join(having)}, and {protocol!r} was asked for."
-            f"{nearest(protocol, having)}"
-        )
-    return protocol
-
-
-def _dataset(
-    name: str, opened: _cache.Prepared, protocol: str, mean: Triple, std: Triple, view: int
-) -> Dataset:
-    """Index arrays from the split, by the protocol (top of this file)."""
-    meta, split = opened.meta, opened.split
-    in_train, labelled = split == TRAIN, split != UNLABELLED
-    trained = {"all": labelled, "test": split == TEST}.get(protocol, in_train)
-    scored = split == TEST if protocol in HELD_OUT else trained
-    pretrained = trained | (split == UNLABELLED)
-    for array in (split, opened.labels):
-        if array is not None:
-            array.setflags(write=False)
-    names = meta["class_names"]
-    notes = list(meta["notes"])
-    if meta["duplicates"]:
-        what = "images repeat an earlier one pixel by pixel"
-        if opened.vectors is not None:
-            what = "samples repeat an earlier one number by number"
-        notes.append(f"{meta['duplicates']} of {len(split)} {what}")
-    return Dataset(
-        name=name,
-        images=opened.images,
-        vectors=opened.vectors,
-        labels=opened.labels,
-        classes=None if names is None else len(names),
-        class_names=None if names is None else tuple(names),
-        fingerprint=meta["fingerprint"],
-        mean=mean,
-        std=std,
-        view=view,
-        protocol=protocol,
-        train=np.flatnonzero(trained),
-        score=np.flatnonzero(scored),
-        pretrain=np.flatnonzero(pretrained),
-        paths=meta["paths"],
-        skipped=tuple(meta["skipped"]),
-        duplicates=meta["duplicates"],
-        notes=tuple(notes),
-    )
-
-
 # --- folders of images ---------------------------------------------------------------------------
 
 
-def _prepare_folder(
-    text: str,
-    root: Path,
-    skip_broken: bool,
-    side: int | None,
-    protocol: str | None,
-    progress: Progress | None,
-) -> Dataset:
-    place = _existing_folder(text)
-    if side is not None:
-        _checked_side(side)
-    found = _folder.listing(place)
-    name = f"folder:{place}"
-    splits = ("all", "train-test", "train") if bool((found.split == TEST).any()) else ("all",)
-    protocol = _checked_protocol(show(name), protocol, splits)
-    opened = _cache.obtain(
-        root,
-        f"folder-{found.key(side)}",
-        partial(
-            _build_listing,
-            listing=found,
-            again=partial(_folder.listing, place),
-            side=side,
-            skip_broken=skip_broken,
-            progress=progress,
-        ),
-        spec={"name": name},
-    )
-    _refuse_skipped(opened, place, skip_broken)
-    assert opened.images is not None
-    return _dataset(
-        name, opened, protocol, IMAGENET_MEAN, IMAGENET_STD, view_side(opened.images.shape[-1])
-    )
-
-
-def view_side(side: int) -> int:
-    """The side networks see of a stored side: 224 of 256, as for ImageNet, otherwise all of it."""
-    return 224 if side == 256 else side
-
-
-def _existing_folder(text: str) -> Path:
-    """The absolute path with links resolved, so that all spellings of a folder are one."""
-    if not text:
-        raise InputError("folder: needs a path, as in folder:/home/me/pictures.")
-    if "\0" in text:
-        raise InputError(f"A path cannot hold a zero byte, and {text!r} does.")
-    try:
-        place = Path(os.path.realpath(os.path.expanduser(text)))
-        if place.is_dir():
-            return place
-        exists = place.exists()
-    except OSError as error:  # a name too long, a loop of links
-        raise InputError(
-            f"The folder {show(text)} cannot be opened ({error.strerror}); correct the path."
-        ) from error
-    if exists:
-        raise InputError(
-            f"{show(place)} is a file, and folder: takes a folder of images; unpack it if it is an "
-            "archive, or give the folder it lies in."
-        )
-    parent = place.parent
-    while not parent.is_dir():
-        place, parent = parent, parent.parent
-    try:
-        siblings = sorted(entry.name for entry in os.scandir(parent) if entry.is_dir())
-    except OSError:
-        siblings = []
-    raise InputError(
-        f"There is no folder {show(text)}: {show(parent)} has no {place.name!r}."
-        f"{nearest(place.name, siblings)}"
-    )
-
-
-def _build_listing(
+def build_listing(
     folder: Path,
     *,
     listing: _folder.Listing,
@@ -522,32 +308,11 @@ def _broken_images(place: Path, reasons: Mapping[str, str], count: int) -> Input
     )
 
 
-def _refuse_skipped(opened: _cache.Prepared, place: Path, skip_broken: bool) -> None:
+def refuse_skipped(opened: _cache.Prepared, place: Path, skip_broken: bool) -> None:
     """A set that was prepared with files left out is opened only by someone who wants that too."""
     skipped = opened.meta["skipped"]
     if skipped and not skip_broken:
         raise _broken_images(place, skipped, len(skipped) + len(opened.split))
-
-
-# --- tables of vectors ---------------------------------------------------------------------------
-
-
-def _prepare_table(text: str, root: Path, side: int | None, protocol: str | None) -> Dataset:
-    source = _vectors.located(text)
-    _refuse_side(show(source.name), side)
-    protocol = _checked_protocol(show(source.name), protocol, ("all",))
-    opened = _cache.obtain(
-        root,
-        f"table-{source.key()}",
-        partial(_vectors.build_table, source=source),
-        spec={"name": source.name},
-    )
-    return _dataset(source.name, opened, protocol, IMAGENET_MEAN, IMAGENET_STD, 0)
-
-
-def _refuse_side(name: str, side: int | None) -> None:
-    if side is not None:
-        raise InputError(f"{name} has vectors, which have no image size; leave that option out.")
 
 
 # --- named datasets ------------------------------------------------------------------------------
@@ -557,7 +322,7 @@ def _key(about: DatasetSpec) -> str:
     return f"{about.name}-v{_cache.FORMAT}"
 
 
-def _open_named(
+def open_named(
     about: DatasetSpec, root: Path, protocol: str, skip_broken: bool, progress: Progress | None
 ) -> _cache.Prepared:
     key = _key(about)
@@ -567,8 +332,8 @@ def _open_named(
         "digits": _build_digits,
         "mnist": partial(_build_mnist, root=root),
         "coil100": partial(_build_coil, root=root, progress=progress),
-        "isolet": partial(_vectors.build_openml, root=root, number=300, about=about),
-        "pendigits": partial(_vectors.build_openml, root=root, number=32, about=about),
+        "isolet": partial(_tables.build_openml, root=root, number=300, about=about),
+        "pendigits": partial(_tables.build_openml, root=root, number=32, about=about),
         "cifar10": partial(_build_cifar, root=root, name="CIFAR10", label_key="labels"),
         "cifar20": partial(_build_cifar, root=root, name="CIFAR100", label_key="coarse_labels"),
         "cifar100": partial(_build_cifar, root=root, name="CIFAR100", label_key="fine_labels"),
@@ -649,7 +414,7 @@ def _build_coil(folder: Path, *, root: Path, progress: Progress | None) -> Conte
                 class_names=tuple(f"obj{n}" for n in range(1, about.classes + 1)),
             )
 
-        content = _build_listing(
+        content = build_listing(
             folder, listing=list_again(), again=list_again, side=about.side, skip_broken=False,
             progress=progress,
         )  # fmt: skip
@@ -724,7 +489,7 @@ def _build_tiny(
         names = sorted(entry.name for entry in os.scandir(tree / "train") if entry.is_dir())
         train = partial(_folder.class_folders, tree, [("train", TRAIN)], names)
         list_again = partial(_with_tiny_validation, tree, train) if validation else train
-        content = _build_listing(
+        content = build_listing(
             folder, listing=list_again(), again=list_again, side=_SPECS["tiny-imagenet"].side,
             skip_broken=False, progress=progress,
         )  # fmt: skip
@@ -786,7 +551,7 @@ def _build_textures(folder: Path, *, root: Path, side: int, progress: Progress |
         _need_folder(tree, "images")
         names = sorted(entry.name for entry in os.scandir(tree / "images") if entry.is_dir())
         list_again = partial(_folder.class_folders, tree, [("images", TRAIN)], names)
-        content = _build_listing(
+        content = build_listing(
             folder, listing=list_again(), again=list_again, side=side, skip_broken=False,
             progress=progress,
         )  # fmt: skip
@@ -821,7 +586,7 @@ def _build_places(folder: Path, *, root: Path, side: int, progress: Progress | N
                 class_names=tuple(sorted(known.class_to_idx, key=known.class_to_idx.__getitem__)),
             )
 
-        content = _build_listing(
+        content = build_listing(
             folder, listing=list_again(), again=list_again, side=side, skip_broken=False,
             progress=progress,
         )  # fmt: skip
@@ -964,7 +729,7 @@ def _open_imagenet(
         for meta in sorted(prepared, key=lambda path: path.stat().st_mtime, reverse=True):
             opened = _cache.load(meta.parent)
             if opened is not None:
-                _refuse_skipped(opened, place, skip_broken)
+                refuse_skipped(opened, place, skip_broken)
                 return opened
         raise InputError(
             f"{about.name} is made from your copy of ImageNet, and {show(place)} has no train "
@@ -994,7 +759,7 @@ def _open_imagenet(
         root,
         f"{key}.{found.key()}",
         partial(
-            _build_listing,
+            build_listing,
             listing=found,
             again=list_again,
             side=about.side,
@@ -1004,5 +769,5 @@ def _open_imagenet(
         ),
         spec={"name": about.name},
     )
-    _refuse_skipped(opened, place, skip_broken)
+    refuse_skipped(opened, place, skip_broken)
     return opened

@@ -9,7 +9,8 @@ import polars as pl
 from rich.table import Table
 
 from deep_clustering.platform import registry
-from deep_clustering.platform.data import datasets
+from deep_clustering.platform.data.dataset import ImageSet, Source
+from deep_clustering.platform.data.dataset import open as open_dataset
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.request import configs
 
@@ -40,10 +41,10 @@ def predict(
     import torch
 
     row = trained_run(store, run)
-    dataset = datasets.prepare(
-        f"folder:{images}", root=root, skip_broken=skip_broken, side=row["image_side"]
+    dataset = open_dataset(
+        Source(f"folder:{images}", root, skip_broken=skip_broken, side=row["image_side"])
     )
-    assert dataset.images is not None
+    assert isinstance(dataset, ImageSet)
     trainable = restored(store, row, dataset.images, device())
     found = trainable.predict(torch.arange(len(dataset.images)))
     final = found[trainable.final_head].cpu()

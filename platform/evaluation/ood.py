@@ -41,7 +41,9 @@ import torch
 from PIL import Image
 
 from deep_clustering.platform.data import _folder, datasets
+from deep_clustering.platform.data import dataset as data
 from deep_clustering.platform.data._cache import Progress
+from deep_clustering.platform.data.dataset import ImageSet, Source
 from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.evaluation import finished as prediction
 from deep_clustering.platform.evaluation import metrics
@@ -135,18 +137,18 @@ def confidences(store: Any, id: str) -> dict[str, tuple[np.ndarray, np.ndarray]]
 
 def _others(
     row: Mapping[str, Any], name: str, root: Path, skip_broken: bool, progress: Progress | None
-) -> datasets.Dataset:
+) -> ImageSet:
     """The images to tell from the run's own, at the run's side where the files allow it."""
     spec = datasets.known(root).get(name)
-    found = datasets.prepare(
+    source = Source(
         name,
-        root=root,
+        root,
         skip_broken=skip_broken,
         side=row["image_side"] if spec is None or spec.any_side else None,
         protocol=datasets.held_out_protocol(name),
-        progress=progress,
     )
-    if found.images is None:
+    found = data.open(source, progress)
+    if not isinstance(found, ImageSet):
         raise InputError(f"{name} has vectors, and run {row['run_id']} sees images; name images.")
     alike = {row["dataset"], found.name} <= _SAME_IMAGES
     if alike or found.fingerprint == row["dataset_fingerprint"]:
@@ -162,7 +164,7 @@ def _compute(
     row: Mapping[str, Any],
     id: str,
     model: "_Model",
-    others: datasets.Dataset,
+    others: ImageSet,
     progress: Progress | None,
     provenance: Mapping[str, Any],
 ) -> None:
@@ -249,11 +251,8 @@ class _Model:
         #: Head -> confidence of each scored image, float32 (N,).
         self.own = {head: stored[f"{head}_confidence"].to_numpy() for head in self._trainable.heads}
 
-    def confidences(
-        self, dataset: datasets.Dataset, progress: Progress | None
-    ) -> dict[str, np.ndarray]:
+    def confidences(self, dataset: ImageSet, progress: Progress | None) -> dict[str, np.ndarray]:
         """Head -> confidence of each scored image of a dataset, float32 (n,), in its order."""
-        assert dataset.images is not None
         parts: dict[str, list[np.ndarray]] = {head: [] for head in self.own}
         for start in range(0, len(dataset.score), _CHUNK):
             index = dataset.score[start : start + _CHUNK]
@@ -300,7 +299,7 @@ def _held_out(row: Mapping[str, Any], stored: pl.DataFrame, root: Path) -> np.nd
         return chosen if chosen.any() else None
     if held_out is None:
         return None
-    own = datasets.prepare(row["dataset"], root=root, protocol=held_out)
+    own = data.open(Source(row["dataset"], root, protocol=held_out))
     if own.fingerprint != row["dataset_fingerprint"]:
         raise InputError(
             f"the images of {own.name} under '{root}' are not those that run {row['run_id']} was "

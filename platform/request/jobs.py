@@ -6,9 +6,10 @@ A job is plain JSON, so that it travels to any worker and into any file. Its id 
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from deep_clustering.platform.data.dataset import Dataset, Source
 from deep_clustering.platform.request import configs
 
 #: Nearest neighbours kept with the shared features, for the label-free criteria (SCAN uses 20).
@@ -22,19 +23,24 @@ class Job:
     id: str
     kind: str
     identity: Mapping[str, Any]
+    source: Source  # where its samples are; cosmetic
     needs: tuple[str, ...] = ()
-    source: Mapping[str, Any] = field(default_factory=dict)  # where its images are; cosmetic
     epochs: int = 0
     watch: tuple[str, ...] = ()  # metrics that a scheduler wants at every epoch; cosmetic
 
     def as_json(self) -> dict[str, Any]:
-        """A plain dictionary; `Job(**d)` is its inverse."""
-        return dataclasses.asdict(self)
+        """A plain dictionary; `from_json` is its inverse."""
+        return {**dataclasses.asdict(self), "source": self.source.as_json()}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Job":
         """The job of a dictionary made by `as_json`."""
-        return cls(**{**value, "needs": tuple(value["needs"]), "watch": tuple(value["watch"])})
+        own = {
+            "source": Source.from_json(value["source"]),
+            "needs": tuple(value["needs"]),
+            "watch": tuple(value["watch"]),
+        }
+        return cls(**{**value, **own})
 
 
 def _job(kind: str, identity: dict[str, Any], **rest: Any) -> Job:
@@ -46,8 +52,8 @@ def plan(
     method: Any,
     config: Any,
     seed: int,
-    dataset: Any,
-    source: Mapping[str, Any],
+    dataset: Dataset,
+    source: Source,
     watch: tuple[str, ...] = (),
     features: "Job | str | None" = None,
 ) -> list[Job]:
@@ -57,8 +63,8 @@ def plan(
         name: registered name of the method; `method` is its record.
         config: the method's complete configuration.
         seed: of the run, non-negative.
-        dataset: a prepared `Dataset`.
-        source: how a worker finds the dataset again.
+        dataset: whose samples are trained on and scored.
+        source: how a worker opens the dataset again.
         watch: metrics to compute at every epoch.
         features: for a method that fits at once: the pretraining whose features are its points, or
             the id of one that the store has; None: the images themselves.
@@ -88,7 +94,7 @@ def plan(
 
 
 def pretraining(
-    name: str, method: Any, config: Any, seed: int, dataset: Any, source: Mapping[str, Any]
+    name: str, method: Any, config: Any, seed: int, dataset: Dataset, source: Source
 ) -> Job:
     """The pretraining of a run of a method that has one; arguments as in `plan`."""
     pretrain = configs.flatten(config.pretrain)

@@ -1,14 +1,15 @@
 """What a command asks for, checked as a whole before anything starts."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from deep_clustering.platform import registry
+from deep_clustering.platform.data import dataset as data
 from deep_clustering.platform.data import datasets
+from deep_clustering.platform.data._cache import Progress
+from deep_clustering.platform.data.dataset import Dataset, ImageSet, PointSet, Source
 from deep_clustering.platform.errors import InputError, nearest
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.jobs import Job, plan, pretraining
@@ -36,8 +37,8 @@ class Request:
 
     method: str
     record: Any  # the method's METHOD
-    dataset: Any  # the prepared Dataset
-    source: Mapping[str, Any]  # how a worker finds the dataset again
+    dataset: Dataset
+    source: Source  # how a worker opens the dataset again
     config: Any
     layers: tuple[tuple[str, Mapping[str, Any]], ...]  # what was laid over the defaults, by name
     features: Features | None = None  # None: the method's own pretraining, or the data themselves
@@ -80,7 +81,7 @@ def resolve(
     skip_broken: bool = False,
     features: str | None = None,
     store: Any = None,
-    progress: Any = None,
+    progress: Progress | None = None,
     outline: bool = False,
 ) -> Request:
     """Check names and values together, prepare the dataset, and build the configuration.
@@ -100,29 +101,24 @@ def resolve(
             images; then those of sizes that do not fit them.
     """
     asked = _check(method, dataset, root, list(sets), preset, protocol, features, store)
-    source: dict[str, Any] = {"spec": dataset, "root": str(root)}
-    source |= {"skip_broken": True} if skip_broken else {}
-    source |= {"side": side} if side else {}
-    source |= {"protocol": protocol} if protocol else {}
-    rest = {k: v for k, v in source.items() if k not in ("spec", "root")}
+    source = Source(dataset, root, skip_broken=skip_broken, side=side, protocol=protocol)
     if outline and asked.spec is not None and asked.spec.status != "ready":
-        prepared = _outline(asked.spec, protocol)
+        prepared = data.outline(asked.spec, protocol)
     else:
-        prepared = datasets.prepare(dataset, root=root, progress=progress, **rest)
-    source["spec"] = prepared.name
+        prepared = data.open(source, progress)
+    source = replace(source, spec=prepared.name)
     record = asked.record
-    _suits(method, record, prepared.images is None, prepared.name)
+    _suits(method, record, isinstance(prepared, PointSet), prepared.name)
     _scored(method, record, prepared.name, prepared.protocol)
 
-    layers = _layers(record, prepared.name, prepared.view, preset)
+    layers = _layers(record, prepared.name, _view(prepared), preset)
     layers.append(("dataset", _counted(record, prepared.classes) | _viewed(record, prepared)))
     if asked.chosen:
         layers.append(("--set", asked.chosen))
     takes_clusters = "clusters" in configs.fields(record.config)
     if takes_clusters and not any("clusters" in layer for _, layer in layers):
-        what = "samples" if prepared.images is None else "images"
         raise InputError(
-            f"clusters: the {what} have no labels to count classes by; "
+            f"clusters: the {prepared.noun} have no labels to count classes by; "
             "say how many clusters to find, for example --set clusters=10."
         )
     config = configs.build(record.config, *(layer for _, layer in layers))
@@ -228,9 +224,16 @@ def _counted(record: Any, classes: int | None) -> dict[str, Any]:
     return {"clusters": classes}
 
 
-def _viewed(record: Any, prepared: Any) -> dict[str, Any]:
+def _view(prepared: Dataset) -> int:
+    """Side of what networks see, in pixels; 0 for vectors."""
+    return prepared.view if isinstance(prepared, ImageSet) else 0
+
+
+def _viewed(record: Any, prepared: Dataset) -> dict[str, Any]:
     """Networks see the centre of the stored square."""
-    if record.build is None or prepared.view == prepared.images.shape[-1]:
+    if record.build is None or not isinstance(prepared, ImageSet):
+        return {}
+    if prepared.view == prepared.images.shape[-1]:
         return {}
     return {"pretrain.side": prepared.view}
 
@@ -282,14 +285,14 @@ def _no_features(asked: str, why: str) -> str:
 def _pretrained(
     name: str,
     record: Any,
-    prepared: Any,
-    source: Mapping[str, Any],
+    prepared: Dataset,
+    source: Source,
     preset: str | None,
     chosen: Mapping[str, Any],
 ) -> Features:
     """The features of a method's own pretraining on the dataset."""
-    _suits(name, record, prepared.images is None, prepared.name)
-    layers = [layer for _, layer in _layers(record, prepared.name, prepared.view, preset)]
+    _suits(name, record, isinstance(prepared, PointSet), prepared.name)
+    layers = [layer for _, layer in _layers(record, prepared.name, _view(prepared), preset)]
     config = configs.build(record.config, *layers, _viewed(record, prepared), chosen)
     check_sizes(config, prepared, only="pretrain.")
     return Features(
@@ -298,7 +301,7 @@ def _pretrained(
     )
 
 
-def _stage(text: str, store: Any, prepared: Any) -> str:
+def _stage(text: str, store: Any, prepared: Dataset) -> str:
     """The id of the finished pretraining that begins with `text`, on this very dataset."""
     known = sorted(i for i in store.stages() if i.startswith(text))
     known = [i for i in known if store.stage_row(i)["kind"] == "encoder"]
@@ -319,42 +322,7 @@ def _stage(text: str, store: Any, prepared: Any) -> str:
     return known[0]
 
 
-#: Begins the fingerprint of a dataset that is not here: no run of it is in any store.
-NOT_HERE = "not here: "
-
-
-def _outline(spec: Any, protocol: str | None) -> Any:
-    """A dataset of the right sizes without its images."""
-    count = spec.count or 1300 * spec.classes  # ImageNet has about 1,300 train images per class
-    every = np.arange(count)
-    images = vectors = None
-    if spec.dimensions is None:
-        images = np.broadcast_to(np.uint8(0), (count, 3, spec.side, spec.side))
-    else:
-        vectors = np.broadcast_to(np.float32(0), (count, spec.dimensions))
-    return datasets.Dataset(
-        name=spec.name,
-        images=images,
-        vectors=vectors,
-        labels=np.broadcast_to(np.int64(0), (count,)),
-        classes=spec.classes,
-        class_names=None,
-        fingerprint=NOT_HERE + spec.name,
-        mean=spec.mean,
-        std=spec.std,
-        view=spec.view,
-        protocol=protocol or spec.protocols[0],
-        train=every,
-        score=every,
-        pretrain=every,
-        paths=None,
-        skipped=(),
-        duplicates=0,
-        notes=(),
-    )
-
-
-def check_sizes(config: Any, dataset: Any, only: str = "") -> None:
+def check_sizes(config: Any, dataset: Dataset, only: str = "") -> None:
     """Relations between a configuration and the number of images.
 
     Args:
@@ -364,11 +332,10 @@ def check_sizes(config: Any, dataset: Any, only: str = "") -> None:
         InputError: all that do not hold, together.
     """
     flat = configs.flatten(config)
-    what = "samples" if dataset.images is None else "images"
     sizes = {
         "batch_size": (len(dataset.train), "images to train on"),
         "pretrain.batch_size": (len(dataset.pretrain), "images to pretrain on"),
-        "clusters": (len(dataset.score), what),
+        "clusters": (len(dataset.score), dataset.noun),
     }
     wrong = [
         f"{name}: needs at least {flat[name]} {of}, found {n}; "

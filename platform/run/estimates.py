@@ -6,7 +6,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,6 @@ import polars as pl
 from deep_clustering.ablations import _published
 from deep_clustering.platform import registry
 from deep_clustering.platform.request.jobs import Job
-from deep_clustering.platform.request.request import NOT_HERE
 from deep_clustering.platform.store.store import Store
 
 #: A probe that has not taken two steps by then is given up, seconds.
@@ -35,7 +34,9 @@ class Estimate:
     unknown: int = 0  # jobs that nothing tells the time of
 
 
-def estimate(jobs: Iterable[Job], store: Store, *, probe: bool = True) -> Estimate:
+def estimate(
+    jobs: Iterable[Job], store: Store, *, probe: bool = True, absent: Set[str] = frozenset()
+) -> Estimate:
     """Time of jobs that are to be computed.
 
     Args:
@@ -43,6 +44,7 @@ def estimate(jobs: Iterable[Job], store: Store, *, probe: bool = True) -> Estima
         store: whose finished jobs tell the time of others of the same method and dataset.
         probe: take a few steps of one run and one stage of each dataset that is here, where the
             store has nothing.
+        absent: names of the datasets that are not here, for which no step can be taken.
     """
     groups: dict[tuple[str, str, str], list[Job]] = {}
     for job in jobs:
@@ -58,7 +60,8 @@ def estimate(jobs: Iterable[Job], store: Store, *, probe: bool = True) -> Estima
         else:
             total += each * sum(job.epochs for job in group)
             sources["runs in the store"] = None
-    probed = _probed([g[0] for g in open_groups], probe)
+    can_be = [group[0] for group in open_groups if _name(group[0]) not in absent]
+    probed = _probed(can_be) if probe and can_be else {}
     for group in open_groups:
         job = group[0]
         each, source = probed.get(job.id), "a few steps on this machine"
@@ -93,7 +96,7 @@ def disk(runs: Iterable[Job], images: Mapping[str, int], store: Store) -> int:
 
 
 def _name(job: Job) -> str:
-    return str(job.source["spec"])
+    return job.source.spec
 
 
 def _stored(job: Job, store: Store) -> float | None:
@@ -141,11 +144,8 @@ def _cells(job: Job, metric: str) -> list[_published.Cell]:
 # ---- probes
 
 
-def _probed(jobs: list[Job], wanted: bool) -> dict[str, float]:
+def _probed(jobs: list[Job]) -> dict[str, float]:
     """Id -> seconds of an epoch, from a few steps in a process of their own."""
-    here = [job for job in jobs if not job.identity["dataset"].startswith(NOT_HERE)]
-    if not wanted or not here:
-        return {}
     found: dict[str, float] = {}
     try:
         with subprocess.Popen(
@@ -157,7 +157,7 @@ def _probed(jobs: list[Job], wanted: bool) -> dict[str, float]:
         ) as child:
             try:
                 out, _ = child.communicate(
-                    json.dumps([job.as_json() for job in here]), timeout=_PATIENCE
+                    json.dumps([job.as_json() for job in jobs]), timeout=_PATIENCE
                 )
             except subprocess.TimeoutExpired:
                 child.kill()

@@ -26,7 +26,8 @@ from deep_clustering.methods.clustering.kmeans import neighbours
 from deep_clustering.methods.images.images import Images
 from deep_clustering.methods.learning.replicas import Replicas
 from deep_clustering.platform import registry
-from deep_clustering.platform.data import datasets
+from deep_clustering.platform.data.dataset import Dataset, ImageSet
+from deep_clustering.platform.data.dataset import open as open_dataset
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.evaluation import criteria, metrics
 from deep_clustering.platform.request import configs
@@ -67,19 +68,20 @@ class Workplace:
     device: torch.device
     replicas: Replicas
     provenance: Mapping[str, Any]
-    _data: dict[str, tuple[Any, Images | None]] = field(default_factory=dict)
+    _data: dict[str, tuple[Dataset, Images | None]] = field(default_factory=dict)
     _references: dict[str, Any] = field(default_factory=dict)
 
-    def data(self, job: Job) -> tuple[Any, Images]:
-        """The prepared dataset of a job and its images on the device."""
+    def data(self, job: Job) -> tuple[ImageSet, Images]:
+        """The dataset of a job and its images on the device."""
         dataset = self.dataset(job)
+        assert isinstance(dataset, ImageSet)  # a request of vectors for networks was refused
         ((key, (_, images)),) = self._data.items()
         if images is None:
             images = Images(dataset.images, mean=dataset.mean, std=dataset.std, device=self.device)
             self._data[key] = (dataset, images)
         return dataset, images
 
-    def dataset(self, job: Job) -> Any:
+    def dataset(self, job: Job) -> Dataset:
         """The prepared dataset of a job; the one before gives way, as the device has little room.
 
         Raises:
@@ -87,8 +89,7 @@ class Workplace:
         """
         key = f"{job.identity['dataset']} {job.identity['protocol']}"
         if key not in self._data:
-            source = dict(job.source)
-            dataset = datasets.prepare(source.pop("spec"), root=Path(source.pop("root")), **source)
+            dataset = open_dataset(job.source)
             if dataset.fingerprint != job.identity["dataset"]:
                 raise InputError(
                     f"the images of {dataset.name} changed after the command started; "
@@ -346,7 +347,7 @@ def _epochs(
     return clock
 
 
-def _evaluate(trainable: Any, dataset: Any, reference: Any) -> tuple[dict[str, Any], pa.Table]:
+def _evaluate(trainable: Any, dataset: Dataset, reference: Any) -> tuple[dict[str, Any], pa.Table]:
     """Metrics of every head, criteria of the final one, and the table of predictions."""
     labels = None if dataset.labels is None else dataset.labels[dataset.score]
     probabilities = {
@@ -385,7 +386,7 @@ def _of_every_epoch(name: str) -> bool:
 
 
 def _row(
-    job: Job, place: Workplace, dataset: Any, clock: _Clock, device: torch.device | None = None
+    job: Job, place: Workplace, dataset: Dataset, clock: _Clock, device: torch.device | None = None
 ) -> dict[str, Any]:
     """The columns that every finished job has; `device` where it is not the lane's."""
     device = device or place.device
@@ -408,8 +409,8 @@ def _row(
     }
 
 
-def _of_images(dataset: Any) -> dict[str, Any]:
-    if dataset.images is None:
+def _of_images(dataset: Dataset) -> dict[str, Any]:
+    if not isinstance(dataset, ImageSet):
         return {}
     return {
         "image_side": dataset.images.shape[-1],
@@ -426,7 +427,7 @@ def describe(job: Job) -> dict[str, Any]:
         **({"stage_id": identity["stage"]} if job.kind == "run" else {"kind": job.kind}),
         "method": identity["method"],
         "version": identity["version"],
-        "dataset": job.source.get("spec"),
+        "dataset": job.source.spec,
         "dataset_fingerprint": identity["dataset"],
         "protocol": identity["protocol"],
         "seed": identity["seed"],

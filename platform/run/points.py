@@ -14,6 +14,7 @@ import torch
 from deep_clustering.methods._method import Fitted
 from deep_clustering.methods.clustering.kmeans import neighbours
 from deep_clustering.methods.clustering.points import need_memory
+from deep_clustering.platform.data.dataset import Dataset, ImageSet, PointSet
 from deep_clustering.platform.evaluation import criteria, metrics
 from deep_clustering.platform.request.jobs import NEIGHBOURS
 
@@ -24,7 +25,7 @@ REFERENCE = 10_000
 _CHUNK = 1000  # images converted at a time
 
 
-def points(dataset: Any) -> np.ndarray:
+def points(dataset: Dataset) -> np.ndarray:
     """The scored part of a dataset as points, float32 (n, d).
 
     Vectors as they are; images as pixels in 0..1, flattened, one channel where all three are equal
@@ -33,8 +34,9 @@ def points(dataset: Any) -> np.ndarray:
     Raises:
         ValueError: the points do not fit into memory.
     """
-    if dataset.vectors is not None:
-        return np.ascontiguousarray(dataset.vectors[dataset.score], dtype=np.float32)
+    if isinstance(dataset, PointSet):
+        return np.ascontiguousarray(dataset.points[dataset.score], dtype=np.float32)
+    assert isinstance(dataset, ImageSet)
     index, side = dataset.score, dataset.images.shape[-1]
     parts = [index[i : i + _CHUNK] for i in range(0, len(index), _CHUNK)]
     grey = all(_grey(dataset.images[part]) for part in parts)
@@ -104,7 +106,7 @@ def _check(fitted: Fitted, n: int) -> None:
 
 
 def evaluate(
-    fitted: Fitted, config: Any, dataset: Any, within: np.ndarray, reference: Any
+    fitted: Fitted, config: Any, dataset: Dataset, within: np.ndarray, reference: Any
 ) -> tuple[dict[str, Any], pa.Table]:
     """Metrics and label-free criteria of a result, and its table of predictions.
 

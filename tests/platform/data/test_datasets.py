@@ -22,7 +22,8 @@ import pytest
 from _archives import cifar, md5, pack
 from PIL import Image
 
-from deep_clustering.platform.data import _cache, datasets
+from deep_clustering.platform.data import _cache, dataset, datasets
+from deep_clustering.platform.data.dataset import Dataset, Source
 from deep_clustering.platform.errors import InputError, StorageError
 
 
@@ -54,7 +55,7 @@ def nothing_half_written(root: Path) -> bool:
 def test_digits(tmp_path: Path) -> None:
     from sklearn.datasets import load_digits
 
-    digits = datasets.prepare("digits", root=tmp_path)
+    digits = dataset.open(Source("digits", tmp_path))
     source = load_digits()
     assert isinstance(digits.images, np.memmap)
     assert digits.images.shape == (1797, 3, 8, 8)
@@ -80,10 +81,10 @@ def test_digits(tmp_path: Path) -> None:
 
 
 def test_a_second_start_reads_the_same_file(tmp_path: Path) -> None:
-    first = datasets.prepare("digits", root=tmp_path)
+    first = dataset.open(Source("digits", tmp_path))
     meta = tmp_path / "prepared" / f"digits-v{_cache.FORMAT}" / "meta.json"
     before = meta.stat().st_mtime_ns
-    second = datasets.prepare("digits", root=tmp_path)
+    second = dataset.open(Source("digits", tmp_path))
     assert meta.stat().st_mtime_ns == before
     assert second.fingerprint == first.fingerprint
     assert np.array_equal(second.images, first.images)
@@ -91,7 +92,7 @@ def test_a_second_start_reads_the_same_file(tmp_path: Path) -> None:
 
 def test_importing_loads_no_framework() -> None:
     code = (
-        "import sys; from deep_clustering.platform import datasets; datasets.known();"
+        "import sys; from deep_clustering.platform.data import dataset, datasets; datasets.known();"
         "print([m for m in ('torch', 'torchvision', 'sklearn', 'scipy') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -103,21 +104,21 @@ def test_importing_loads_no_framework() -> None:
 
 def test_unknown_name_suggests_and_lists(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no dataset 'cifar-10'.*stl10.*Did you mean 'cifar10'"):
-        datasets.prepare("cifar-10", root=tmp_path)
+        dataset.open(Source("cifar-10", tmp_path))
     with pytest.raises(InputError, match="say 'folder:/'"):
-        datasets.prepare("/", root=tmp_path)
+        dataset.open(Source("/", tmp_path))
 
 
 def test_unknown_protocol_suggests_and_lists(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"protocols all, train-test, train, and 'train-tst'.*'train-test'"
     ):
-        datasets.prepare("cifar10", root=tmp_path, protocol="train-tst")
+        dataset.open(Source("cifar10", tmp_path, protocol="train-tst"))
 
 
 def test_a_named_dataset_has_one_side(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="stored at 8 pixels, and side=16"):
-        datasets.prepare("digits", root=tmp_path, side=16)
+        dataset.open(Source("digits", tmp_path, side=16))
 
 
 def test_known_lists_each_dataset_with_its_status(
@@ -156,13 +157,13 @@ def test_known_lists_each_dataset_with_its_status(
 
 
 def test_folder_with_classes(pictures: Path, tmp_path: Path) -> None:
-    found = datasets.prepare(f"folder:{pictures}", root=tmp_path / "data")
+    found = dataset.open(Source(f"folder:{pictures}", tmp_path / "data"))
     assert found.images.shape == (5, 3, 32, 32)
     assert np.array_equal(found.images[3], noise(tmp_path / "again.png", 3))
     assert found.labels is not None
     assert found.labels.tolist() == [0, 0, 0, 1, 1]
     assert found.class_names == ("cat", "dog")
-    assert found.paths == ["cat/0.png", "cat/1.png", "cat/2.png", "dog/0.png", "dog/1.png"]
+    assert found.paths == ("cat/0.png", "cat/1.png", "cat/2.png", "dog/0.png", "dog/1.png")
     assert (found.mean, found.std) == (datasets.IMAGENET_MEAN, datasets.IMAGENET_STD)
     assert found.duplicates == 0
     assert found.notes == ()
@@ -171,7 +172,7 @@ def test_folder_with_classes(pictures: Path, tmp_path: Path) -> None:
 def test_folder_without_labels(tmp_path: Path) -> None:
     for number in range(3):
         noise(tmp_path / "pictures" / f"{number}.png", number)
-    found = datasets.prepare(f"folder:{tmp_path / 'pictures'}", root=tmp_path / "data")
+    found = dataset.open(Source(f"folder:{tmp_path / 'pictures'}", tmp_path / "data"))
     assert found.labels is None
     assert found.classes is None
     assert found.class_names is None
@@ -185,7 +186,7 @@ def test_folder_with_splits_has_three_protocols(tmp_path: Path) -> None:
         noise(tmp_path / "pictures" / name, number)
     spec = f"folder:{tmp_path / 'pictures'}"
     made = {
-        protocol: datasets.prepare(spec, root=tmp_path / "data", protocol=protocol)
+        protocol: dataset.open(Source(spec, tmp_path / "data", protocol=protocol))
         for protocol in ("all", "train-test", "train")
     }
     rows = {
@@ -197,13 +198,13 @@ def test_folder_with_splits_has_three_protocols(tmp_path: Path) -> None:
         "train-test": ([0, 1], [2, 3], [0, 1]),
         "train": ([0, 1], [0, 1], [0, 1]),
     }
-    assert datasets.prepare(spec, root=tmp_path / "data").protocol == "all"
+    assert dataset.open(Source(spec, tmp_path / "data")).protocol == "all"
     assert len({found.fingerprint for found in made.values()}) == 1
 
 
 def test_folder_without_splits_has_one_protocol(pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has the protocols all, and 'train-test'"):
-        datasets.prepare(f"folder:{pictures}", root=tmp_path / "data", protocol="train-test")
+        dataset.open(Source(f"folder:{pictures}", tmp_path / "data", protocol="train-test"))
 
 
 def test_spellings_of_one_folder_are_one_dataset(
@@ -220,7 +221,7 @@ def test_spellings_of_one_folder_are_one_dataset(
         "~/pictures",
         "link",
     )
-    found = [datasets.prepare(f"folder:{text}", root=tmp_path / "data") for text in spellings]
+    found = [dataset.open(Source(f"folder:{text}", tmp_path / "data")) for text in spellings]
     assert {(one.name, one.fingerprint) for one in found} == {
         (f"folder:{os.path.realpath(pictures)}", found[0].fingerprint)
     }
@@ -229,26 +230,26 @@ def test_spellings_of_one_folder_are_one_dataset(
 
 def test_fingerprint_is_of_the_content(pictures: Path, tmp_path: Path) -> None:
     root = tmp_path / "data"
-    first = datasets.prepare(f"folder:{pictures}", root=root)
+    first = dataset.open(Source(f"folder:{pictures}", root))
     moved = tmp_path / "moved"
     pictures.rename(moved)
-    assert datasets.prepare(f"folder:{moved}", root=root).fingerprint == first.fingerprint
+    assert dataset.open(Source(f"folder:{moved}", root)).fingerprint == first.fingerprint
 
     (moved / "cat" / "2.png").rename(moved / "dog" / "!.png")  # same order of images, other label
-    relabelled = datasets.prepare(f"folder:{moved}", root=root)
+    relabelled = dataset.open(Source(f"folder:{moved}", root))
     assert np.array_equal(relabelled.images, first.images)
     assert relabelled.fingerprint != first.fingerprint
 
     (moved / "dog" / "!.png").rename(moved / "cat" / "2.png")
-    assert datasets.prepare(f"folder:{moved}", root=root).fingerprint == first.fingerprint
+    assert dataset.open(Source(f"folder:{moved}", root)).fingerprint == first.fingerprint
     noise(moved / "cat" / "2.png", 99)
-    assert datasets.prepare(f"folder:{moved}", root=root).fingerprint != first.fingerprint
+    assert dataset.open(Source(f"folder:{moved}", root)).fingerprint != first.fingerprint
 
 
 def test_exact_duplicates_are_counted(pictures: Path, tmp_path: Path) -> None:
     shutil.copy(pictures / "cat" / "0.png", pictures / "dog" / "same.png")
     shutil.copy(pictures / "cat" / "0.png", pictures / "dog" / "same2.png")
-    found = datasets.prepare(f"folder:{pictures}", root=tmp_path / "data")
+    found = dataset.open(Source(f"folder:{pictures}", tmp_path / "data"))
     assert found.duplicates == 2
     assert "2 of 7 images repeat an earlier one" in found.notes[0]
 
@@ -257,22 +258,22 @@ def test_images_of_differing_sizes_become_squares(tmp_path: Path) -> None:
     noise(tmp_path / "pictures" / "a.png", 0, (300, 290))
     noise(tmp_path / "pictures" / "b.png", 1, (400, 260))
     spec = f"folder:{tmp_path / 'pictures'}"
-    found = datasets.prepare(spec, root=tmp_path / "data")
+    found = dataset.open(Source(spec, tmp_path / "data"))
     assert found.images.shape == (2, 3, 256, 256)
     assert found.view == 224
-    small = datasets.prepare(spec, root=tmp_path / "data", side=48)
+    small = dataset.open(Source(spec, tmp_path / "data", side=48))
     assert small.images.shape == (2, 3, 48, 48)
     assert small.view == 48
     assert small.fingerprint != found.fingerprint
     with pytest.raises(InputError, match=r"must be in 8\.\.1024 pixels, and it is 4"):
-        datasets.prepare(spec, root=tmp_path / "data", side=4)
+        dataset.open(Source(spec, tmp_path / "data", side=4))
 
 
 @pytest.mark.parametrize("name", ["with space", "two\nlines", "Žluťoučký 猫", "quote'\"", "-x"])
 def test_odd_names_work(tmp_path: Path, name: str) -> None:
     noise(tmp_path / name / name / f"{name}.png", 0)
     noise(tmp_path / name / "other" / "1.png", 1)
-    found = datasets.prepare(f"folder:{tmp_path / name}", root=tmp_path / "data")
+    found = dataset.open(Source(f"folder:{tmp_path / name}", tmp_path / "data"))
     assert found.class_names == tuple(sorted((name, "other")))
     assert f"{name}/{name}.png" in (found.paths or [])
 
@@ -285,22 +286,22 @@ def test_names_that_are_not_unicode_are_shown_escaped(tmp_path: Path) -> None:
     except OSError:
         pytest.skip("this file system takes Unicode names only")
     shutil.copy(os.fsencode(tmp_path / "a.png"), folder + b"/caf\xe9.png")
-    found = datasets.prepare(f"folder:{os.fsdecode(folder)}", root=tmp_path / "data")
-    assert found.paths == ["caf\\xe9.png"]
+    found = dataset.open(Source(f"folder:{os.fsdecode(folder)}", tmp_path / "data"))
+    assert found.paths == ("caf\\xe9.png",)
     assert len(found.images) == 1
 
 
 def test_missing_folder_names_the_nearest(pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"has no 'picturs'. Did you mean 'pictures'"):
-        datasets.prepare(f"folder:{tmp_path / 'picturs'}", root=tmp_path / "data")
+        dataset.open(Source(f"folder:{tmp_path / 'picturs'}", tmp_path / "data"))
     with pytest.raises(InputError, match=r"has no 'picturs'. Did you mean 'pictures'"):
-        datasets.prepare(f"folder:{tmp_path / 'picturs' / 'cat'}", root=tmp_path / "data")
+        dataset.open(Source(f"folder:{tmp_path / 'picturs' / 'cat'}", tmp_path / "data"))
     with pytest.raises(InputError, match="is a file"):
-        datasets.prepare(f"folder:{pictures / 'cat' / '0.png'}", root=tmp_path / "data")
+        dataset.open(Source(f"folder:{pictures / 'cat' / '0.png'}", tmp_path / "data"))
     with pytest.raises(InputError, match="needs a path"):
-        datasets.prepare("folder:", root=tmp_path / "data")
+        dataset.open(Source("folder:", tmp_path / "data"))
     with pytest.raises(InputError, match="cannot be opened"):
-        datasets.prepare("folder:" + "x" * 5000, root=tmp_path / "data")
+        dataset.open(Source("folder:" + "x" * 5000, tmp_path / "data"))
     assert not (tmp_path / "data").exists()
 
 
@@ -309,7 +310,7 @@ def test_broken_images_stop_with_a_list(pictures: Path, tmp_path: Path) -> None:
         (pictures / "cat" / f"broken{number:02}.png").write_bytes(b"" if number else b"text")
     root = tmp_path / "data"
     with pytest.raises(InputError) as error:
-        datasets.prepare(f"folder:{pictures}", root=root)
+        dataset.open(Source(f"folder:{pictures}", root))
     text = str(error.value)
     assert "12 of 17 images" in text
     assert "'cat/broken00.png' (not an image that Pillow knows)" in text
@@ -324,27 +325,27 @@ def test_broken_images_stop_with_a_list(pictures: Path, tmp_path: Path) -> None:
 def test_broken_images_are_left_out_when_asked(
     pictures: Path, tmp_path: Path, side: int | None
 ) -> None:
-    expected = datasets.prepare(f"folder:{pictures}", root=tmp_path / "data", side=side)
+    expected = dataset.open(Source(f"folder:{pictures}", tmp_path / "data", side=side))
     data = (pictures / "cat" / "1.png").read_bytes()
     (pictures / "cat" / "3.png").write_bytes(data[: len(data) // 2])  # header fine, pixels cut
     (pictures / "cat" / "!.png").touch()
     spec, root = f"folder:{pictures}", tmp_path / "data"
-    found = datasets.prepare(spec, root=root, side=side, skip_broken=True)
+    found = dataset.open(Source(spec, root, side=side, skip_broken=True))
     assert found.skipped == ("cat/!.png", "cat/3.png")
     assert np.array_equal(found.images, expected.images)
     assert found.fingerprint == expected.fingerprint
     assert found.paths == expected.paths
     # what was prepared with files left out is not given to someone who did not ask for that
     with pytest.raises(InputError, match=r"2 of 7 images.*'cat/3.png'"):
-        datasets.prepare(spec, root=root, side=side)
-    assert datasets.prepare(spec, root=root, side=side, skip_broken=True).skipped == found.skipped
+        dataset.open(Source(spec, root, side=side))
+    assert dataset.open(Source(spec, root, side=side, skip_broken=True)).skipped == found.skipped
 
 
 def test_a_class_of_broken_images_only_is_refused(pictures: Path, tmp_path: Path) -> None:
     (pictures / "cow").mkdir()
     (pictures / "cow" / "0.png").touch()
     with pytest.raises(InputError, match="No image of the classes 'cow'"):
-        datasets.prepare(f"folder:{pictures}", root=tmp_path / "data", skip_broken=True)
+        dataset.open(Source(f"folder:{pictures}", tmp_path / "data", skip_broken=True))
 
 
 def test_all_images_broken_is_refused_even_when_skipping(tmp_path: Path) -> None:
@@ -352,11 +353,13 @@ def test_all_images_broken_is_refused_even_when_skipping(tmp_path: Path) -> None
     (tmp_path / "pictures" / "a.png").touch()
     for side in (None, 32):
         with pytest.raises(InputError, match="1 of 1 images"):
-            datasets.prepare(
-                f"folder:{tmp_path / 'pictures'}",
-                root=tmp_path / "data",
-                skip_broken=True,
-                side=side,
+            dataset.open(
+                Source(
+                    f"folder:{tmp_path / 'pictures'}",
+                    tmp_path / "data",
+                    skip_broken=True,
+                    side=side,
+                )
             )
 
 
@@ -365,16 +368,14 @@ def test_a_folder_that_changes_while_it_is_read_is_refused(pictures: Path, tmp_p
         noise(pictures / "dog" / "new.png", 77)
 
     with pytest.raises(InputError, match="changed while it was being read"):
-        datasets.prepare(f"folder:{pictures}", root=tmp_path / "data", progress=touch)
+        dataset.open(Source(f"folder:{pictures}", tmp_path / "data"), touch)
     assert nothing_half_written(tmp_path / "data")
 
 
 def test_progress_counts_both_passes(pictures: Path, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
-    datasets.prepare(
-        f"folder:{pictures}", root=tmp_path / "data",
-        progress=lambda done, total: seen.append((done, total)),
-    )  # fmt: skip
+    source = Source(f"folder:{pictures}", tmp_path / "data")
+    dataset.open(source, lambda done, total: seen.append((done, total)))
     assert seen == [(5, 10), (10, 10)]
 
 
@@ -387,7 +388,7 @@ def test_a_damaged_copy_is_made_again(
     pictures: Path, tmp_path: Path, victim: str, damage: str
 ) -> None:
     spec, root = f"folder:{pictures}", tmp_path / "data"
-    first = datasets.prepare(spec, root=root)
+    first = dataset.open(Source(spec, root))
     expected = first.images.copy()
     (folder,) = (root / "prepared").glob("folder-*")
     path = folder / victim
@@ -395,7 +396,7 @@ def test_a_damaged_copy_is_made_again(
         path.unlink()
     else:
         os.truncate(path, 0 if damage == "empty" else path.stat().st_size - 3)
-    again = datasets.prepare(spec, root=root)
+    again = dataset.open(Source(spec, root))
     assert np.array_equal(again.images, expected)
     assert again.fingerprint == first.fingerprint
     assert nothing_half_written(root)
@@ -405,21 +406,22 @@ def test_another_format_is_made_again(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec, root = f"folder:{pictures}", tmp_path / "data"
-    first = datasets.prepare(spec, root=root)
+    first = dataset.open(Source(spec, root))
     (folder,) = (root / "prepared").glob("folder-*")
     meta = json.loads((folder / "meta.json").read_text())
     (folder / "meta.json").write_text(json.dumps({**meta, "format": 0, "class_names": None}))
-    assert datasets.prepare(spec, root=root).class_names == first.class_names
+    assert dataset.open(Source(spec, root)).class_names == first.class_names
 
 
 _PREPARE = """
 import sys, time
 from pathlib import Path
-from deep_clustering.platform import datasets
+from deep_clustering.platform.data import dataset
+from deep_clustering.platform.data.dataset import Source
 def progress(done, total):
     print("decoding", flush=True)
     time.sleep(float(sys.argv[3]))
-found = datasets.prepare(sys.argv[1], root=Path(sys.argv[2]), progress=progress)
+found = dataset.open(Source(sys.argv[1], Path(sys.argv[2])), progress)
 print(found.fingerprint, int(found.images.sum()), flush=True)
 """
 
@@ -448,13 +450,13 @@ def test_without_locks_the_first_rename_wins(
 ) -> None:
     monkeypatch.setattr(_cache, "fcntl", None)
     spec, root = f"folder:{pictures}", tmp_path / "data"
-    inner: list[datasets.Dataset] = []
+    inner: list[Dataset] = []
 
     def overtake(done: int, total: int) -> None:
         if not inner:
-            inner.append(datasets.prepare(spec, root=root))
+            inner.append(dataset.open(Source(spec, root)))
 
-    outer = datasets.prepare(spec, root=root, progress=overtake)
+    outer = dataset.open(Source(spec, root), overtake)
     assert outer.fingerprint == inner[0].fingerprint
     assert len(list((root / "prepared").glob("folder-*"))) == 1
     assert nothing_half_written(root)
@@ -469,7 +471,7 @@ def test_a_killed_process_leaves_nothing_that_counts(pictures: Path, tmp_path: P
     process.wait(timeout=30)
     process.stdout.close()
     assert not nothing_half_written(root)
-    found = datasets.prepare(f"folder:{pictures}", root=root)
+    found = dataset.open(Source(f"folder:{pictures}", root))
     assert len(found.images) == 5
     assert nothing_half_written(root)
 
@@ -484,7 +486,7 @@ def test_too_little_room_is_said_before_anything_is_decoded(tmp_path: Path) -> N
 def test_a_data_directory_that_cannot_be_made(pictures: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match=r"cannot be used .*DEEP_CLUSTERING_DATA"):
-        datasets.prepare(f"folder:{pictures}", root=tmp_path / "file")
+        dataset.open(Source(f"folder:{pictures}", tmp_path / "file"))
 
 
 def test_an_interruption_passes_through_and_leaves_nothing(pictures: Path, tmp_path: Path) -> None:
@@ -492,7 +494,7 @@ def test_an_interruption_passes_through_and_leaves_nothing(pictures: Path, tmp_p
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        datasets.prepare(f"folder:{pictures}", root=tmp_path / "data", progress=interrupt)
+        dataset.open(Source(f"folder:{pictures}", tmp_path / "data"), interrupt)
     assert nothing_half_written(tmp_path / "data")
 
 
@@ -555,7 +557,7 @@ def test_cifar_is_downloaded_once_and_kept(
     archive, images, labels = cifar(kind, web, monkeypatch, fine=name == "cifar100")
     monkeypatch.setattr(getattr(source, kind), "url", f"{address}/{archive.name}")
     root = tmp_path / "data"
-    found = datasets.prepare(name, root=root)
+    found = dataset.open(Source(name, root))
     assert np.array_equal(found.images, images)
     assert found.labels is not None
     assert found.labels.tolist() == labels
@@ -571,10 +573,10 @@ def test_cifar_is_downloaded_once_and_kept(
 
     archive.unlink()
     (root / "archives" / archive.name).unlink()
-    split = datasets.prepare(name, root=root, protocol="train-test")
+    split = dataset.open(Source(name, root, protocol="train-test"))
     assert split.train.tolist() == split.pretrain.tolist() == list(range(train))
     assert split.score.tolist() == list(range(train, len(images)))
-    both = datasets.prepare(name, root=root, protocol="train")
+    both = dataset.open(Source(name, root, protocol="train"))
     assert both.train.tolist() == both.score.tolist() == list(range(train))
 
 
@@ -585,7 +587,7 @@ def test_an_archive_put_there_by_hand_is_used(
     archive, images, _ = cifar("CIFAR10", tmp_path / "by hand", monkeypatch)
     (tmp_path / "data" / place).mkdir(parents=True, exist_ok=True)
     shutil.move(archive, tmp_path / "data" / place / archive.name)
-    found = datasets.prepare("cifar10", root=tmp_path / "data")
+    found = dataset.open(Source("cifar10", tmp_path / "data"))
     assert np.array_equal(found.images, images)
 
 
@@ -596,13 +598,13 @@ def test_files_unpacked_by_hand_are_used_and_checked(
     root = tmp_path / "data"
     with tarfile.open(archive) as tar:
         tar.extractall(root, filter="data")
-    found = datasets.prepare("cifar10", root=root)
+    found = dataset.open(Source("cifar10", root))
     assert np.array_equal(found.images, images)
     shutil.rmtree(root / "prepared")
     with open(root / "cifar-10-batches-py" / "data_batch_3", "ab") as file:
         file.write(b"more")
     with pytest.raises(InputError, match="do not have the published checksums; delete that folder"):
-        datasets.prepare("cifar10", root=root)
+        dataset.open(Source("cifar10", root))
     assert nothing_half_written(root)
 
 
@@ -614,7 +616,7 @@ def test_an_archive_with_a_wrong_checksum_is_never_unpacked(tmp_path: Path) -> N
     with pytest.raises(
         InputError, match=r"cifar-10-python\.tar\.gz' is damaged.*delete it and repeat"
     ):
-        datasets.prepare("cifar10", root=root)
+        dataset.open(Source("cifar10", root))
     assert archive.read_bytes() == b"half an archive"  # the user's file is left to the user
     assert nothing_half_written(root)
 
@@ -628,7 +630,7 @@ def test_a_download_with_a_wrong_checksum_is_removed(
     (web / CIFAR10.filename).write_bytes(b"something else")
     monkeypatch.setattr(CIFAR10, "url", f"{address}/{CIFAR10.filename}")
     with pytest.raises(InputError, match=r"incomplete or altered.*put it at.*cifar-10-python"):
-        datasets.prepare("cifar10", root=tmp_path / "data")
+        dataset.open(Source("cifar10", tmp_path / "data"))
     assert not (tmp_path / "data" / "archives").exists()
     assert nothing_half_written(tmp_path / "data")
 
@@ -651,7 +653,7 @@ def test_no_network_says_where_to_put_the_archive(
     monkeypatch.setattr(datasets, "TINY_URL", "http://127.0.0.1:9/tiny-imagenet-200.zip")
     root = tmp_path / "data"
     with pytest.raises(InputError) as error:
-        datasets.prepare(name, root=root)
+        dataset.open(Source(name, root))
     assert "cannot be downloaded" in str(error.value)
     assert f"put it at '{root / 'archives'}" in str(error.value)
     assert nothing_half_written(root)
@@ -662,7 +664,7 @@ def test_a_missing_page_is_a_failed_download(
 ) -> None:
     monkeypatch.setattr(datasets, "TINY_URL", f"{server[0]}/gone.zip")
     with pytest.raises(InputError, match=r"cannot be downloaded .*put it at"):
-        datasets.prepare("tiny-imagenet", root=tmp_path / "data")
+        dataset.open(Source("tiny-imagenet", tmp_path / "data"))
 
 
 def test_stl10_keeps_unlabelled_images_for_pretraining(
@@ -690,14 +692,14 @@ def test_stl10_keeps_unlabelled_images_for_pretraining(
         files = [[file, md5(folder / file)] for file, _ in getattr(STL10, part)]
         monkeypatch.setattr(STL10, part, files)
 
-    found = datasets.prepare("stl10", root=root)
+    found = dataset.open(Source("stl10", root))
     assert np.array_equal(found.images, np.concatenate(list(images.values())))
     assert found.labels is not None
     assert found.labels.tolist() == [0, 9, 1, 2, 2, -1, -1, -1, -1]
     assert found.classes == 10
     assert found.train.tolist() == found.score.tolist() == [0, 1, 2, 3, 4]
     assert found.pretrain.tolist() == list(range(9))
-    split = datasets.prepare("stl10", root=root, protocol="train-test")
+    split = dataset.open(Source("stl10", root, protocol="train-test"))
     assert split.train.tolist() == [0, 1]
     assert split.score.tolist() == [2, 3, 4]
     assert split.pretrain.tolist() == [0, 1, 5, 6, 7, 8]  # train and unlabelled, as SCAN's pretext
@@ -725,10 +727,10 @@ def test_tiny_imagenet_uses_its_train_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tree = tiny_archive(tmp_path, monkeypatch)
-    found = datasets.prepare("tiny-imagenet", root=tmp_path / "data")
+    found = dataset.open(Source("tiny-imagenet", tmp_path / "data"))
     assert found.images.shape == (2, 3, 64, 64)
     assert found.class_names == ("n01", "n02")
-    assert found.paths == ["train/n01/images/n01_0.JPEG", "train/n02/images/n02_0.JPEG"]
+    assert found.paths == ("train/n01/images/n01_0.JPEG", "train/n02/images/n02_0.JPEG")
     assert found.protocol == "train"
     with Image.open(tree / "train" / "n01" / "images" / "n01_0.JPEG") as image:
         assert np.array_equal(found.images[0], np.asarray(image).transpose(2, 0, 1))
@@ -738,7 +740,7 @@ def test_tiny_imagenet_is_scored_on_its_validation_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tree = tiny_archive(tmp_path, monkeypatch)
-    found = datasets.prepare("tiny-imagenet", root=tmp_path / "data", protocol="train-val")
+    found = dataset.open(Source("tiny-imagenet", tmp_path / "data", protocol="train-val"))
     assert found.train.tolist() == found.pretrain.tolist() == [0, 1]
     assert found.score.tolist() == [2]
     assert found.labels is not None
@@ -748,7 +750,7 @@ def test_tiny_imagenet_is_scored_on_its_validation_images(
     with Image.open(tree / "val" / "images" / "val_0.JPEG") as image:
         assert np.array_equal(found.images[2], np.asarray(image).transpose(2, 0, 1))
     # the train images alone stay the dataset that they were
-    alone = datasets.prepare("tiny-imagenet", root=tmp_path / "data")
+    alone = dataset.open(Source("tiny-imagenet", tmp_path / "data"))
     assert alone.fingerprint != found.fingerprint
     assert len(alone.images) == 2
 
@@ -762,8 +764,8 @@ def test_tiny_imagenet_without_its_validation_labels_is_refused(
     root = tmp_path / "data"
     shutil.move(tree, root / tree.name)
     with pytest.raises(InputError, match=r"val_annotations\.txt' does not name a class of each"):
-        datasets.prepare("tiny-imagenet", root=root, protocol="train-val")
-    assert len(datasets.prepare("tiny-imagenet", root=root).images) == 2
+        dataset.open(Source("tiny-imagenet", root, protocol="train-val"))
+    assert len(dataset.open(Source("tiny-imagenet", root)).images) == 2
 
 
 def test_svhn_is_scored_on_its_test_images(
@@ -784,7 +786,7 @@ def test_svhn_is_scored_on_its_test_images(
         files[split] = [f"{address}/{name}", name, md5(web / name)]
     monkeypatch.setattr(SVHN, "split_list", files)
     root = tmp_path / "data"
-    found = datasets.prepare("svhn", root=root)
+    found = dataset.open(Source("svhn", root))
     assert found.protocol == "train-test"
     assert np.array_equal(found.images, np.concatenate(images))
     assert found.labels is not None
@@ -792,13 +794,13 @@ def test_svhn_is_scored_on_its_test_images(
     assert found.train.tolist() == [0, 1, 2]
     assert found.score.tolist() == [3, 4]
     assert datasets.known(root)["svhn"].status == "ready"
-    assert datasets.prepare("svhn", root=root, protocol="all").score.tolist() == [0, 1, 2, 3, 4]
+    assert dataset.open(Source("svhn", root, protocol="all")).score.tolist() == [0, 1, 2, 3, 4]
 
     shutil.rmtree(root / "prepared")
     with open(root / "archives" / "test_32x32.mat", "ab") as file:
         file.write(b"more")
     with pytest.raises(InputError, match=r"test_32x32\.mat' is damaged.*delete it and repeat"):
-        datasets.prepare("svhn", root=root)
+        dataset.open(Source("svhn", root))
     assert nothing_half_written(root)
 
 
@@ -818,7 +820,7 @@ def test_textures_are_all_images_at_any_side(
     archive = root / "archives" / "dtd-r1.0.1.tar.gz"
     pack(folder, archive)
     monkeypatch.setattr(DTD, "_MD5", md5(archive))
-    found = datasets.prepare("textures", root=root)
+    found = dataset.open(Source("textures", root))
     assert found.images.shape == (3, 3, 64, 64)
     assert (found.protocol, found.view) == ("all", 64)
     assert found.class_names == ("banded", "woven")
@@ -826,14 +828,14 @@ def test_textures_are_all_images_at_any_side(
     assert found.labels.tolist() == [0, 0, 1]
     assert found.train.tolist() == found.score.tolist() == [0, 1, 2]
     # each side is decoded from the files, not from another side: a folder's rule for pixels
-    small = datasets.prepare("textures", root=root, side=24)
-    plain = datasets.prepare(f"folder:{folder / 'images'}", root=root, side=24)
+    small = dataset.open(Source("textures", root, side=24))
+    plain = dataset.open(Source(f"folder:{folder / 'images'}", root, side=24))
     assert np.array_equal(small.images, plain.images)
-    assert datasets.prepare("textures", root=root, side=256).view == 224
+    assert dataset.open(Source("textures", root, side=256)).view == 224
     with pytest.raises(InputError, match=r"must be in 8\.\.1024 pixels, and it is 4"):
-        datasets.prepare("textures", root=root, side=4)
+        dataset.open(Source("textures", root, side=4))
     with pytest.raises(InputError, match="chosen for textures, places365 and folder:PATH only"):
-        datasets.prepare("cifar10", root=root, side=64)
+        dataset.open(Source("cifar10", root, side=64))
 
 
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -873,15 +875,15 @@ def test_places365_is_its_validation_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = places(tmp_path, monkeypatch)
-    found = datasets.prepare("places365", root=root, side=32)
+    found = dataset.open(Source("places365", root, side=32))
     assert found.images.shape == (3, 3, 32, 32)
     assert found.labels is not None
     assert found.labels.tolist() == [2, 0, 1]
     assert found.class_names == ("/a/abbey", "/b/bar", "/c/cave")
     assert found.score.tolist() == [0, 1, 2]
-    plain = datasets.prepare(f"folder:{tmp_path / 'val_256'}", root=root, side=32)
+    plain = dataset.open(Source(f"folder:{tmp_path / 'val_256'}", root, side=32))
     assert np.array_equal(found.images, plain.images)
-    assert datasets.prepare("places365", root=root).images.shape == (3, 3, 64, 64)
+    assert dataset.open(Source("places365", root)).images.shape == (3, 3, 64, 64)
 
 
 def test_places365_with_an_image_missing_is_refused(
@@ -891,7 +893,7 @@ def test_places365_with_an_image_missing_is_refused(
     shutil.move(tmp_path / "val_256", root / "val_256")
     (root / "val_256" / "Places365_val_00000002.jpg").unlink()
     with pytest.raises(InputError, match="2 images, 0 of them not in the published list of 3"):
-        datasets.prepare("places365", root=root)
+        dataset.open(Source("places365", root))
     assert nothing_half_written(root)
 
 
@@ -922,7 +924,7 @@ def test_class_lists() -> None:
 
 
 def test_imagenet50_is_scored_on_validation_images(imagenet: Path, tmp_path: Path) -> None:
-    found = datasets.prepare("imagenet50", root=tmp_path / "data")
+    found = dataset.open(Source("imagenet50", tmp_path / "data"))
     assert found.images.shape == (100, 3, 256, 256)
     assert found.view == 224
     assert found.protocol == "train-val"
@@ -932,10 +934,10 @@ def test_imagenet50_is_scored_on_validation_images(imagenet: Path, tmp_path: Pat
     assert found.labels is not None
     assert found.labels.tolist() == [*range(50), *range(50)]
     shutil.rmtree(imagenet / "val")
-    train = datasets.prepare("imagenet50", root=tmp_path / "data", protocol="train")
+    train = dataset.open(Source("imagenet50", tmp_path / "data", protocol="train"))
     assert len(train.images) == 50
     with pytest.raises(InputError, match=r"val' lacks 50 of the 50.*--protocol train"):
-        datasets.prepare("imagenet50", root=tmp_path / "data")
+        dataset.open(Source("imagenet50", tmp_path / "data"))
 
 
 def test_imagenet_that_is_not_there_says_what_is_expected(
@@ -943,7 +945,7 @@ def test_imagenet_that_is_not_there_says_what_is_expected(
 ) -> None:
     monkeypatch.delenv(datasets.IMAGENET_VARIABLE, raising=False)
     with pytest.raises(InputError) as error:
-        datasets.prepare("imagenet10", root=tmp_path)
+        dataset.open(Source("imagenet10", tmp_path))
     text = str(error.value)
     assert str(tmp_path / "imagenet") in text
     assert "DEEP_CLUSTERING_IMAGENET" in text
@@ -957,25 +959,25 @@ def test_missing_classes_are_named(imagenet: Path, tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"lacks 2 of the 50 class folders of imagenet50: n0.*; put"
     ):
-        datasets.prepare("imagenet50", root=tmp_path / "data")
+        dataset.open(Source("imagenet50", tmp_path / "data"))
     with pytest.raises(InputError, match=r"lacks 52 of the 100 .*, \.\.\.; put"):
-        datasets.prepare("imagenet100", root=tmp_path / "data")
+        dataset.open(Source("imagenet100", tmp_path / "data"))
 
 
 def test_a_prepared_copy_serves_while_imagenet_is_away(imagenet: Path, tmp_path: Path) -> None:
     root = tmp_path / "data"
-    found = datasets.prepare("imagenet50", root=root)
+    found = dataset.open(Source("imagenet50", root))
     imagenet.rename(tmp_path / "elsewhere")
-    assert datasets.prepare("imagenet50", root=root).fingerprint == found.fingerprint
+    assert dataset.open(Source("imagenet50", root)).fingerprint == found.fingerprint
     assert datasets.known(root)["imagenet50"].status == "ready"
     with pytest.raises(InputError, match="has no train folder"):
-        datasets.prepare("imagenet50", root=root, protocol="train")
+        dataset.open(Source("imagenet50", root, protocol="train"))
 
 
 def test_an_incomplete_imagenet10_is_noted(imagenet: Path, tmp_path: Path) -> None:
     for number, wnid in enumerate(datasets.imagenet_classes()["imagenet10"]):
         noise(imagenet / "train" / wnid / "x.JPEG", 200 + number)
-    found = datasets.prepare("imagenet10", root=tmp_path / "data")
+    found = dataset.open(Source("imagenet10", tmp_path / "data"))
     assert found.classes == 10
     assert found.protocol == "train"
     assert "where the published set has 13000" in found.notes[0]
@@ -991,12 +993,12 @@ def test_a_second_start_does_not_read_the_images(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8), (number % 256, number // 256, 0)).save(path, compress_level=0)
     spec, root = f"folder:{tmp_path / 'pictures'}", tmp_path / "data"
-    first = datasets.prepare(spec, root=root)
+    first = dataset.open(Source(spec, root))
     for path in (tmp_path / "pictures").rglob("*.png"):
         about = path.stat()
         path.write_bytes(b"x" * about.st_size)  # whoever opened it now would fail
         os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
     begin = time.perf_counter()
-    second = datasets.prepare(spec, root=root)
+    second = dataset.open(Source(spec, root))
     assert time.perf_counter() - begin < 0.5
     assert second.fingerprint == first.fingerprint

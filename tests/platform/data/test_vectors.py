@@ -18,9 +18,10 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from deep_clustering.platform.data import datasets
+from deep_clustering.platform.data import dataset, datasets
+from deep_clustering.platform.data.dataset import ImageSet, PointSet, Source
 from deep_clustering.platform.errors import InputError
-from deep_clustering.platform.request.request import NOT_HERE, resolve
+from deep_clustering.platform.request.request import resolve
 
 NUMBERS = np.array([[0.5, 1, 2], [3, 4, 5], [6, 7, 8.25], [0.5, 1, 2]], np.float32)
 LABELS = ["b", "a", "b", "b"]
@@ -49,12 +50,12 @@ def written(place: Path, suffix: str) -> Path:
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npy", ".npz"])
 def test_a_table_is_a_dataset(tmp_path: Path, suffix: str) -> None:
     path = written(tmp_path, suffix)
-    found = datasets.prepare(f"table:{path}", root=tmp_path / "data")
+    found = dataset.open(Source(f"table:{path}", tmp_path / "data"))
     assert found.name == f"table:{path}"
-    assert found.images is None
-    assert isinstance(found.vectors, np.memmap)
-    assert found.vectors.dtype == np.float32
-    assert np.array_equal(found.vectors, NUMBERS)
+    assert isinstance(found, PointSet)
+    assert isinstance(found.points, np.memmap)
+    assert found.points.dtype == np.float32
+    assert np.array_equal(found.points, NUMBERS)
     assert found.train.tolist() == found.score.tolist() == [0, 1, 2, 3]
     assert found.protocol == "all"
     assert found.duplicates == 1
@@ -66,36 +67,36 @@ def test_a_table_is_a_dataset(tmp_path: Path, suffix: str) -> None:
         assert found.labels is not None
         assert found.labels.tolist() == [1, 0, 1, 1]
         assert found.class_names == ("a", "b")
-    again = datasets.prepare(f"table:{path}", root=tmp_path / "data")
+    again = dataset.open(Source(f"table:{path}", tmp_path / "data"))
     assert again.fingerprint == found.fingerprint
 
 
 def test_the_same_numbers_in_another_form_are_the_same_data(tmp_path: Path) -> None:
     found = {
-        datasets.prepare(f"table:{written(tmp_path, s)}", root=tmp_path / "data").fingerprint
+        dataset.open(Source(f"table:{written(tmp_path, s)}", tmp_path / "data")).fingerprint
         for s in (".csv", ".parquet", ".npz")
     }
     assert len(found) == 1
     path = written(tmp_path, ".npz")
     np.savez(path, points=NUMBERS + 1, label=np.array(LABELS))
-    changed = datasets.prepare(f"table:{path}", root=tmp_path / "data").fingerprint
+    changed = dataset.open(Source(f"table:{path}", tmp_path / "data")).fingerprint
     assert changed not in found
 
 
 def test_the_label_column_can_be_named(tmp_path: Path) -> None:
     path = tmp_path / "a#b.csv"
     path.write_text("x,kind,y,label\n1,10,2,0.5\n3,9,4,0.25\n5,10,6,0.5\n")
-    found = datasets.prepare(f"table:{path}#kind", root=tmp_path / "data")
+    found = dataset.open(Source(f"table:{path}#kind", tmp_path / "data"))
     assert found.name == f"table:{path}#kind"
-    assert found.vectors is not None
-    assert found.vectors.tolist() == [[1, 2, 0.5], [3, 4, 0.25], [5, 6, 0.5]]
+    assert isinstance(found, PointSet)
+    assert found.points.tolist() == [[1, 2, 0.5], [3, 4, 0.25], [5, 6, 0.5]]
     assert found.class_names == ("9", "10")
     assert found.labels is not None
     assert found.labels.tolist() == [1, 0, 1]
     with pytest.raises(InputError, match=r"has no column 'knid'\. Did you mean 'kind'"):
-        datasets.prepare(f"table:{path}#knid", root=tmp_path / "data")
+        dataset.open(Source(f"table:{path}#knid", tmp_path / "data"))
     with pytest.raises(InputError, match=r"must be whole numbers.*and one is 0\.5"):
-        datasets.prepare(f"table:{path}", root=tmp_path / "data")
+        dataset.open(Source(f"table:{path}", tmp_path / "data"))
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ def test_the_label_column_can_be_named(tmp_path: Path) -> None:
 def test_a_csv_that_is_no_table_of_numbers(tmp_path: Path, text: str, sentence: str) -> None:
     (tmp_path / "bad.csv").write_text(text)
     with pytest.raises(InputError, match=sentence):
-        datasets.prepare(f"table:{tmp_path / 'bad.csv'}", root=tmp_path / "data")
+        dataset.open(Source(f"table:{tmp_path / 'bad.csv'}", tmp_path / "data"))
     prepared = tmp_path / "data" / "prepared"
     assert not [p for p in prepared.iterdir() if p.is_dir()]
 
@@ -128,7 +129,7 @@ def test_a_csv_that_is_no_table_of_numbers(tmp_path: Path, text: str, sentence: 
 def test_numpy_files_that_are_no_table(tmp_path: Path) -> None:
     def refused(sentence: str, name: str = "bad.npy") -> None:
         with pytest.raises(InputError, match=sentence):
-            datasets.prepare(f"table:{tmp_path / name}", root=tmp_path / "data")
+            dataset.open(Source(f"table:{tmp_path / name}", tmp_path / "data"))
 
     np.save(tmp_path / "bad.npy", np.zeros((2, 2, 2)))
     refused(r"numbers of shape \(samples, dimensions\), and it holds float64 of shape \(2, 2, 2\)")
@@ -156,12 +157,12 @@ def test_tables_that_are_not_there(tmp_path: Path) -> None:
         f"{tmp_path / 'text.txt'}": r"A table ends in \.csv, .*'text\.txt' does not",
     }.items():
         with pytest.raises(InputError, match=sentence):
-            datasets.prepare(f"table:{text}", root=tmp_path / "data")
+            dataset.open(Source(f"table:{text}", tmp_path / "data"))
     path = written(tmp_path, ".csv")
     with pytest.raises(InputError, match="has vectors, which have no image size"):
-        datasets.prepare(f"table:{path}", root=tmp_path / "data", side=32)
+        dataset.open(Source(f"table:{path}", tmp_path / "data", side=32))
     with pytest.raises(InputError, match="has the protocols all, and 'train'"):
-        datasets.prepare(f"table:{path}", root=tmp_path / "data", protocol="train")
+        dataset.open(Source(f"table:{path}", tmp_path / "data", protocol="train"))
 
 
 def test_networks_refuse_vectors_and_name_those_that_take_them(tmp_path: Path) -> None:
@@ -182,13 +183,13 @@ def test_networks_refuse_vectors_and_name_those_that_take_them(tmp_path: Path) -
 
 def test_a_damaged_copy_of_vectors_is_made_again(tmp_path: Path) -> None:
     path = written(tmp_path, ".csv")
-    first = datasets.prepare(f"table:{path}", root=tmp_path / "data")
+    first = dataset.open(Source(f"table:{path}", tmp_path / "data"))
     (folder,) = (tmp_path / "data" / "prepared").glob("table-*")
     with open(folder / "vectors.npy", "r+b") as file:
         file.truncate(130)
-    again = datasets.prepare(f"table:{path}", root=tmp_path / "data")
+    again = dataset.open(Source(f"table:{path}", tmp_path / "data"))
     assert again.fingerprint == first.fingerprint
-    assert np.array_equal(again.vectors, NUMBERS)
+    assert np.array_equal(again.points, NUMBERS)
 
 
 # --- OpenML --------------------------------------------------------------------------------------
@@ -246,10 +247,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_openml_sets_are_read_from_its_files(tmp_path: Path, small: None) -> None:
     openml(tmp_path, 32)
-    found = datasets.prepare("pendigits", root=tmp_path)
-    assert found.images is None
-    assert found.vectors is not None
-    assert found.vectors.tolist() == [[1.5, 2], [3, 4], [5, 6], [7, 8]]
+    found = dataset.open(Source("pendigits", tmp_path))
+    assert isinstance(found, PointSet)
+    assert found.points.tolist() == [[1.5, 2], [3, 4], [5, 6], [7, 8]]
     assert found.class_names == ("0", "2", "10")
     assert found.labels is not None
     assert found.labels.tolist() == [2, 1, 0, 2]
@@ -262,7 +262,7 @@ def test_openml_sets_must_have_the_published_counts(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"10992 samples of 16 numbers in 10 classes, .* came with 4, 2 and 3"
     ):
-        datasets.prepare("pendigits", root=tmp_path)
+        dataset.open(Source("pendigits", tmp_path))
     assert not [p for p in (tmp_path / "prepared").iterdir() if p.is_dir()]
 
 
@@ -282,19 +282,19 @@ def test_openml_files_with_a_wrong_checksum_are_not_read(
     kept = list((tmp_path / "archives").rglob("small.arff.gz"))
     assert len(kept) == 1
     with pytest.raises(InputError, match="cannot be downloaded"):  # as it would be, again
-        datasets.prepare("pendigits", root=tmp_path)
+        dataset.open(Source("pendigits", tmp_path))
     assert not kept[0].exists()
 
 
 def test_openml_without_network_says_what_to_do(tmp_path: Path, nowhere: None) -> None:
     with pytest.raises(InputError, match=r"data set 300 cannot be downloaded .*say table:PATH"):
-        datasets.prepare("isolet", root=tmp_path)
+        dataset.open(Source("isolet", tmp_path))
 
 
 def test_sets_that_are_not_here_are_outlined(tmp_path: Path) -> None:
     request = resolve("pac", "isolet", root=tmp_path, outline=True)
-    assert request.dataset.vectors.shape == (7797, 617)
-    assert request.dataset.fingerprint.startswith(NOT_HERE)
+    assert request.dataset.points.shape == (7797, 617)
+    assert not request.dataset.here
     assert request.config.clusters == 26
     assert len(request.jobs([0])) == 1
     images = resolve("pac", "mnist", root=tmp_path, protocol="test", outline=True)
@@ -320,15 +320,15 @@ def test_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "archives" / name).write_bytes(data)
         resources.append((name, hashlib.md5(data, usedforsecurity=False).hexdigest()))
     monkeypatch.setattr(MNIST, "resources", resources)
-    found = datasets.prepare("mnist", root=tmp_path)
-    assert found.images is not None
+    found = dataset.open(Source("mnist", tmp_path))
+    assert isinstance(found, ImageSet)
     assert found.images.shape == (8, 3, 28, 28)
     whole = np.concatenate([pixels["train"], pixels["t10k"]])
     assert all(np.array_equal(found.images[:, channel], whole) for channel in range(3))
     assert found.labels is not None
     assert found.labels.tolist() == [1, 0, 9, 3, 3, 7, 2, 1]
     assert found.train.tolist() == found.score.tolist() == list(range(8))
-    test = datasets.prepare("mnist", root=tmp_path, protocol="test")
+    test = dataset.open(Source("mnist", tmp_path, protocol="test"))
     assert test.train.tolist() == test.score.tolist() == test.pretrain.tolist() == [5, 6, 7]
     assert test.fingerprint == found.fingerprint
 
@@ -358,15 +358,15 @@ def test_coil100(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         InputError, match=r"coil-100\.zip' is damaged .* its SHA-256 is not fcb4b8b0"
     ):
-        datasets.prepare("coil100", root=tmp_path)
+        dataset.open(Source("coil100", tmp_path))
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
     monkeypatch.setattr(datasets, "COIL_SHA256", digest)
     with pytest.raises(InputError, match=r"must hold 7200 images .* and it holds 6 of them and 0"):
-        datasets.prepare("coil100", root=tmp_path)
+        dataset.open(Source("coil100", tmp_path))
     about = dataclasses.replace(datasets._SPECS["coil100"], count=6, classes=3)
     monkeypatch.setitem(datasets._SPECS, "coil100", about)
-    found = datasets.prepare("coil100", root=tmp_path)
-    assert found.images is not None
+    found = dataset.open(Source("coil100", tmp_path))
+    assert isinstance(found, ImageSet)
     assert found.images.shape == (6, 3, 128, 128)
     assert found.class_names == ("obj1", "obj2", "obj3")
     assert found.labels is not None

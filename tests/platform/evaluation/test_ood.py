@@ -19,7 +19,8 @@ from sklearn.metrics import roc_auc_score
 
 from deep_clustering.platform import results
 from deep_clustering.platform.commands import evaluate
-from deep_clustering.platform.data import _folder, datasets
+from deep_clustering.platform.data import _folder, dataset
+from deep_clustering.platform.data.dataset import Source
 from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.evaluation import finished as prediction
 from deep_clustering.platform.evaluation import ood
@@ -145,7 +146,7 @@ def test_columns_equal_what_scikit_learn_says_of_the_confidences(
 def test_more_images_than_are_in_memory_at_a_time(made: Any, root: Path, tmp_path: Path) -> None:
     store, run = made(tmp_path / "store")
     row = one(store, run, "digits", root)
-    digits = datasets.prepare("digits", root=root)
+    digits = dataset.open(Source("digits", root))
     model = prediction.restored(store, store.run_row(run), digits.images, prediction.device())
     found = model.predict(torch.arange(1797))
     for head, (_, out) in ood.confidences(store, row["stage_id"]).items():
@@ -255,7 +256,7 @@ def test_textures_are_read_at_the_side_of_the_run(
     # pixels, labels and split are the same, and so are the two sets
     assert textures["stage_id"] == folder["stage_id"]
     assert textures["ood_dataset"] == "textures"
-    assert datasets.prepare("textures", root=data, side=8).images.shape == (9, 3, 8, 8)
+    assert dataset.open(Source("textures", data, side=8)).images.shape == (9, 3, 8, 8)
     assert not list((data / "prepared").glob("textures-*.64"))
 
 
@@ -304,7 +305,7 @@ def test_an_interruption_leaves_nothing(
     made: Any, others: Path, root: Path, tmp_path: Path
 ) -> None:
     store, run = made(tmp_path / "store")
-    datasets.prepare(f"folder:{others}", root=root, side=8)
+    dataset.open(Source(f"folder:{others}", root, side=8))
     before = store.list("artefacts")
 
     def interrupt(done: int, total: int) -> None:
@@ -333,7 +334,7 @@ def test_a_kill_before_the_commit_leaves_nothing(
     made: Any, others: Path, root: Path, tmp_path: Path
 ) -> None:
     store, run = made(tmp_path / "store")
-    datasets.prepare(f"folder:{others}", root=root, side=8)
+    dataset.open(Source(f"folder:{others}", root, side=8))
     before = store.list("artefacts")
     words = [store.uri, run, f"folder:{others}", str(root)]
     done = subprocess.run([sys.executable, "-c", _KILLED, *words], check=False)

@@ -13,7 +13,8 @@ from _small import SETS, Watcher, images, place, request
 from deep_clustering.methods._method import Fitted
 from deep_clustering.platform import registry, results
 from deep_clustering.platform.cli import main
-from deep_clustering.platform.data import datasets
+from deep_clustering.platform.data import dataset
+from deep_clustering.platform.data.dataset import ImageSet, Source
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.evaluation import criteria, metrics
 from deep_clustering.platform.evaluation.finished import predict
@@ -70,21 +71,21 @@ def run(lane: Workplace, asked: Request, seeds: tuple[int, ...] = (0,)) -> list[
 
 
 def test_grey_images_are_points_of_one_channel(root: Path) -> None:
-    digits = datasets.prepare("digits", root=root)
+    digits = dataset.open(Source("digits", root))
     found = fitting.points(digits)
     assert found.shape == (1797, 64)
     assert found.dtype == np.float32
-    assert digits.images is not None
+    assert isinstance(digits, ImageSet)
     assert np.array_equal(found, np.float32(digits.images[:, 0].reshape(1797, 64)) / 255)
 
 
 def test_colours_are_points_of_three_channels(
     folder: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pictures = datasets.prepare(f"folder:{folder}", root=root)
+    pictures = dataset.open(Source(f"folder:{folder}", root))
     whole = fitting.points(pictures)
     assert whole.shape == (48, 3 * 64)
-    assert pictures.images is not None
+    assert isinstance(pictures, ImageSet)
     assert np.array_equal(whole, np.float32(pictures.images.reshape(48, -1)) / 255)
     monkeypatch.setattr(fitting, "_CHUNK", 7)
     assert np.array_equal(fitting.points(pictures), whole)
@@ -92,7 +93,7 @@ def test_colours_are_points_of_three_channels(
 
 def test_only_scored_vectors_are_points(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.arange(12.0).reshape(4, 3))
-    found = datasets.prepare(f"table:{tmp_path / 'x.npy'}", root=tmp_path / "data")
+    found = dataset.open(Source(f"table:{tmp_path / 'x.npy'}", tmp_path / "data"))
     object.__setattr__(found, "score", np.array([1, 3]))
     assert fitting.points(found).tolist() == [[3, 4, 5], [9, 10, 11]]
 
