@@ -320,7 +320,7 @@ def test_an_interruption_leaves_nothing(
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from deep_clustering.platform import ood
+from deep_clustering.platform.evaluation import ood
 from deep_clustering.platform.store import Store
 def die(done, total):
     if done == total == 30:
