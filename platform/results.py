@@ -1,5 +1,5 @@
-"""Results as polars tables: `runs`, `epochs`, `predictions`, `stages`, `study`, `suite`, and what a
-suite comes to: `cells` and `verdicts`.
+"""Results as polars tables: `runs`, `epochs`, `predictions`, `probabilities`, `stages`, `study`,
+`suite`, and what a suite comes to: `cells` and `verdicts`.
 
     from deep_clustering.platform import results
     results.runs().filter(pl.col("dataset") == "cifar20").sort("ece").collect()
@@ -27,6 +27,7 @@ __all__ = [
     "default_store",
     "epochs",
     "predictions",
+    "probabilities",
     "runs",
     "stages",
     "study",
@@ -73,6 +74,16 @@ def predictions(store: Place = None) -> pl.LazyFrame:
     A filter on `run_id` reads the files of those runs only.
     """
     return _tables(_opened(store), "predictions")
+
+
+def probabilities(store: Place = None) -> pl.LazyFrame:
+    """One row per finished run and image: each head's probability of every cluster.
+
+    The column of a head is an array of float32, exactly as the model gave it; a list where runs
+    differ in their number of clusters. A filter on `run_id` reads the files of those runs only.
+    Runs that an older release computed have no rows.
+    """
+    return _tables(_opened(store), "probabilities")
 
 
 def suite(name: str, store: Place = None) -> pl.LazyFrame:
@@ -129,7 +140,8 @@ def _opened(store: Place) -> Store:
 
 
 def _rows(store: Store) -> pl.DataFrame:
-    return store.rows("runs").drop("epochs_columns", "predictions_columns").sort("ended", "run_id")
+    described = [name for name in schema.RUNS if name.endswith("_columns")]
+    return store.rows("runs").drop(described).sort("ended", "run_id")
 
 
 def _planned(store: Store, kind: str, name: str) -> pl.LazyFrame:

@@ -33,7 +33,7 @@ class Upkeep:
     def sweep(self) -> None:
         """Remove files half-written, files that no row names, and locks that nobody holds."""
         self._files.sweep()
-        for kind in ("epochs", "predictions", "models", "artefacts"):
+        for kind in ("epochs", "predictions", "probabilities", "models", "artefacts"):
             self._sweep(kind)
         if isinstance(self._files, LocalFiles):
             for path in self._files.names("claims"):

@@ -47,7 +47,7 @@ def entry(path: str) -> Entry | None:
 
 def parts(row: Mapping[str, Any]) -> Iterator[tuple[str, str, str | None]]:
     """The files that a row names: kind, path, and checksum where the file has none itself."""
-    for part in ("epochs", "predictions", "model"):
+    for part in ("epochs", "predictions", "probabilities", "model"):
         if path := row.get(f"{part}_file"):
             yield part, path, row.get("model_sha256") if part == "model" else None
     files, sums = row.get("artefact_files") or (), row.get("artefact_sha256") or ()
@@ -203,13 +203,20 @@ class Rows:
             if path not in missing:
                 continue
             try:
-                frame = schema.decode(self._files.read(path), path, kind)
-                if frame.height and frame["run_id"][0] != id_in(path):
-                    raise Damaged(f"{path} is damaged (it holds another run than its name says).")
+                yield self.one(kind, path)
             except (Damaged, NewerSchema, OSError) as error:
                 warn(path, sentence(error))
-            else:
-                yield frame
+
+    def one(self, kind: str, path: str) -> pl.DataFrame:
+        """The table in a file.
+
+        Raises:
+            Damaged, NewerSchema, OSError: it is not what was written, or cannot be read.
+        """
+        frame = schema.decode(self._files.read(path), path, kind)
+        if frame.height and frame["run_id"][0] != id_in(path):
+            raise Damaged(f"{path} is damaged (it holds another run than its name says).")
+        return frame
 
 
 def _key(path: str) -> str:

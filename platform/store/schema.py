@@ -76,6 +76,19 @@ _WORK = {
     "skipped_images": Column(_INT, "broken images left out"),
 }
 
+#: What kind of failure the column `reason` tells of.
+FAILURE_KINDS = (
+    "diverged",
+    "out_of_memory",
+    "lost_worker",
+    "bad_data",
+    "storage",
+    "need",
+    "error",
+    "stopped",
+    "interrupted",
+)
+
 _CONFIGURATION = {"config_json": Column(_TEXT, "the whole configuration, canonical JSON")}
 
 #: Final values of a run; null in the row of an attempt without a result.
@@ -104,8 +117,10 @@ _FILES = {
     "predictions_file": Column(_TEXT, "table of predictions, path in the store"),
     "model_file": Column(_TEXT, "weights, path in the store"),
     "model_sha256": Column(_TEXT, "checksum of that file"),
+    "probabilities_file": Column(_TEXT, "table of probabilities, path in the store"),
     "epochs_columns": Column(_TEXT, "columns of that table, name to type, JSON"),
     "predictions_columns": Column(_TEXT, "columns of that table, name to type, JSON"),
+    "probabilities_columns": Column(_TEXT, "columns of that table, name to type, JSON"),
 }
 
 #: Columns of every row of `runs`. More metrics (per head: `calibration_ece`) and the fields of
@@ -114,6 +129,11 @@ RUNS: dict[str, Column] = {
     "run_id": Column(_TEXT, "hash of what decides the outcome"),
     "method": Column(_TEXT, "name of the method"),
     **{k: _WORK[k] for k in ("dataset", "seed", "status", "reason")},
+    "failure_kind": Column(
+        _TEXT,
+        f"{', '.join(FAILURE_KINDS[:-1])} or {FAILURE_KINDS[-1]}: "
+        "what kind of failure `reason` tells of",
+    ),
     **METRICS,
     "stage_id": Column(_TEXT, "the pretraining it starts from"),
     **_WORK,
@@ -153,12 +173,20 @@ PREDICTIONS: dict[str, Column] = {
     "path": Column(_TEXT, "path in the folder, for folder datasets"),
 }
 
+#: Columns of every table of `probabilities`. One column per head follows them, which has the head's
+#: name and holds its probability of every cluster: float32, exactly as the model gave it.
+PROBABILITIES: dict[str, Column] = {
+    "run_id": Column(_TEXT, "the run"),
+    "sample": Column(_INT, "index of the image in its dataset"),
+}
+
 #: Kind of a file -> the columns that its tables always have.
 KINDS: dict[str, dict[str, Column]] = {
     "runs": RUNS,
     "stages": STAGES,
     "epochs": EPOCHS,
     "predictions": PREDICTIONS,
+    "probabilities": PROBABILITIES,
 }
 
 
@@ -260,7 +288,7 @@ def _type_of(value: Any, exact: bool) -> pa.DataType:
 
 
 def fit_table(kind: str, run: str, table: pa.Table) -> pa.Table:
-    """A table of `epochs` or `predictions` with the types of its kind and its run's id in front.
+    """A table of a run with the types of its kind and its run's id in front.
 
     Raises:
         ValueError: a core column that does not fit, or rows of another run.
@@ -284,10 +312,41 @@ def fit_table(kind: str, run: str, table: pa.Table) -> pa.Table:
     return pa.table({n: columns[n] for n in ordered})
 
 
+def probabilities_table(
+    samples: pa.ChunkedArray, probabilities: Mapping[str, np.ndarray]
+) -> pa.Table:
+    """A table of `probabilities`, not yet fitted to its run.
+
+    Args:
+        samples: (n,), the column `sample` of the table of predictions.
+        probabilities: head -> float32 (n, C). Nothing is rounded.
+
+    Raises:
+        ValueError: all heads that do not fit, together.
+    """
+    columns: dict[str, Any] = {"sample": samples}
+    wrong: list[str] = []
+    for head, values in probabilities.items():
+        if head in PROBABILITIES:
+            wrong.append(f"{head}: a head needs a name other than {', '.join(PROBABILITIES)}")
+        elif values.dtype != np.float32 or values.ndim != 2 or len(values) != len(samples):
+            wrong.append(
+                f"{head}: needs float32 ({len(samples)}, C), got {values.dtype} {values.shape}"
+            )
+        else:
+            flat = pa.array(np.ascontiguousarray(values).ravel())
+            columns[head] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    if wrong:
+        raise ValueError("\n".join(wrong))
+    return pa.table(columns)
+
+
 def _loose_type(kind: str, name: str, given: pa.DataType) -> pa.DataType:
     """The type of a column that is not a core one: numbers of epochs are all float64."""
     if pa.types.is_dictionary(given):
         given = given.value_type
+    if kind == "probabilities" and pa.types.is_fixed_size_list(given):
+        return pa.list_(pa.float32(), given.list_size)
     if pa.types.is_null(given):
         return _REAL
     if pa.types.is_integer(given) or pa.types.is_floating(given):
@@ -325,7 +384,7 @@ def encode(kind: str, table: pa.Table, *, schema: int = SCHEMA) -> bytes:
         use_dictionary=not small,
         write_statistics=not small,
         write_page_checksum=True,
-        store_schema=False,
+        store_schema=kind == "probabilities",  # Parquet itself knows no lists of one length
     )
     writer.write_table(table.replace_schema_metadata(None))
     writer.add_key_value_metadata({_KEY: json.dumps(note, separators=(",", ":"))})
@@ -440,8 +499,8 @@ def _common(kinds: list[Any]) -> Any:
         return pl.Int64()
     if all(k.is_numeric() or k == pl.Boolean for k in known):
         return pl.Float64()
-    if all(isinstance(k, pl.List) for k in known):
-        return pl.List(_common([k.inner for k in known if isinstance(k, pl.List)]))
+    if all(isinstance(k, (pl.List, pl.Array)) for k in known):
+        return pl.List(_common([k.inner for k in known if isinstance(k, (pl.List, pl.Array))]))
     return pl.String()
 
 
@@ -492,4 +551,11 @@ def described(table: pa.Table) -> str:
 
 def restored(text: str) -> dict[str, Any]:
     """The polars schema of what `described` wrote."""
-    return {name: polars_type(pa.type_for_alias(t)) for name, t in json.loads(text).items()}
+    return {name: polars_type(_arrow_type(t)) for name, t in json.loads(text).items()}
+
+
+def _arrow_type(text: str) -> pa.DataType:
+    """The Arrow type that a column of a table has, from its name."""
+    if match := re.fullmatch(r"fixed_size_list<\w+: float>\[(\d+)\]", text):
+        return pa.list_(pa.float32(), int(match[1]))
+    return pa.type_for_alias(text)

@@ -1,16 +1,18 @@
 """The store: what has been computed, as one immutable file per result.
 
 State is plan minus files; nothing that changes in place says what is done. A run is its row,
-`runs/<id>.ok.parquet`, written last and exclusively; the row names the tables of epochs and
-predictions and the model that belong to it, and only what a row names is ever read. A copy of many
+`runs/<id>.ok.parquet`, written last and exclusively; the row names the tables of epochs,
+predictions and probabilities and the model that belong to it, and only what a row names is ever
+read. A copy of many
 rows in one file (`segments/`) makes reading quick. It is never needed: what is not in a segment, or
 in a damaged one, is read from its own file.
 
     store.json                         format of the store
     runs/<id>.ok.parquet               a finished run
     runs/<id>.failed-<k>.parquet       an attempt without a result, k = 0, 1, ...
-    epochs/, predictions/              <id>.<attempt>.parquet, named by the row of their run
-    models/                            <id>.<hash>.safetensors, likewise
+    epochs/, predictions/,
+    probabilities/                     <id>.<attempt>.parquet, named by the row of their run
+    models/                            <id>.<hash>.safetensors, named by it too
     stages/<id>.ok.parquet             shared work; its files are artefacts/<id>/<attempt>/<name>
     plans/<kind>/<name>/<hash>.json    which runs a command asked for; several are united
     checkpoints/, studies/             kept by their own modules
@@ -31,6 +33,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -194,6 +197,13 @@ class Store:
         """Ids of the finished runs."""
         return self._rows.finished("runs")
 
+    def done(self, ids: Iterable[str]) -> set[str]:
+        """Which of some ids, of runs or of stages, are finished."""
+        asked = {_checked_id(id) for id in ids}
+        runs = asked & self._rows.finished("runs")
+        listed = {e.id for e in self._rows.entries("stages") if e.failure is None}
+        return runs | {id for id in (asked - runs) & listed if self.stage_ready(id)}
+
     def failed(self, *statuses: str) -> set[str]:
         """Ids of runs without a result, whose last attempt failed, was stopped or interrupted.
 
@@ -240,15 +250,49 @@ class Store:
         """Tables that rows name, in pieces; a damaged one is left out with a `StoreDamage` warning.
 
         Args:
-            kind: "epochs" or "predictions".
+            kind: "epochs", "predictions" or "probabilities".
             files: their paths, as in the column `epochs_file`.
         """
         return self._rows.tables(kind, files)
 
     # ---- committing a run
 
+    def probabilities(self, id: str) -> dict[str, np.ndarray]:
+        """The probability of every cluster for every scored image of a finished run.
+
+        Returns:
+            Head -> float32 (n, C), in the order of the run's table of predictions, bit for bit as
+            it was committed.
+
+        Raises:
+            InputError: no such run, or one without probabilities.
+            StorageError: the table is missing or damaged.
+        """
+        row = self.run_row(id)
+        file = row["probabilities_file"]
+        if file is None:
+            raise InputError(
+                f"run {id} has no probabilities in {self._files.where}; runs that an older release "
+                "computed, and methods that give none, have no such table."
+            )
+        try:
+            table = self._rows.one("probabilities", file)
+        except (Damaged, FileNotFoundError) as error:
+            raise StorageError(
+                f"the probabilities of run {id} are missing or damaged ({file}); "
+                "`platform results --verify` lists what else is."
+            ) from error
+        except OSError as error:
+            raise StorageError(f"cannot read the store {self._files.where} ({error}).") from error
+        heads = [name for name in table.columns if name not in schema.PROBABILITIES]
+        return {head: table[head].to_numpy() for head in heads}
+
     def commit_run(
-        self, row: Mapping[str, Any], epochs: pa.Table | None, predictions: pa.Table | None
+        self,
+        row: Mapping[str, Any],
+        epochs: pa.Table | None,
+        predictions: pa.Table | None,
+        probabilities: Mapping[str, np.ndarray] | None = None,
     ) -> bool:
         """Make a finished run durable; it exists from the moment its row does.
 
@@ -256,6 +300,8 @@ class Store:
             row: columns of `schema.RUNS` and any further metrics; at least `run_id`.
             epochs: one row per epoch, see `schema.EPOCHS`.
             predictions: one row per image, see `schema.PREDICTIONS`.
+            probabilities: head -> float32 (n, C), the probability of every cluster for each of the
+                n images of `predictions`, in its order. They are kept whole: nothing is rounded.
 
         Returns:
             True when this attempt is the run's result; False when there was one already, which
@@ -271,7 +317,14 @@ class Store:
             full["attempts"] = self._failures_of(id) + 1
         if id in self._models:
             full["model_file"], full["model_sha256"] = self._models[id]
-        tables = _tables(id, {"epochs": epochs, "predictions": predictions}, token, full)
+        given = {"epochs": epochs, "predictions": predictions}
+        if probabilities:
+            if predictions is None:
+                raise ValueError("probabilities: need the table of predictions that orders them")
+            given["probabilities"] = schema.probabilities_table(
+                predictions["sample"], probabilities
+            )
+        tables = _tables(id, given, token, full)
         mine = [*tables, *([full["model_file"]] if full.get("model_file") else [])]
         data = _encoded("runs", full)
         with saving(self._files, f"run {id}"):

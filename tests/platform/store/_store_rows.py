@@ -52,10 +52,19 @@ def predictions(acc: float = 0.5) -> pa.Table:
     )
 
 
+def probabilities(acc: float = 0.5) -> dict[str, np.ndarray]:
+    """Four images, two heads with two and three clusters; no decimal fraction is exact in them."""
+    chance = np.random.default_rng(int(acc * 1000))
+    return {
+        head: chance.dirichlet(np.ones(clusters), 4).astype(np.float32)
+        for head, clusters in (("clustering", 2), ("calibration", 3))
+    }
+
+
 def commit(store: Store, id: str, acc: float = 0.5) -> bool:
     """Commit a whole run with its model."""
     store.write_model(id, f"weights {acc}".encode() * 10)
-    return store.commit_run(run(id, acc=acc), epochs(acc), predictions(acc))
+    return store.commit_run(run(id, acc=acc), epochs(acc), predictions(acc), probabilities(acc))
 
 
 def whole(store: Store, id: str) -> float:
@@ -69,6 +78,11 @@ def whole(store: Store, id: str) -> float:
     assert losses["loss"].to_list() == [3.0, 2.0, acc]
     (found,) = store.tables("predictions", [row["predictions_file"]])
     assert found["confidence"].to_list() == [np.float32(v) for v in (0.5, 0.6, 0.7, acc)]
+    soft = store.probabilities(id)
+    assert list(soft) == ["clustering", "calibration"]
+    for head, values in probabilities(acc).items():
+        assert soft[head].dtype == np.float32
+        assert soft[head].tobytes() == values.tobytes()
     assert set(found["run_id"]) == set(losses["run_id"]) == {id}
     assert store.model_path(id).read_bytes() == f"weights {acc}".encode() * 10
     return acc

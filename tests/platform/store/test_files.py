@@ -171,7 +171,7 @@ def test_attempts_differ_sort_by_time_and_die_with_their_process() -> None:
     first, second = _files.attempt(), _files.attempt()
     assert first < second
     assert not _files.given_up(first)
-    program = "from deep_clustering.platform import _files; print(_files.attempt())"
+    program = "from deep_clustering.platform.store import _files; print(_files.attempt())"
     gone = subprocess.run(
         [
             sys.executable,

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
-from _store_rows import commit, epochs, predictions, run, stage, whole
+from _store_rows import commit, epochs, predictions, probabilities, run, stage, whole
 
 from deep_clustering.platform import results
 from deep_clustering.platform.errors import InputError, StorageError
@@ -51,7 +51,8 @@ def test_a_run_is_there_once_and_whole(store: Store) -> None:
     assert not commit(store, "a", 0.75)  # the first stays
     assert whole(store, "a") == 0.25
     assert store.finished() == {"a"}
-    assert [len(store.list(k)) for k in ("epochs", "predictions", "models")] == [1, 1, 1]
+    for kind in ("epochs", "predictions", "probabilities", "models"):
+        assert len(store.list(kind)) == 1
     assert store.verify() == []
 
 
@@ -192,6 +193,82 @@ def test_failures_are_rows_with_a_reason(store: Store) -> None:
     assert not store.has_run("a")
     with pytest.raises(ValueError, match="status: needs failed, stopped or interrupted, got 'ok'"):
         store.record_failure(run("d", status="ok"))
+
+
+def test_which_of_some_ids_are_done(store: Store) -> None:
+    assert store.done([]) == store.done(["a", "s"]) == set()
+    commit(store, "a")
+    stage(store, "s")
+    store.record_failure(run("b", status="failed", reason="x"))
+    assert store.done(["a", "b", "s", "never"]) == {"a", "s"}
+    assert store.done(iter(["s"])) == {"s"}
+    store.delete(store.stage_row("s")["artefact_files"][0])
+    assert store.done(["a", "s"]) == {"a"}  # a stage without its files has to be computed again
+    with pytest.raises(InputError, match="an id has 1 to 64"):
+        store.done(["../a"])
+
+
+def test_the_kind_of_a_failure_stands_beside_its_reason(store: Store) -> None:
+    store.record_failure(run("a", status="failed", reason="loss is NaN", failure_kind="diverged"))
+    commit(store, "b")
+    rows = {r["run_id"]: r["failure_kind"] for r in results.runs(store).collect().to_dicts()}
+    assert rows == {"a": "diverged", "b": None}
+
+
+# ---- probabilities
+
+
+def test_probabilities_are_kept_whole(store: Store) -> None:
+    hard = np.array([[0.1, 0.9], [np.nextafter(np.float32(0), 1), 1], [1 / 3, 2 / 3]], np.float32)
+    table = pa.table({"sample": [7, 3, 5]})
+    store.commit_run(run("a"), None, table, {"first": hard, "second": hard[:, ::-1]})
+    soft = store.probabilities("a")
+    assert soft["first"].tobytes() == hard.tobytes()
+    assert soft["second"].tobytes() == hard[:, ::-1].tobytes()
+    frame = results.probabilities(store).collect()
+    assert frame.columns == ["run_id", "sample", "first", "second"]
+    assert frame["sample"].to_list() == [7, 3, 5]
+    assert frame["first"].dtype == pl.Array(pl.Float32, 2)
+
+
+def test_probabilities_of_runs_that_differ_lie_under_each_other(store: Store) -> None:
+    def soft(clusters: int) -> np.ndarray:
+        return np.full((4, clusters), 1 / clusters, np.float32)
+
+    store.commit_run(run("a"), None, predictions(), {"one": soft(2), "two": soft(3)})
+    store.commit_run(run("b"), None, predictions(), {"one": soft(5)})
+    store.commit_run(run("c"), None, predictions())
+    frame = results.probabilities(store).sort("run_id", "sample").collect()
+    assert frame["run_id"].to_list() == ["a"] * 4 + ["b"] * 4
+    assert frame["one"].list.len().to_list() == [2] * 4 + [5] * 4
+    assert frame["two"].null_count() == 4
+    only = results.probabilities(store).filter(pl.col("run_id") == "b").collect()
+    assert only["one"][0].to_list() == [np.float32(0.2)] * 5
+
+
+def test_a_run_without_probabilities_says_so(store: Store) -> None:
+    store.commit_run(run("a"), epochs(), predictions())
+    with pytest.raises(InputError, match=r"run a has no probabilities in .*an older release"):
+        store.probabilities("a")
+    with pytest.raises(InputError, match="there is no finished run 'b'"):
+        store.probabilities("b")
+    assert results.probabilities(store).collect().height == 0
+
+
+def test_probabilities_that_do_not_fit_are_refused(store: Store) -> None:
+    good = probabilities()["clustering"]
+    for wrong, text in (
+        ({"x": good.astype(np.float64)}, r"x: needs float32 \(4, C\), got float64 \(4, 2\)"),
+        ({"x": good[:3]}, r"x: needs float32 \(4, C\), got float32 \(3, 2\)"),
+        ({"x": good[:, 0]}, r"got float32 \(4,\)"),
+        ({"sample": good}, "sample: a head needs a name other than run_id, sample"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            store.commit_run(run("a"), None, predictions(), wrong)
+    with pytest.raises(ValueError, match="probabilities: need the table of predictions"):
+        store.commit_run(run("a"), None, None, {"x": good})
+    assert store.finished() == set()
+    assert store.list("probabilities") == []
 
 
 def test_stages(store: Store) -> None:
@@ -489,7 +566,8 @@ def test_sweeping_keeps_what_rows_name(tmp_path: Path) -> None:
     stage(store, "s")
     token = _files.attempt().split("-")
     dead = "-".join([token[0], token[1], "ffffffff", token[3]])
-    orphans = [f"epochs/a.{dead}.parquet", f"predictions/b.{dead}.parquet"]
+    kinds = ("epochs", "predictions", "probabilities")
+    orphans = [f"{kind}/{id}.{dead}.parquet" for kind in kinds for id in ("a", "b")]
     orphans += [f"artefacts/s/{dead}/encoder", f"epochs/.a.{dead}.tmp"]
     for path in orphans:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)

@@ -22,13 +22,14 @@ from typing import Any
 import polars as pl
 import pytest
 from _store_child import CHANGING, OPERATIONS
-from _store_rows import commit, epochs, run, stage, whole
+from _store_rows import commit, epochs, predictions, probabilities, run, stage, whole
 
 from deep_clustering.platform import results
 from deep_clustering.platform.errors import StorageError
 from deep_clustering.platform.store import _files, schema
 from deep_clustering.platform.store.store import Store, StoreDamage
 
+RUN_TABLES = ("epochs", "predictions", "probabilities")
 _CHILD = [sys.executable, str(Path(__file__).with_name("_store_child.py"))]
 
 
@@ -52,8 +53,8 @@ def _unnamed(store: Store) -> set[str]:
     named: set[str] = set(store.rows("stages")["artefact_files"].explode().drop_nulls())
     for path in store.list("runs"):  # also of attempts before the last
         row = schema.decode(store.read_bytes(path), path, "runs").row(0, named=True)
-        named |= {row.get(f"{k}_file") for k in ("epochs", "predictions", "model")}
-    kinds = ("epochs", "predictions", "models", "artefacts")
+        named |= {row.get(f"{k}_file") for k in (*RUN_TABLES, "model")}
+    kinds = (*RUN_TABLES, "models", "artefacts")
     return {path for kind in kinds for path in store.list(kind)} - named
 
 
@@ -307,13 +308,14 @@ def _flip(path: Path, at: int | None = None, bit: int = 0) -> None:
     path.write_bytes(bytes(data))
 
 
-@pytest.mark.parametrize("kind", ["runs", "epochs"])
+@pytest.mark.parametrize("kind", ["runs", "epochs", "probabilities"])
 def test_no_changed_byte_and_no_cut_is_ever_read_as_a_value(kind: str) -> None:
-    table = (
-        schema.row_table("runs", run("a"))
-        if kind == "runs"
-        else schema.fit_table("epochs", "a", epochs())
-    )
+    soft = schema.probabilities_table(predictions()["sample"], probabilities())
+    table = {
+        "runs": schema.row_table("runs", run("a")),
+        "epochs": schema.fit_table("epochs", "a", epochs()),
+        "probabilities": schema.fit_table("probabilities", "a", soft),
+    }[kind]
     data = schema.encode(kind, table)
     chance = random.Random(1)
     assert schema.decode(data, "f", kind).height == table.num_rows
@@ -349,7 +351,7 @@ def test_a_damaged_row_harms_only_its_run_and_is_done_again(tmp_path: Path) -> N
     assert store.verify() == []
 
 
-@pytest.mark.parametrize("kind", ["epochs", "predictions", "models"])
+@pytest.mark.parametrize("kind", [*RUN_TABLES, "models"])
 def test_a_damaged_table_takes_its_run_away_and_no_other(tmp_path: Path, kind: str) -> None:
     store = Store.open(tmp_path)
     commit(store, "a", 0.25)
@@ -364,6 +366,9 @@ def test_a_damaged_table_takes_its_run_away_and_no_other(tmp_path: Path, kind: s
         with pytest.warns(StoreDamage, match=f"{kind}/a"):
             left = getattr(results, kind)(store).collect()
         assert set(left["run_id"]) == {"b"}
+        if kind == "probabilities":
+            with pytest.raises(StorageError, match="probabilities of run a are missing or damaged"):
+                store.probabilities("a")
     assert [(p.path, "runs/a.ok.parquet" in p.reason) for p in store.verify()] == [(path, True)]
     done = store.repair()
     assert "done again" in done[0].reason
