@@ -1,6 +1,5 @@
 """The variants and suites as data, for every file in `ablations/`."""
 
-import _trials as trials
 import pytest
 import torch
 
@@ -10,6 +9,7 @@ from deep_clustering.ablations._variants import Times, Variant, applied, combine
 from deep_clustering.methods.cdc import CDCConfig
 from deep_clustering.platform import registry
 from deep_clustering.platform.suites import suites
+from support import trials
 
 METHODS = [name for name in registry.names("ablations") if suites.variants(name)]
 SUITES = list(suites.known().values())

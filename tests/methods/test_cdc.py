@@ -3,8 +3,6 @@
 import dataclasses
 import functools
 import math
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,13 +16,11 @@ from deep_clustering.methods.cdc import CDC, METHOD, CDCConfig, MoCo, MoCoConfig
 from deep_clustering.methods.clustering.kmeans import kmeans
 from deep_clustering.methods.images.images import Images
 from deep_clustering.methods.learning.replicas import Replicas
-
-sys.path.insert(0, str(Path(__file__).parent))
-import _trials
-from _trials import State, different
+from support import trials
+from support.trials import State, different
 
 torch.set_num_threads(1)
-ALL = torch.arange(_trials.COUNT)
+ALL = torch.arange(trials.COUNT)
 
 
 def weights(model: CDC) -> State:
@@ -33,7 +29,7 @@ def weights(model: CDC) -> State:
 
 
 def trained(settings: Any, steps: int = 2) -> CDC:
-    return _trials.trained(_trials.cdc(settings), steps)
+    return trials.trained(trials.cdc(settings), steps)
 
 
 # --- One batch ------------------------------------------------------------------------------------
@@ -100,9 +96,9 @@ def reference_batch(twin: CDC, indices: Tensor) -> tuple[State, dict[str, float]
 
 
 def test_a_batch_equals_the_slow_reference() -> None:
-    model, twin = (_trials.cdc(seed=3, dtype=torch.float64) for _ in range(2))
+    model, twin = (trials.cdc(seed=3, dtype=torch.float64) for _ in range(2))
     model.initialise(), twin.initialise()
-    indices = _trials.batches(32, 1)[0]
+    indices = trials.batches(32, 1)[0]
     found = model.step(indices)
     expected, losses = reference_batch(twin, indices)
     assert 0 < losses["selected"] < 1
@@ -113,7 +109,7 @@ def test_a_batch_equals_the_slow_reference() -> None:
 
 
 def test_losses_have_the_names_of_the_terms() -> None:
-    assert list(_trials.cdc().step(_trials.batches(32, 1)[0])) == [
+    assert list(trials.cdc().step(trials.batches(32, 1)[0])) == [
         "clustering_loss",
         "calibration_loss",
         "entropy",
@@ -128,11 +124,11 @@ def test_losses_have_the_names_of_the_terms() -> None:
 
 
 def test_without_a_selected_sample_only_the_calibration_head_moves() -> None:
-    start = trained(_trials.config(fixed_threshold=0.0)).state()
-    model = _trials.cdc(_trials.config(fixed_threshold=1.0))
+    start = trained(trials.config(fixed_threshold=0.0)).state()
+    model = trials.cdc(trials.config(fixed_threshold=1.0))
     model.load_state(start)
     before = weights(model)
-    losses = model.step(_trials.batches(32, 1, seed=9)[0])
+    losses = model.step(trials.batches(32, 1, seed=9)[0])
     after = weights(model)
     assert losses["skipped"].item() == 2
     assert losses["selected"].item() == 0
@@ -144,9 +140,9 @@ def test_without_a_selected_sample_only_the_calibration_head_moves() -> None:
 
 
 def test_only_the_empty_slice_is_skipped() -> None:
-    model = _trials.cdc(seed=1)
+    model = trials.cdc(seed=1)
     model.initialise()
-    indices = _trials.batches(32, 1)[0]
+    indices = trials.batches(32, 1)[0]
 
     class Half(torch.nn.Module):
         def forward(self, p: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
@@ -165,8 +161,8 @@ def test_only_the_empty_slice_is_skipped() -> None:
 
 
 def test_a_cap_of_one_selects_nothing() -> None:
-    model = _trials.cdc(_trials.config(class_cap=1))  # floor(1 * confidence) = 0
-    losses = model.step(_trials.batches(32, 1)[0])
+    model = trials.cdc(trials.config(class_cap=1))  # floor(1 * confidence) = 0
+    losses = model.step(trials.batches(32, 1)[0])
     assert losses["skipped"].item() == 2
 
 
@@ -182,9 +178,9 @@ def test_a_cap_of_one_selects_nothing() -> None:
 def test_where_the_calibration_loss_reaches(
     changes: dict[str, Any], moved: tuple[str, ...], still: tuple[str, ...]
 ) -> None:
-    model = _trials.cdc(_trials.config(fixed_threshold=1.0, **changes))
+    model = trials.cdc(trials.config(fixed_threshold=1.0, **changes))
     before = weights(model)
-    model.step(_trials.batches(32, 1)[0])
+    model.step(trials.batches(32, 1)[0])
     after = weights(model)
     for part in moved:
         assert different(before, after, part), part
@@ -211,9 +207,9 @@ def test_where_the_calibration_loss_reaches(
 def test_every_pass_counts_in_the_running_statistics(
     changes: dict[str, Any], expected: dict[str, int]
 ) -> None:
-    model = _trials.cdc(_trials.config(**changes))
+    model = trials.cdc(trials.config(**changes))
     for batch in range(1, 3):
-        model.step(_trials.batches(32, 1, seed=batch)[0])
+        model.step(trials.batches(32, 1, seed=batch)[0])
         model.predict(ALL)
         for network, count in expected.items():
             found = {
@@ -228,7 +224,7 @@ def test_every_pass_counts_in_the_running_statistics(
 
 
 def test_prototypes_make_both_heads_alike() -> None:
-    model = _trials.cdc()
+    model = trials.cdc()
     overlap = model.initialise()["prototype_overlap"]
     assert overlap == pytest.approx(-0.5, abs=0.05)  # a simplex of three
     state = model.model_state()
@@ -245,43 +241,43 @@ def test_prototypes_make_both_heads_alike() -> None:
 
 
 def test_random_heads_are_independent_and_repeatable() -> None:
-    settings = _trials.config(initialisation="random")
-    model = _trials.cdc(settings)
+    settings = trials.config(initialisation="random")
+    model = trials.cdc(settings)
     before = model.model_state()
     assert model.initialise() == {}
     assert not different(before, model.model_state())
     assert not torch.equal(before["clustering.output.weight"], before["calibration.output.weight"])
-    assert not different(before, _trials.cdc(settings).model_state())
-    other = _trials.cdc(settings, seed=1).model_state()
+    assert not different(before, trials.cdc(settings).model_state())
+    other = trials.cdc(settings, seed=1).model_state()
     assert different(before, other, "clustering.output.weight")
 
 
 def test_features_are_those_of_the_loaded_encoder() -> None:
-    moco = _trials.moco()
-    moco.step(_trials.batches(16, 1)[0])
+    moco = trials.moco()
+    moco.step(trials.batches(16, 1)[0])
     model = CDC(
-        _trials.CONFIG,
-        images=_trials.images(),
+        trials.CONFIG,
+        images=trials.images(),
         replicas=Replicas.alone(),
         seed=0,
         encoder_state=moco.encoder_state(),
     )
     features = model.features(ALL)
-    assert features.shape == (_trials.COUNT, 128)
+    assert features.shape == (trials.COUNT, 128)
     assert torch.equal(features, moco.features(ALL))
-    assert float((features - _trials.cdc().features(ALL)).abs().amax()) > 1e-3
+    assert float((features - trials.cdc().features(ALL)).abs().amax()) > 1e-3
 
 
 def test_weights_of_another_encoder_are_refused() -> None:
-    state = _trials.moco().encoder_state()
+    state = trials.moco().encoder_state()
     state["conv9.weight"] = state.pop("conv1.weight")
     state["bn1.bias"] = torch.zeros(7)
     with pytest.raises(
         ValueError, match=r"1 missing \(conv1.weight\); 1 unexpected \(conv9.weight\); 1 of another"
     ):
         CDC(
-            _trials.CONFIG,
-            images=_trials.images(),
+            trials.CONFIG,
+            images=trials.images(),
             replicas=Replicas.alone(),
             seed=0,
             encoder_state=state,
@@ -290,10 +286,10 @@ def test_weights_of_another_encoder_are_refused() -> None:
 
 def test_networks_see_the_configured_side() -> None:
     """Images stored larger than the views, as those of ImageNet are."""
-    settings = _trials.config(pretrain=dataclasses.replace(_trials.PRETRAIN, side=8))
-    large = _trials.images(side=12)
+    settings = trials.config(pretrain=dataclasses.replace(trials.PRETRAIN, side=8))
+    large = trials.images(side=12)
     moco = MoCo(settings.pretrain, images=large, replicas=Replicas.alone(), seed=0)
-    moco.step(_trials.batches(16, 1)[0])
+    moco.step(trials.batches(16, 1)[0])
     model = CDC(
         settings,
         images=large,
@@ -302,8 +298,8 @@ def test_networks_see_the_configured_side() -> None:
         encoder_state=moco.encoder_state(),
     )
     model.initialise()
-    model.step(_trials.batches(32, 1)[0])
-    middle = _trials.images(side=12).take(ALL)[:, :, 2:10, 2:10].contiguous()
+    model.step(trials.batches(32, 1)[0])
+    middle = trials.images(side=12).take(ALL)[:, :, 2:10, 2:10].contiguous()
     cropped = Images(middle, mean=(0.5,) * 3, std=(0.25,) * 3, device=torch.device("cpu"))
     alike = METHOD.restore(settings, model.model_state(), images=cropped, replicas=Replicas.alone())
     assert torch.equal(alike.features(ALL), model.features(ALL))
@@ -311,16 +307,16 @@ def test_networks_see_the_configured_side() -> None:
 
 def test_too_few_images_for_the_prototypes_are_refused() -> None:
     with pytest.raises(ValueError, match="hidden: 97 prototypes need as many images, got 96"):
-        _trials.cdc(_trials.config(hidden=97)).initialise()
+        trials.cdc(trials.config(hidden=97)).initialise()
 
 
 def test_low_precision_is_close() -> None:
-    exact = trained(_trials.CONFIG, steps=0).predict(ALL)["clustering"]
-    low = trained(_trials.config(precision="bf16"), steps=0)
+    exact = trained(trials.CONFIG, steps=0).predict(ALL)["clustering"]
+    low = trained(trials.config(precision="bf16"), steps=0)
     rough = low.predict(ALL)["clustering"]
     assert rough.dtype == torch.float32
     assert 0 < float((rough - exact).abs().amax()) < 0.1
-    for value in low.step(_trials.batches(32, 1)[0]).values():
+    for value in low.step(trials.batches(32, 1)[0]).values():
         assert math.isfinite(value.item())
 
 
@@ -328,9 +324,9 @@ def test_low_precision_is_close() -> None:
 
 
 def test_a_state_of_another_configuration_is_refused() -> None:
-    state = _trials.cdc(_trials.config(heads="single")).state()
+    state = trials.cdc(trials.config(heads="single")).state()
     with pytest.raises(ValueError, match=r"these weights do not fit: .* missing .calibration"):
-        _trials.cdc().load_state(state)
+        trials.cdc().load_state(state)
 
 
 # --- Fields ---------------------------------------------------------------------------------------
@@ -358,15 +354,15 @@ def test_every_field_has_a_reader() -> None:
         {"calibration_loss": "focal", "selection": "freematch", "filter": "gsf"},
         {"calibration_loss": "l1", "filter": "ppf", "focal_warmup": 0},
     ):
-        settings = _trials.config(**changes)
-        moco = _trials.moco(Watched(settings.pretrain, seen, "pretrain."))
-        moco.step(_trials.batches(16, 1)[0])
-        model = _trials.cdc(Watched(settings, seen))
+        settings = trials.config(**changes)
+        moco = trials.moco(Watched(settings.pretrain, seen, "pretrain."))
+        moco.step(trials.batches(16, 1)[0])
+        model = trials.cdc(Watched(settings, seen))
         model.initialise()
-        model.step(_trials.batches(32, 1)[0])
+        model.step(trials.batches(32, 1)[0])
         # The focal exponent is read after the warm-up only: here, in a state of a later epoch.
         model.load_state(model.state() | {"steps": torch.tensor(10_000)})
-        model.step(_trials.batches(32, 1)[0])
+        model.step(trials.batches(32, 1)[0])
     fields = {f.name for f in dataclasses.fields(CDCConfig)}
     fields |= {f"pretrain.{f.name}" for f in dataclasses.fields(MoCoConfig)}
     assert len(fields) >= 60
@@ -418,7 +414,7 @@ CHANGES: list[tuple[dict[str, Any], dict[str, Any]]] = [
 @functools.cache
 def outcome(fields: tuple[tuple[str, Any], ...]) -> Tensor:
     """Predictions of the final head after some steps."""
-    settings = _trials.config(**dict(fields))
+    settings = trials.config(**dict(fields))
     # FlexMatch asks for little before it has seen confident samples.
     model = trained(settings, steps=6 if "flexmatch" in str(fields) else 2)
     return model.predict(ALL)[model.final_head]

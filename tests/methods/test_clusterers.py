@@ -2,8 +2,6 @@
 
 import dataclasses
 import math
-import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,22 +10,18 @@ import torch
 
 from deep_clustering.methods import cdc, dpac
 from deep_clustering.methods.learning.replicas import Replicas
-
-sys.path.insert(0, str(Path(__file__).parent))
-import _dpac_joined
-import _dpac_trials
-import _trials
-from _trials import different
+from support import dpac_joined, dpac_trials, trials
+from support.trials import different
 
 torch.set_num_threads(1)
-ALL = torch.arange(_trials.COUNT)
+ALL = torch.arange(trials.COUNT)
 METHODS = {"cdc": cdc.METHOD, "dpac": dpac.METHOD}
-TRIALS: dict[str, ModuleType] = {"cdc": _trials, "dpac": _dpac_trials}
+TRIALS: dict[str, ModuleType] = {"cdc": trials, "dpac": dpac_trials}
 FRAMEWORKS = [{"pretrain.framework": name} for name in ("simclr", "moco", "autoencoder")]
 
 
 def model_of(name: str, changes: dict[str, Any], *, seed: int = 0) -> Any:
-    return _trials.built(METHODS[name].build, TRIALS[name].config(**changes), seed=seed)
+    return trials.built(METHODS[name].build, TRIALS[name].config(**changes), seed=seed)
 
 
 BOUNDS = {"entropy": math.log(3), "confidence": 1.0, "pair_weight": 2 / 3}
@@ -48,14 +42,14 @@ BOUNDS = {"entropy": math.log(3), "confidence": 1.0, "pair_weight": 2 / 3}
                 {"selection": "freematch", "filter": "gsf"},
             ],
         ),
-        ("dpac", list(_dpac_joined.VARIANTS.values())),
+        ("dpac", list(dpac_joined.VARIANTS.values())),
     ],
 )
 def test_losses_are_scalars_under_the_same_names(name: str, variants: list[dict[str, Any]]) -> None:
     names = set()
     for changes in variants:
         model = model_of(name, changes)
-        for indices in _trials.batches(32, 2):
+        for indices in trials.batches(32, 2):
             losses = model.step(indices)
             names.add(tuple(losses))
             for key, value in losses.items():
@@ -87,18 +81,18 @@ def test_losses_are_scalars_under_the_same_names(name: str, variants: list[dict[
 def test_prediction_is_a_distribution_of_each_sample_alone(
     name: str, changes: dict[str, Any], final: str, width: int
 ) -> None:
-    model = _trials.trained(model_of(name, changes))
+    model = trials.trained(model_of(name, changes))
     state = model.state()
     predicted = model.predict(ALL)
     assert tuple(predicted) == model.heads
     assert model.final_head == model.heads[-1] == final
     for head, p in predicted.items():
-        assert p.shape == (_trials.COUNT, 3)
+        assert p.shape == (trials.COUNT, 3)
         assert p.dtype == torch.float32
-        torch.testing.assert_close(p.sum(1), torch.ones(_trials.COUNT))
+        torch.testing.assert_close(p.sum(1), torch.ones(trials.COUNT))
         part = model.predict(torch.tensor([7, 3]))[head]
         torch.testing.assert_close(part, p[[7, 3]], rtol=1e-5, atol=1e-6)
-    assert model.features(ALL).shape == (_trials.COUNT, width)
+    assert model.features(ALL).shape == (trials.COUNT, width)
     assert not different(state, model.state())
 
 
@@ -109,9 +103,9 @@ def test_prediction_is_a_distribution_of_each_sample_alone(
 def test_a_restored_model_predicts_the_same(
     name: str, changes: dict[str, Any], wrong: dict[str, Any]
 ) -> None:
-    model = _trials.trained(model_of(name, changes))
+    model = trials.trained(model_of(name, changes))
     restore, config = METHODS[name].restore, TRIALS[name].config
-    around = {"images": _trials.images(), "replicas": Replicas.alone()}
+    around = {"images": trials.images(), "replicas": Replicas.alone()}
     again = restore(config(**changes), model.model_state(), **around)
     found = again.predict(ALL)
     for head, p in model.predict(ALL).items():
@@ -126,8 +120,8 @@ def test_images_outside_the_index_are_left_alone(name: str, changes: dict[str, A
     """An index of a part of the images is as good as having only that part."""
     build, config = METHODS[name].build, TRIALS[name].config(**changes)
     around = {"replicas": Replicas.alone(), "seed": 0}
-    whole = build(config, images=_trials.images(), index=torch.arange(64), **around)
-    alone = build(config, images=_trials.images(64), **around)
+    whole = build(config, images=trials.images(), index=torch.arange(64), **around)
+    alone = build(config, images=trials.images(64), **around)
     assert whole.initialise() == alone.initialise()
     indices = torch.randperm(64, generator=torch.Generator().manual_seed(0))[:32]
     expected = alone.step(indices)
@@ -166,21 +160,21 @@ def test_too_few_images_are_refused(name: str) -> None:
             )
         ),
         # Seeds of offline runs are not in the state: they follow from the seed of the run.
-        *(("dpac", changes, 4) for changes in _dpac_joined.VARIANTS.values()),
+        *(("dpac", changes, 4) for changes in dpac_joined.VARIANTS.values()),
     ],
 )
 def test_a_loaded_state_continues_bit_for_bit(
     name: str, changes: dict[str, Any], other_seed: int
 ) -> None:
-    model = _trials.trained(model_of(name, changes, seed=4))
+    model = trials.trained(model_of(name, changes, seed=4))
     saved = model.state()
     kept = {k: v.clone() for k, v in saved.items()}
-    batches = _trials.batches(32, 5)[2:]
+    batches = trials.batches(32, 5)[2:]
     losses = [model.step(indices) for indices in batches]
     assert not different(saved, kept)  # a copy, not a view of what goes on training
 
     other = model_of(name, changes, seed=other_seed)
-    other.step(_trials.batches(32, 1, seed=9)[0])
+    other.step(trials.batches(32, 1, seed=9)[0])
     other.load_state(saved)
     for expected, indices in zip(losses, batches, strict=True):
         found = other.step(indices)
@@ -196,7 +190,7 @@ def test_a_loaded_state_continues_bit_for_bit(
 def test_state_has_names_and_dtypes_that_files_can_hold(name: str, changes: dict[str, Any]) -> None:
     model = model_of(name, changes)
     before = model.state()
-    model.step(_trials.batches(32, 1)[0])
+    model.step(trials.batches(32, 1)[0])
     after = model.state()
     assert {k: (v.shape, v.dtype) for k, v in before.items()} == {
         k: (v.shape, v.dtype) for k, v in after.items()
@@ -210,13 +204,13 @@ def test_state_has_names_and_dtypes_that_files_can_hold(name: str, changes: dict
 @pytest.mark.parametrize("name", METHODS)
 def test_the_seed_decides_and_nothing_else_does(name: str) -> None:
     torch.manual_seed(1)
-    first = _trials.trained(model_of(name, {})).model_state()
+    first = trials.trained(model_of(name, {})).model_state()
     torch.manual_seed(2)
     before = torch.get_rng_state()
-    second = _trials.trained(model_of(name, {}))
+    second = trials.trained(model_of(name, {}))
     assert torch.equal(torch.get_rng_state(), before)
     assert not different(first, second.model_state())
-    third = _trials.trained(model_of(name, {}, seed=1)).model_state()
+    third = trials.trained(model_of(name, {}, seed=1)).model_state()
     assert different(first, third, "encoder.conv1")
 
 

@@ -2,8 +2,6 @@
 
 import dataclasses
 import functools
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,21 +15,16 @@ from deep_clustering.methods.dpac import DPAC, METHOD, DPACConfig, opa_target, w
 from deep_clustering.methods.images.images import Images
 from deep_clustering.methods.learning.replicas import Replicas
 from deep_clustering.methods.pretraining.representation import PretrainConfig
-
-sys.path.insert(0, str(Path(__file__).parent))
-import _dpac_joined
-import _dpac_trials
-import _ranks
-import _trials
-from _ranks import Results
-from _trials import different
+from support import dpac_joined, dpac_trials, ranks, trials
+from support.ranks import Results
+from support.trials import different
 
 torch.set_num_threads(1)
-ALL = torch.arange(_trials.COUNT)
+ALL = torch.arange(trials.COUNT)
 
 
 def trained(settings: Any, steps: int = 2) -> DPAC:
-    return _trials.trained(_dpac_trials.dpac(settings), steps)
+    return trials.trained(dpac_trials.dpac(settings), steps)
 
 
 # --- One batch ------------------------------------------------------------------------------------
@@ -40,9 +33,9 @@ def trained(settings: Any, steps: int = 2) -> DPAC:
 @pytest.mark.parametrize("objective", ["opa", "pac"])
 def test_a_batch_equals_a_plain_one(objective: str) -> None:
     """Algorithm 3 with all distances, PyTorch's own losses and its plain Adam."""
-    settings = _dpac_trials.config(objective=objective, head_lr=3e-3, balance_weight=0.5)
-    model, twin = (_dpac_trials.dpac(settings, seed=3, dtype=torch.float64) for _ in range(2))
-    indices = _trials.batches(32, 1)[0]
+    settings = dpac_trials.config(objective=objective, head_lr=3e-3, balance_weight=0.5)
+    model, twin = (dpac_trials.dpac(settings, seed=3, dtype=torch.float64) for _ in range(2))
+    indices = trials.batches(32, 1)[0]
     found = model.step(indices)
 
     encoder, head = twin._encoder, twin._clustering
@@ -86,7 +79,7 @@ def test_a_batch_equals_a_plain_one(objective: str) -> None:
 
 def test_the_clustering_loss_stops_where_it_should() -> None:
     """With the contrast alone the clustering head has no gradient but that of its own loss."""
-    model = _dpac_trials.dpac(_dpac_trials.config(weight_decay=0.0))
+    model = dpac_trials.dpac(dpac_trials.config(weight_decay=0.0))
     with torch.no_grad():
         batch = model._observed(model._images.take(ALL[:32]))
     target = opa_target(*batch, 1.03)
@@ -101,14 +94,14 @@ def test_the_target_pass_moves_running_statistics_as_asked(
     statistics: str, counted: int, moves: bool
 ) -> None:
     """Two passes a step: first and second views together, then the original ones."""
-    model = _dpac_trials.dpac(_dpac_trials.config(target_statistics=statistics))
+    model = dpac_trials.dpac(dpac_trials.config(target_statistics=statistics))
     before = model.model_state()
     model._observed(model._images.take(ALL[:32]))
     middle = model.model_state()
     assert different(before, middle, "encoder.bn1.running_mean") == moves
     assert different(before, middle, "clustering.1.running_var") == moves
-    model.load_state(_dpac_trials.dpac(_dpac_trials.CONFIG).state())
-    model.step(_trials.batches(32, 1)[0])
+    model.load_state(dpac_trials.dpac(dpac_trials.CONFIG).state())
+    model.step(trials.batches(32, 1)[0])
     model.predict(ALL)
     for name in ("encoder.bn1", "clustering.1"):
         assert int(model.model_state()[f"{name}.num_batches_tracked"]) == counted
@@ -118,10 +111,10 @@ def test_a_too_large_m_leaves_predictions_uniform() -> None:
     """Table 6 on a network: 1/K everywhere above the m that `initialise` reports."""
     spread = {}
     for m in (1.03, 2.0):
-        settings = _dpac_trials.config(m=m, head_lr=1e-2)
-        model = _dpac_trials.dpac(settings)
+        settings = dpac_trials.config(m=m, head_lr=1e-2)
+        model = dpac_trials.dpac(settings)
         assert 1.03 < model.initialise()["largest_m"] < 2
-        for indices in _trials.batches(32, 60):
+        for indices in trials.batches(32, 60):
             row = model.step(indices)
         spread[m] = float(row["confidence"]) - 1 / 3
     assert spread[2.0] < 0.03
@@ -132,12 +125,12 @@ def test_a_too_large_m_leaves_predictions_uniform() -> None:
 
 
 def test_the_linear_head_learns_in_the_last_epochs_alone() -> None:
-    settings = _dpac_trials.config(self_label_epochs=1, self_label_threshold=0.0, weight_decay=0.0)
-    model = _dpac_trials.dpac(settings)  # 3 epochs of 3 batches, the last one self-labelling
+    settings = dpac_trials.config(self_label_epochs=1, self_label_threshold=0.0, weight_decay=0.0)
+    model = dpac_trials.dpac(settings)  # 3 epochs of 3 batches, the last one self-labelling
     assert model.heads == ("clustering", "linear")
     assert model.final_head == "linear"
     shares, moved = [], []
-    for indices in _trials.batches(32, 9):
+    for indices in trials.batches(32, 9):
         before = model.state()
         row = model.step(indices)
         shares.append(row["self_labelled"].item())
@@ -148,10 +141,10 @@ def test_the_linear_head_learns_in_the_last_epochs_alone() -> None:
 
 
 def test_an_unconfident_sample_teaches_nothing() -> None:
-    settings = _dpac_trials.config(self_label_epochs=3, self_label_threshold=1.0, weight_decay=0.0)
-    model = _dpac_trials.dpac(settings)
+    settings = dpac_trials.config(self_label_epochs=3, self_label_threshold=1.0, weight_decay=0.0)
+    model = dpac_trials.dpac(settings)
     before = model.state()
-    row = model.step(_trials.batches(32, 1)[0])
+    row = model.step(trials.batches(32, 1)[0])
     assert row["self_labelled"].item() == row["self_label_loss"].item() == 0
     assert not different(before, model.state(), "linear")
 
@@ -161,25 +154,25 @@ def test_an_unconfident_sample_teaches_nothing() -> None:
 
 @pytest.mark.parametrize("kind", ["kmeans", "fcm", "pac"])
 def test_offline_targets_are_made_every_so_many_epochs(kind: str) -> None:
-    settings = _dpac_trials.config(offline=kind, offline_every=2)
-    model = _dpac_trials.dpac(settings)
+    settings = dpac_trials.config(offline=kind, offline_every=2)
+    model = dpac_trials.dpac(settings)
     changes = []
-    for indices in _trials.batches(32, 9):  # 3 batches an epoch
+    for indices in trials.batches(32, 9):  # 3 batches an epoch
         before = model.state()
         model.step(indices)
         after = model.state()
         changes.append(different(before, after, "offline.targets"))
         rows = after["offline.targets"].sum(1)
-        torch.testing.assert_close(rows, torch.ones(_trials.COUNT, dtype=torch.float64))
+        torch.testing.assert_close(rows, torch.ones(trials.COUNT, dtype=torch.float64))
     assert changes == [True, *[False] * 5, True, False, False]
 
 
 def test_offline_targets_follow_the_clusters_of_the_head() -> None:
     """Stripes of three kinds: at a second run the names still agree with the first."""
-    settings = _dpac_trials.config(offline="kmeans", encoder_lr=1e-5, head_lr=1e-2)
-    model = _dpac_trials.dpac(settings)
+    settings = dpac_trials.config(offline="kmeans", encoder_lr=1e-5, head_lr=1e-2)
+    model = dpac_trials.dpac(settings)
     tables = []
-    for step, indices in enumerate(_trials.batches(32, 40)):
+    for step, indices in enumerate(trials.batches(32, 40)):
         model.step(indices)
         if step % 3 == 0:
             tables.append(model.state()["offline.targets"].argmax(1))
@@ -190,8 +183,8 @@ def test_offline_targets_follow_the_clusters_of_the_head() -> None:
 
 def test_offline_targets_are_of_the_images_trained_on() -> None:
     part = torch.arange(64)
-    settings = _dpac_trials.config(offline="kmeans")
-    model = DPAC(settings, images=_trials.images(), replicas=Replicas.alone(), seed=0, index=part)
+    settings = dpac_trials.config(offline="kmeans")
+    model = DPAC(settings, images=trials.images(), replicas=Replicas.alone(), seed=0, index=part)
     model.step(part[:32])
     targets = model.state()["offline.targets"]
     assert bool((targets[:64].sum(1) == 1).all())
@@ -202,11 +195,11 @@ def test_offline_targets_are_of_the_images_trained_on() -> None:
 
 
 def test_weights_of_another_pretraining_are_refused() -> None:
-    state = _dpac_trials.pretrained().encoder_state()
+    state = dpac_trials.pretrained().encoder_state()
     with pytest.raises(ValueError, match=r"these weights do not fit: 16 missing \(encoder"):
         DPAC(
-            _dpac_trials.config(**{"pretrain.framework": "autoencoder"}),
-            images=_trials.images(),
+            dpac_trials.config(**{"pretrain.framework": "autoencoder"}),
+            images=trials.images(),
             replicas=Replicas.alone(),
             seed=0,
             encoder_state=state,
@@ -214,12 +207,12 @@ def test_weights_of_another_pretraining_are_refused() -> None:
 
 
 def test_the_original_view_is_the_middle_of_an_enlarged_image() -> None:
-    settings = _dpac_trials.config(**{"pretrain.enlargement": 1.5, "pretrain.side": 8})
+    settings = dpac_trials.config(**{"pretrain.enlargement": 1.5, "pretrain.side": 8})
     model = trained(settings, steps=1)
-    large = _trials.images(side=12)  # stored as large as 1.5 x 8: taken as they are
+    large = trials.images(side=12)  # stored as large as 1.5 x 8: taken as they are
     middle = large.take(ALL)[:, :, 2:10, 2:10].contiguous()
     cropped = Images(middle, mean=(0.5,) * 3, std=(0.25,) * 3, device=torch.device("cpu"))
-    plain = _dpac_trials.config()
+    plain = dpac_trials.config()
     around = {"replicas": Replicas.alone()}
     one = METHOD.restore(settings, model.model_state(), images=large, **around)
     other = METHOD.restore(plain, model.model_state(), images=cropped, **around)
@@ -228,14 +221,14 @@ def test_the_original_view_is_the_middle_of_an_enlarged_image() -> None:
 
 def test_three_kinds_of_stripes_are_told_apart() -> None:
     """From random weights, without pretraining: every cluster is of one kind."""
-    settings = _dpac_trials.config(epochs=20, head_lr=3e-3)
-    model = _dpac_trials.dpac(settings)
-    for indices in _trials.batches(32, 60):
+    settings = dpac_trials.config(epochs=20, head_lr=3e-3)
+    model = dpac_trials.dpac(settings)
+    for indices in trials.batches(32, 60):
         model.step(indices)
     found = model.predict(ALL)["clustering"].argmax(1)
     counts = np.zeros((3, 3))
     np.add.at(counts, (found.numpy(), ALL.numpy() % 3), 1)
-    assert counts.max(1).sum() / _trials.COUNT > 0.9
+    assert counts.max(1).sum() / trials.COUNT > 0.9
 
 
 # --- Several processes ----------------------------------------------------------------------------
@@ -243,20 +236,20 @@ def test_three_kinds_of_stripes_are_told_apart() -> None:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, list[Results]]:
-    return _ranks.results(_dpac_joined, tmp_path_factory.mktemp("joined"))
+    return ranks.results(dpac_joined, tmp_path_factory.mktemp("joined"))
 
 
-TRIALS = ["pretrained simclr", "pretrained autoencoder", *_dpac_joined.VARIANTS]
+TRIALS = ["pretrained simclr", "pretrained autoencoder", *dpac_joined.VARIANTS]
 
 
 @pytest.mark.parametrize("name", TRIALS)
 def test_two_processes_train_as_one(results: tuple[Results, list[Results]], name: str) -> None:
-    _ranks.assert_as_one(results, name, rtol=1e-6, atol=1e-7)
+    ranks.assert_as_one(results, name, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", TRIALS)
 def test_processes_stay_identical(results: tuple[Results, list[Results]], name: str) -> None:
-    _ranks.assert_identical(results, name)
+    ranks.assert_identical(results, name)
 
 
 # --- Fields ---------------------------------------------------------------------------------------
@@ -308,7 +301,7 @@ CHANGES: list[tuple[dict[str, Any], dict[str, Any]]] = [
 @functools.cache
 def outcome(fields: tuple[tuple[str, Any], ...]) -> Tensor:
     """Predictions of the final head after some steps."""
-    model = trained(_dpac_trials.config(**dict(fields)), steps=5)
+    model = trained(dpac_trials.config(**dict(fields)), steps=5)
     return model.predict(ALL)[model.final_head]
 
 

@@ -2,8 +2,6 @@
 
 import dataclasses
 import math
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,9 +15,7 @@ from deep_clustering.methods.pretraining.moco import (
     learning_rate,
     momentum,
 )
-
-sys.path.insert(0, str(Path(__file__).parent))
-import _trials
+from support import trials
 
 torch.set_num_threads(1)
 
@@ -65,12 +61,12 @@ def test_momentum_of_the_release() -> None:
 
 
 def test_keys_follow_the_queries() -> None:
-    moco = _trials.moco(dataclasses.replace(_trials.PRETRAIN, warmup_epochs=0, learning_rate=8.0))
+    moco = trials.moco(dataclasses.replace(trials.PRETRAIN, warmup_epochs=0, learning_rate=8.0))
     start = moco.state()
     online = [k for k in start if k.startswith(("encoder.", "projector."))]
     for name in online:
         assert torch.equal(start[name], start[f"key_{name}"])
-    moco.step(_trials.batches(16, 1)[0])
+    moco.step(trials.batches(16, 1)[0])
     end = moco.state()
     parameters = [k for k in online if "running" not in k and "num_batches" not in k]
     assert len(parameters) == 13
@@ -84,16 +80,16 @@ def test_keys_follow_the_queries() -> None:
 
 
 def test_key_networks_receive_no_gradient() -> None:
-    moco = _trials.moco()
-    moco.step(_trials.batches(16, 1)[0])
+    moco = trials.moco()
+    moco.step(trials.batches(16, 1)[0])
     assert all(p.grad is None for p in moco._key_encoder.parameters())
     assert all(p.grad is not None for p in moco._encoder.parameters())
 
 
 def test_queues_hold_unit_keys_and_drop_the_oldest() -> None:
-    moco = _trials.moco()  # four batches of 16 fill a queue of 64
+    moco = trials.moco()  # four batches of 16 fill a queue of 64
     queues = [moco.state()["queues.view0"]]
-    for indices in _trials.batches(16, 5):
+    for indices in trials.batches(16, 5):
         moco.step(indices)
         queues.append(moco.state()["queues.view0"])
     for queue in queues:
@@ -107,9 +103,9 @@ def test_queues_hold_unit_keys_and_drop_the_oldest() -> None:
 
 def test_the_first_loss_is_that_of_the_negatives_before_the_batch() -> None:
     """One view, as published: recomputed from the state before the step."""
-    settings = dataclasses.replace(_trials.PRETRAIN, symmetric=False)
-    moco, twin = _trials.moco(settings), _trials.moco(settings)
-    indices = _trials.batches(16, 1)[0]
+    settings = dataclasses.replace(trials.PRETRAIN, symmetric=False)
+    moco, twin = trials.moco(settings), trials.moco(settings)
+    indices = trials.batches(16, 1)[0]
     found = moco.step(indices)["loss"].item()
     pixels = twin._images.take(indices)
     views = [twin._augmented(pixels) for _ in range(2)]
@@ -123,9 +119,9 @@ def test_the_first_loss_is_that_of_the_negatives_before_the_batch() -> None:
 
 
 def test_the_rate_of_each_step_is_that_of_the_schedule() -> None:
-    moco = _trials.moco()  # 6 steps an epoch, 6 of 24 warm up; 0.5 / 256 * 16 at most
+    moco = trials.moco()  # 6 steps an epoch, 6 of 24 warm up; 0.5 / 256 * 16 at most
     rates = []
-    for indices in _trials.batches(16, 8):
+    for indices in trials.batches(16, 8):
         moco.step(indices)
         rates.append(moco._optimiser.param_groups[0]["lr"])
     peak = 0.5 * 16 / 256
@@ -136,16 +132,16 @@ def test_the_rate_of_each_step_is_that_of_the_schedule() -> None:
 
 
 def test_the_schedule_is_as_long_as_the_images_trained_on() -> None:
-    settings = dataclasses.replace(_trials.PRETRAIN, learning_rate=1.6, warmup_rate=0.0)
+    settings = dataclasses.replace(trials.PRETRAIN, learning_rate=1.6, warmup_rate=0.0)
     moco = MoCo(
         settings,
-        images=_trials.images(),
+        images=trials.images(),
         replicas=Replicas.alone(),
         seed=0,
         index=torch.arange(32),  # 2 steps an epoch, 2 of 8 warm up
     )
     rates = []
-    for indices in _trials.batches(16, 8):
+    for indices in trials.batches(16, 8):
         moco.step(indices % 32)
         rates.append(moco._optimiser.param_groups[0]["lr"])
     expected = [0, 0.5, *((1 + math.cos(math.pi * t / 6)) / 2 for t in range(6))]
@@ -155,15 +151,15 @@ def test_the_schedule_is_as_long_as_the_images_trained_on() -> None:
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_a_loaded_state_continues_bit_for_bit(symmetric: bool) -> None:
     settings = dataclasses.replace(
-        _trials.PRETRAIN, symmetric=symmetric, projector_norm=True, seed=None
+        trials.PRETRAIN, symmetric=symmetric, projector_norm=True, seed=None
     )
-    batches = _trials.batches(16, 6)
-    moco = _trials.moco(settings, seed=3)
+    batches = trials.batches(16, 6)
+    moco = trials.moco(settings, seed=3)
     for indices in batches[:3]:
         moco.step(indices)
     saved = moco.state()
     losses = [moco.step(indices) for indices in batches[3:]]
-    other = _trials.moco(settings, seed=8)
+    other = trials.moco(settings, seed=8)
     other.load_state(saved)
     for expected, indices in zip(losses, batches[3:], strict=True):
         assert {k: v.item() for k, v in other.step(indices).items()} == {
@@ -177,8 +173,8 @@ def test_a_loaded_state_continues_bit_for_bit(symmetric: bool) -> None:
 
 def test_its_own_seed_wins_over_that_of_the_run() -> None:
     def first(seed: int | None, run: int) -> torch.Tensor:
-        moco = _trials.moco(dataclasses.replace(_trials.PRETRAIN, seed=seed), seed=run)
-        moco.step(_trials.batches(16, 1)[0])
+        moco = trials.moco(dataclasses.replace(trials.PRETRAIN, seed=seed), seed=run)
+        moco.step(trials.batches(16, 1)[0])
         return moco.encoder_state()["conv1.weight"]
 
     assert torch.equal(first(5, 0), first(5, 1))
@@ -187,8 +183,8 @@ def test_its_own_seed_wins_over_that_of_the_run() -> None:
 
 
 def test_training_tells_images_apart() -> None:
-    moco = _trials.moco(dataclasses.replace(_trials.PRETRAIN, epochs=10, learning_rate=2.0))
-    rows = [moco.step(indices) for indices in _trials.batches(16, 60)]
+    moco = trials.moco(dataclasses.replace(trials.PRETRAIN, epochs=10, learning_rate=2.0))
+    rows = [moco.step(indices) for indices in trials.batches(16, 60)]
     losses = [row["loss"].item() for row in rows]
     filled = losses[5:10]  # by then the queues hold keys rather than noise, which is easy to tell
     assert sum(losses[-5:]) < sum(filled) * 0.95
@@ -211,6 +207,6 @@ def test_mistakes_are_reported_at_once() -> None:
 
 
 def test_too_few_images_are_refused() -> None:
-    settings = dataclasses.replace(_trials.PRETRAIN, batch_size=128, queue_size=128)
+    settings = dataclasses.replace(trials.PRETRAIN, batch_size=128, queue_size=128)
     with pytest.raises(ValueError, match="at least one batch of 128 images, got 96; choose a"):
-        _trials.moco(settings)
+        trials.moco(settings)

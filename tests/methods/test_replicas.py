@@ -1,22 +1,16 @@
 """Two processes do what one does."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
 from deep_clustering.methods.learning.replicas import BatchNorm, Replicas
-
-sys.path.insert(0, str(Path(__file__).parent))
-import _joined
-import _ranks
-from _ranks import Results
+from support import joined, ranks
+from support.ranks import Results
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, list[Results]]:
-    return _ranks.results(_joined, tmp_path_factory.mktemp("joined"))
+    return ranks.results(joined, tmp_path_factory.mktemp("joined"))
 
 
 def test_batch_statistics_are_those_of_the_whole_batch(
@@ -46,12 +40,12 @@ def test_communication_of_known_numbers(results: tuple[Results, list[Results]]) 
 )
 def test_two_processes_train_as_one(results: tuple[Results, list[Results]], name: str) -> None:
     # The prototypes are float32, and follow the last bits of the features.
-    _ranks.assert_as_one(results, name, rtol=1e-5, atol=1e-6)
+    ranks.assert_as_one(results, name, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["pretrained", "dual", "through", "single-calibrated"])
 def test_processes_stay_identical(results: tuple[Results, list[Results]], name: str) -> None:
-    _ranks.assert_identical(results, name)
+    ranks.assert_identical(results, name)
 
 
 def test_rows_take_a_share_of_every_slice() -> None:

@@ -2,8 +2,6 @@
 
 import dataclasses
 import math
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,18 +13,15 @@ from deep_clustering.methods.networks.autoencoder import Pixels, reconstruction_
 from deep_clustering.methods.networks.encoders import encoder
 from deep_clustering.methods.pretraining.representation import PretrainConfig, moco_config
 from deep_clustering.methods.pretraining.simclr import SimCLRConfig, nt_xent
-
-sys.path.insert(0, str(Path(__file__).parent))
-import _dpac_trials
-import _trials
+from support import dpac_trials, trials
 
 torch.set_num_threads(1)
-ALL = torch.arange(_trials.COUNT)
+ALL = torch.arange(trials.COUNT)
 FRAMEWORKS = ["simclr", "moco", "autoencoder"]
 
 
 def settings(**changes: Any) -> PretrainConfig:
-    return dataclasses.replace(_dpac_trials.PRETRAIN, **changes)
+    return dataclasses.replace(dpac_trials.PRETRAIN, **changes)
 
 
 # --- The loss -------------------------------------------------------------------------------------
@@ -69,8 +64,8 @@ def test_loss_equals_cross_entropy_and_is_symmetric_in_the_views() -> None:
 
 def test_the_first_step_equals_a_plain_one() -> None:
     """One pass over a weak and a strong view, the mean over all anchors, PyTorch's own Adam."""
-    model, twin = (_dpac_trials.pretrained(dtype=torch.float64) for _ in range(2))
-    indices = _trials.batches(16, 1)[0]
+    model, twin = (dpac_trials.pretrained(dtype=torch.float64) for _ in range(2))
+    indices = trials.batches(16, 1)[0]
     found = model.step(indices)
     pixels = twin._images.take(indices)
     views = torch.cat(
@@ -93,15 +88,15 @@ def test_the_first_step_equals_a_plain_one() -> None:
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_training_lowers_the_loss(framework: str) -> None:
-    model = _dpac_trials.pretrained(settings(framework=framework, epochs=20))
-    losses = [model.step(indices)["loss"].item() for indices in _trials.batches(16, 60)]
+    model = dpac_trials.pretrained(settings(framework=framework, epochs=20))
+    losses = [model.step(indices)["loss"].item() for indices in trials.batches(16, 60)]
     begin = slice(5, 15)  # MoCo's queues hold keys by then rather than noise
     assert sum(losses[-10:]) < 0.97 * sum(losses[begin])
 
 
 def test_metrics_are_in_range() -> None:
-    model = _dpac_trials.pretrained()
-    rows = [model.step(indices) for indices in _trials.batches(16, 30)]
+    model = dpac_trials.pretrained()
+    rows = [model.step(indices) for indices in trials.batches(16, 30)]
     for row in rows:
         assert list(row) == ["loss", "accuracy", "spread"]
         assert 0 <= row["accuracy"].item() <= 1
@@ -142,15 +137,15 @@ def test_the_autoencoder_is_that_of_dec() -> None:
     ],
 )
 def test_clustering_starts_where_pretraining_ended(framework: str, parts: set[str]) -> None:
-    config = _dpac_trials.config(**{"pretrain.framework": framework})
-    before = _dpac_trials.pretrained(config.pretrain)
-    for indices in _trials.batches(16, 2):
+    config = dpac_trials.config(**{"pretrain.framework": framework})
+    before = dpac_trials.pretrained(config.pretrain)
+    for indices in trials.batches(16, 2):
         before.step(indices)
     state = before.encoder_state()
     assert {name.split(".")[0] for name in state} == parts
-    model = _dpac_trials.DPAC(
+    model = dpac_trials.DPAC(
         config,
-        images=_trials.images(),
+        images=trials.images(),
         replicas=Replicas.alone(),
         seed=3,
         encoder_state=state,
@@ -167,8 +162,8 @@ def test_moco_learns_on_two_weak_views_of_the_same_encoder() -> None:
     assert (inner.queue_size, inner.epochs, inner.warmup_epochs) == (80, 4, 0)
     assert moco_config(PretrainConfig()).warmup_epochs == 50
     assert moco_config(PretrainConfig()).queue_size == 4320
-    model = _dpac_trials.pretrained(config)
-    assert model._view == _dpac_trials.pretrained()._views[0]
+    model = dpac_trials.pretrained(config)
+    assert model._view == dpac_trials.pretrained()._views[0]
     assert model._projector[0].out_features == 24
 
 
@@ -194,14 +189,14 @@ def test_the_pooled_stem_halves_the_small_one() -> None:
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_a_loaded_state_continues_bit_for_bit(framework: str) -> None:
     config = settings(framework=framework, seed=None)
-    batches = _trials.batches(16, 5)
-    model = _dpac_trials.pretrained(config, seed=3)
+    batches = trials.batches(16, 5)
+    model = dpac_trials.pretrained(config, seed=3)
     assert model.initialise() == {}
     for indices in batches[:3]:
         model.step(indices)
     saved = model.state()
     losses = [model.step(indices) for indices in batches[3:]]
-    other = _dpac_trials.pretrained(config, seed=8)
+    other = dpac_trials.pretrained(config, seed=8)
     other.load_state(saved)
     for expected, indices in zip(losses, batches[3:], strict=True):
         assert {k: v.item() for k, v in other.step(indices).items()} == {
@@ -215,8 +210,8 @@ def test_a_loaded_state_continues_bit_for_bit(framework: str) -> None:
 
 def test_its_own_seed_wins_over_that_of_the_run() -> None:
     def first(seed: int | None, run: int) -> torch.Tensor:
-        model = _dpac_trials.pretrained(settings(seed=seed), seed=run)
-        model.step(_trials.batches(16, 1)[0])
+        model = dpac_trials.pretrained(settings(seed=seed), seed=run)
+        model.step(trials.batches(16, 1)[0])
         return model.encoder_state()["encoder.conv1.weight"]
 
     assert torch.equal(first(5, 0), first(5, 1))
@@ -263,8 +258,8 @@ def test_every_switch_changes_the_outcome(base: dict[str, Any], change: dict[str
     features = []
     for fields in (base, base | change):
         config = settings(**fields)
-        model = _dpac_trials.pretrained(config)
-        for indices in _trials.batches(config.batch_size, 2):
+        model = dpac_trials.pretrained(config)
+        for indices in trials.batches(config.batch_size, 2):
             model.step(indices)
         features.append(model.features(ALL[:20]))
     first, second = features
@@ -274,7 +269,7 @@ def test_every_switch_changes_the_outcome(base: dict[str, Any], change: dict[str
 def test_every_field_is_switched() -> None:
     switched = {name for _, change in CHANGES for name in change}
     assert switched == {f.name for f in dataclasses.fields(PretrainConfig)}
-    assert _dpac_trials.pretrained(settings(epochs=7)).epochs == 7
+    assert dpac_trials.pretrained(settings(epochs=7)).epochs == 7
 
 
 # --- Mistakes -------------------------------------------------------------------------------------
@@ -298,4 +293,4 @@ def test_mistakes_are_reported_at_once() -> None:
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_too_few_images_are_refused(framework: str) -> None:
     with pytest.raises(ValueError, match="at least one batch of 128 images, got 96; choose a"):
-        _dpac_trials.pretrained(settings(framework=framework, batch_size=128))
+        dpac_trials.pretrained(settings(framework=framework, batch_size=128))

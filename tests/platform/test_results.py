@@ -6,13 +6,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from _store_rows import commit, epochs, predictions, run, stage
 from rich.console import Console
 
 from deep_clustering.platform import results
 from deep_clustering.platform.commands import _export
 from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.store.store import Store
+from support.store_rows import commit, epochs, predictions, run, stage
 
 
 @pytest.fixture

@@ -19,12 +19,12 @@ from pathlib import Path
 import polars as pl
 import psutil
 import pytest
-from _small import SETS, Watcher, images, place, request
 from polars.testing import assert_frame_equal
 
 from deep_clustering.platform import results
 from deep_clustering.platform.run.execute import execute
 from deep_clustering.platform.store.store import Store
+from support.small import SETS, Watcher, images, place, request
 
 pytestmark = pytest.mark.timeout(400)
 

@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from _archives import cifar, md5, pack
 from PIL import Image
 
 from deep_clustering.platform.data import _cache, dataset, datasets
 from deep_clustering.platform.data.dataset import Dataset, Source
 from deep_clustering.platform.errors import InputError, StorageError
+from support.archives import cifar, md5, pack
 
 
 def noise(path: Path, seed: int, size: tuple[int, int] = (32, 32)) -> np.ndarray:

@@ -12,8 +12,6 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from _archives import cifar
-from _small import SETS, Watcher, images, place, request
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
@@ -27,6 +25,8 @@ from deep_clustering.platform.evaluation import ood
 from deep_clustering.platform.request.request import Request, resolve
 from deep_clustering.platform.run.execute import execute
 from deep_clustering.platform.store.store import Store, StoreDamage
+from support.archives import cifar
+from support.small import SETS, Watcher, images, place, request
 
 ROUNDING = {"rel": 0, "abs": 1e-12}
 

@@ -12,7 +12,17 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from _reports import (
+from PIL import Image
+
+from deep_clustering.platform import results
+from deep_clustering.platform.commands import report as report_command
+from deep_clustering.platform.errors import InputError
+from deep_clustering.platform.evaluation import bins as _samples
+from deep_clustering.platform.evaluation import measures as _measures
+from deep_clustering.platform.evaluation import metrics
+from deep_clustering.platform.report import _charts, report
+from deep_clustering.platform.store.store import Store
+from support.reports import (
     IMAGES,
     base,
     commit,
@@ -24,16 +34,6 @@ from _reports import (
     suite,
     table2,
 )
-from PIL import Image
-
-from deep_clustering.platform import results
-from deep_clustering.platform.commands import report as report_command
-from deep_clustering.platform.errors import InputError
-from deep_clustering.platform.evaluation import bins as _samples
-from deep_clustering.platform.evaluation import measures as _measures
-from deep_clustering.platform.evaluation import metrics
-from deep_clustering.platform.report import _charts, report
-from deep_clustering.platform.store.store import Store
 
 _VOID = {"meta", "br", "hr", "img", "input", "link", "path", "use", "rect", "line", "circle"}
 _CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)

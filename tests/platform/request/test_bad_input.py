@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
-from _small import SETS, images
 
 from deep_clustering.platform.cli import main
 from deep_clustering.platform.store import store
+from support.small import SETS, images
 
 
 @pytest.fixture(scope="module")

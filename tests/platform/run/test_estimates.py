@@ -1,13 +1,13 @@
 """What a dry run says a suite would cost, and from what."""
 
 import pytest
-from _small import SETS, images
-from _store_rows import run
 
 from deep_clustering.platform.request.request import resolve
 from deep_clustering.platform.run.estimates import disk, estimate
 from deep_clustering.platform.store.store import Store
 from deep_clustering.platform.suites import suites
+from support.small import SETS, images
+from support.store_rows import run
 
 
 def test_the_store_knows_best(tmp_path):

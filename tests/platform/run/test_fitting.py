@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from _small import SETS, Watcher, images, place, request
 
 from deep_clustering.methods._method import Fitted
 from deep_clustering.platform import registry, results
@@ -26,6 +25,7 @@ from deep_clustering.platform.run.estimates import disk, estimate
 from deep_clustering.platform.run.execute import Workplace, execute
 from deep_clustering.platform.search import study as search
 from deep_clustering.platform.store.store import Store
+from support.small import SETS, Watcher, images, place, request
 
 PRETRAINING = [s for s in SETS if s.startswith("pretrain.")]
 

@@ -8,12 +8,12 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from _small import Watcher, images, place, request, run_of
 
 from deep_clustering.platform import results
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.run.execute import Cancelled, Diverged, execute, failure
 from deep_clustering.platform.store.store import Store
+from support.small import Watcher, images, place, request, run_of
 
 
 @pytest.fixture(scope="module")

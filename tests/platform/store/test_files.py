@@ -16,7 +16,7 @@ from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.store import _files
 from deep_clustering.platform.store._files import Files, LocalFiles, RemoteFiles, connect
 
-_CHILD = [sys.executable, str(Path(__file__).with_name("_store_child.py"))]
+_CHILD = [sys.executable, "-m", "support.store_child"]
 
 
 @pytest.fixture(params=["disk", "object store"])

@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
-from _store_rows import commit, epochs, predictions, probabilities, run, stage, whole
 
 from deep_clustering.platform import results
 from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.store import _files, _segments, schema
 from deep_clustering.platform.store._files import RemoteFiles
 from deep_clustering.platform.store.store import FORMAT, Store, StoreDamage
+from support.store_rows import commit, epochs, predictions, probabilities, run, stage, whole
 
 
 def remote(folder: Path) -> Store:

@@ -21,16 +21,16 @@ from typing import Any
 
 import polars as pl
 import pytest
-from _store_child import CHANGING, OPERATIONS
-from _store_rows import commit, epochs, predictions, probabilities, run, stage, whole
 
 from deep_clustering.platform import results
 from deep_clustering.platform.errors import StorageError
 from deep_clustering.platform.store import _files, schema
 from deep_clustering.platform.store.store import Store, StoreDamage
+from support.store_child import CHANGING, OPERATIONS
+from support.store_rows import commit, epochs, predictions, probabilities, run, stage, whole
 
 RUN_TABLES = ("epochs", "predictions", "probabilities")
-_CHILD = [sys.executable, str(Path(__file__).with_name("_store_child.py"))]
+_CHILD = [sys.executable, "-m", "support.store_child"]
 
 
 @pytest.fixture

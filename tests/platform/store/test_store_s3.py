@@ -6,11 +6,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from _store_rows import commit, epochs, run, stage, whole
 
 from deep_clustering.platform import results
 from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.store.store import Store, StoreDamage
+from support.store_rows import commit, epochs, run, stage, whole
 
 moto = pytest.importorskip("moto.server", reason="moto[server] is not installed")
 

@@ -5,13 +5,13 @@ import math
 
 import polars as pl
 import pytest
-from _store_rows import run
 
 from deep_clustering.platform import results
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.request.request import resolve
 from deep_clustering.platform.store.store import Store
 from deep_clustering.platform.suites import cells, suites
+from support.store_rows import run
 
 
 class Place:

@@ -4,12 +4,12 @@ import dataclasses
 import json
 
 import pytest
-from _small import SETS, images
 
 from deep_clustering.ablations._variants import Times
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.request.request import resolve
 from deep_clustering.platform.suites import suites
+from support.small import SETS, images
 
 TOML = """
 method = "cdc"

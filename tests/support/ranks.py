@@ -1,7 +1,7 @@
 """A group of two processes: what each of them computes, beside what one computes alone.
 
 A file that takes part has `everything(replicas)`, and ends with `join(everything)` where it is run:
-`python FILE RANK FOLDER`; results go to FOLDER.
+`python -m support.FILE RANK FOLDER`; results go to FOLDER.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ def results(module: ModuleType, folder: Path) -> tuple[Results, list[Results]]:
         workers = [
             stack.enter_context(
                 subprocess.Popen(
-                    [sys.executable, str(module.__file__), str(rank), str(folder)],
+                    [sys.executable, "-m", module.__name__, str(rank), str(folder)],
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
                     text=True,

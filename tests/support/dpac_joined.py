@@ -1,17 +1,11 @@
-"""What one process and each of two compute of DPAC and its pretrainings: see `_ranks`."""
+"""What one process and each of two compute of DPAC and its pretrainings: see `ranks`."""
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
-import _dpac_trials
-import _ranks
-import _trials
-
 from deep_clustering.methods.learning.replicas import Replicas
+from support import dpac_trials, ranks, trials
 
 STEPS = 3
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -27,21 +21,21 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 def clustered(replicas: Replicas, variant: str) -> dict[str, torch.Tensor]:
     """DPAC in float64 for some steps: losses, and probabilities and statistics afterwards."""
-    settings = _dpac_trials.config(**VARIANTS[variant])
-    model = _dpac_trials.dpac(settings, replicas=replicas, dtype=torch.float64)
+    settings = dpac_trials.config(**VARIANTS[variant])
+    model = dpac_trials.dpac(settings, replicas=replicas, dtype=torch.float64)
     found = {k: torch.tensor(v) for k, v in model.initialise().items()}
-    found |= _trials.stepped(model, 32, STEPS)
-    found |= model.predict(torch.arange(_trials.COUNT))
+    found |= trials.stepped(model, 32, STEPS)
+    found |= model.predict(torch.arange(trials.COUNT))
     kept = ("running", "queues", "projector", "decoder", "offline")
     return found | {k: v for k, v in model.state().items() if any(name in k for name in kept)}
 
 
 def pretrained(replicas: Replicas, framework: str) -> dict[str, torch.Tensor]:
     """A pretraining in float64 for some steps: losses, features, all that is handed over."""
-    settings = _dpac_trials.config(**{"pretrain.framework": framework}).pretrain
-    model = _dpac_trials.pretrained(settings, replicas=replicas, dtype=torch.float64)
-    found = _trials.stepped(model, 16, STEPS)
-    found["features"] = model.features(torch.arange(_trials.COUNT))
+    settings = dpac_trials.config(**{"pretrain.framework": framework}).pretrain
+    model = dpac_trials.pretrained(settings, replicas=replicas, dtype=torch.float64)
+    found = trials.stepped(model, 16, STEPS)
+    found["features"] = model.features(torch.arange(trials.COUNT))
     return found | model.encoder_state()
 
 
@@ -54,4 +48,4 @@ def everything(replicas: Replicas) -> dict[str, dict[str, torch.Tensor]]:
 
 
 if __name__ == "__main__":
-    _ranks.join(everything)
+    ranks.join(everything)

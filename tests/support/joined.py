@@ -1,17 +1,12 @@
-"""What one process and each of two compute of CDC, its pretraining and its parts: see `_ranks`."""
+"""What one process and each of two compute of CDC, its pretraining and its parts: see `ranks`."""
 
 import dataclasses
-import sys
-from pathlib import Path
 from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
-import _ranks
-import _trials
-
 from deep_clustering.methods.learning.replicas import BatchNorm, Replicas
+from support import ranks, trials
 
 STEPS = 3
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -66,10 +61,10 @@ def summed(replicas: Replicas) -> dict[str, torch.Tensor]:
 
 def clustered(replicas: Replicas, variant: str) -> dict[str, torch.Tensor]:
     """CDC in float64 for some steps: losses, and probabilities afterwards."""
-    model = _trials.cdc(_trials.config(**VARIANTS[variant]), replicas=replicas, dtype=torch.float64)
+    model = trials.cdc(trials.config(**VARIANTS[variant]), replicas=replicas, dtype=torch.float64)
     found = {"overlap": torch.tensor(model.initialise()["prototype_overlap"])}
-    found |= _trials.stepped(model, 32, STEPS)
-    found |= model.predict(torch.arange(_trials.COUNT))
+    found |= trials.stepped(model, 32, STEPS)
+    found |= model.predict(torch.arange(trials.COUNT))
     return found | {k: v for k, v in model.model_state().items() if "norm" in k or "bn" in k}
 
 
@@ -78,13 +73,13 @@ def pretrained(replicas: Replicas) -> dict[str, torch.Tensor]:
     found = {}
     for symmetric in (True, False):
         settings = dataclasses.replace(
-            _trials.PRETRAIN, symmetric=symmetric, projector_norm=symmetric
+            trials.PRETRAIN, symmetric=symmetric, projector_norm=symmetric
         )
-        model = _trials.moco(settings, replicas=replicas, dtype=torch.float64)
+        model = trials.moco(settings, replicas=replicas, dtype=torch.float64)
         name = f"symmetric {symmetric}"
-        losses = _trials.stepped(model, 16, STEPS)
+        losses = trials.stepped(model, 16, STEPS)
         found |= {f"{name} {k}": v for k, v in losses.items()}
-        found[f"{name} features"] = model.features(torch.arange(_trials.COUNT))
+        found[f"{name} features"] = model.features(torch.arange(trials.COUNT))
         found[f"{name} queue"] = model.state()["queues.view1"]
     return found
 
@@ -100,4 +95,4 @@ def everything(replicas: Replicas) -> dict[str, dict[str, torch.Tensor]]:
 
 
 if __name__ == "__main__":
-    _ranks.join(everything)
+    ranks.join(everything)

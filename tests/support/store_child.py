@@ -1,10 +1,10 @@
-"""Run as a program: one operation on a store, killed at the n-th call to the system, n = 0, 1, ...
+"""Run by `python -m support.store_child`: an operation on a store, killed at its n-th call.
 
-    python _store_child.py crash OPERATION TEMPLATE FOLDER   a killed process per call; JSON lines
-    python _store_child.py race ADDRESS NUMBER               commit the runs named on the input
-    python _store_child.py commit ADDRESS                    commit run-0, run-1, ... until killed
-    python _store_child.py full ADDRESS BYTES                commit where files cannot grow further
-    python _store_child.py claim ADDRESS ID                  claim, say so, wait
+    crash OPERATION TEMPLATE FOLDER   a killed process for n = 0, 1, ...; JSON lines
+    race ADDRESS NUMBER               commit the runs named on the input
+    commit ADDRESS                    commit run-0, run-1, ... until killed
+    full ADDRESS BYTES                commit where files cannot grow further
+    claim ADDRESS ID                  claim, say so, wait
 
 The processes of `crash` are forked before anything has started a thread.
 """
@@ -17,11 +17,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from _store_rows import commit, epochs, run, stage
-
 from deep_clustering.platform.errors import PlatformError
 from deep_clustering.platform.store import _files
 from deep_clustering.platform.store.store import Store
+from support.store_rows import commit, epochs, run, stage
 
 #: Calls of the file layer that change the disk.
 CHANGING = ("open", "write", "fsync", "link", "unlink", "replace", "rename", "mkdir", "rmdir")

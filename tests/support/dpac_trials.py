@@ -1,15 +1,11 @@
 """Tiny trials of DPAC and its pretrainings, in one process and in several."""
 
-import sys
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parent))
-import _trials
 
 from deep_clustering.ablations._variants import applied
 from deep_clustering.methods.dpac import DPAC, DPACConfig
 from deep_clustering.methods.pretraining.representation import PretrainConfig, pretraining
+from support import trials
 
 PRETRAIN = PretrainConfig(
     backbone="small",
@@ -43,9 +39,9 @@ def config(**changes: Any) -> DPACConfig:
 
 def dpac(settings: Any = CONFIG, **rest: Any) -> DPAC:
     """DPAC on an encoder with random weights."""
-    return _trials.built(DPAC, settings, **rest)
+    return trials.built(DPAC, settings, **rest)
 
 
 def pretrained(settings: Any = PRETRAIN, **rest: Any) -> Any:
     """The tiny pretraining of the configured framework."""
-    return _trials.built(pretraining, settings, **rest)
+    return trials.built(pretraining, settings, **rest)
