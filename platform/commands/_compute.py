@@ -15,13 +15,12 @@ from rich.console import Console
 from deep_clustering.platform import registry
 from deep_clustering.platform.commands._live import View, clock
 from deep_clustering.platform.errors import InputError, StorageError
+from deep_clustering.platform.metrics import registry as registry_of_metrics
 from deep_clustering.platform.request.jobs import Job
 from deep_clustering.platform.request.request import Request, resolve
 from deep_clustering.platform.store.store import Store
 
 _POLL = 0.25  # seconds between two looks at the planner
-_METRICS = ("acc", "ece", "nmi", "mean_confidence")
-_AT_ONCE = ("acc", "nmi", "ari", "silhouette")  # of methods that may give no confidences
 
 
 def resolved(
@@ -191,9 +190,9 @@ def provenance() -> dict[str, Any]:
 
 
 def shown(request: Request) -> tuple[str, ...]:
-    if request.record.fit is not None:
-        return _AT_ONCE if request.dataset.labels is not None else ("silhouette", "balance")
-    return _METRICS if request.dataset.labels is not None else ("mean_confidence", "silhouette")
+    """Names of the metrics to watch; methods that fit at once may give no probabilities."""
+    labels = request.dataset.labels is not None
+    return registry_of_metrics.shown(labels=labels, probabilities=request.record.fit is None)
 
 
 def title(request: Request, what: str) -> str:

@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from deep_clustering.platform.metrics.registry import METRICS
 from deep_clustering.platform.run.progress import Line
 
 #: Seconds between two plain lines about the same job.
@@ -25,15 +26,6 @@ _STYLES = {
     "failed": "red",
     "stopped": "yellow",
     "elsewhere": "magenta",
-}
-
-
-#: Heads of columns whose names are too long for 80 columns.
-_SHORT = {
-    "mean_confidence": "conf",
-    "neighbour_agreement": "agreement",
-    "calinski_harabasz": "CH",
-    "scan_consistency": "consistency",
 }
 
 
@@ -142,7 +134,7 @@ class View:
         table.add_column("epoch", justify="right", no_wrap=True, min_width=7)
         shown = self._metrics[: max(1, (self._console.width - label - 36) // 11)]
         for name in shown:
-            head = _SHORT.get(name, name)
+            head = METRICS[name].short if name in METRICS else name
             table.add_column(head, justify="right", no_wrap=True, min_width=max(6, len(head)))
         table.add_column("", overflow="ellipsis", no_wrap=True)
         room = max(4, self._console.height - 9)

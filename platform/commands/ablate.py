@@ -16,6 +16,8 @@ from deep_clustering.platform import registry
 from deep_clustering.platform.commands import _compute as work
 from deep_clustering.platform.commands._live import View, clock
 from deep_clustering.platform.errors import InputError, PlatformError
+from deep_clustering.platform.evaluation import measures
+from deep_clustering.platform.metrics.metric import PERCENT
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.run import _ray, estimates
 from deep_clustering.platform.run.progress import Line
@@ -29,8 +31,6 @@ _STYLES = {
     "INCONCLUSIVE": "cyan",
     "NOT TESTABLE": "dim",
 }
-#: Metrics that are no shares; all others are printed in percent, as papers do.
-_AS_THEY_ARE = ("hours", "params_m", "memory_mb", "nll", "seconds")
 
 
 def ablate(
@@ -253,8 +253,9 @@ def _print_table(
         about.append("n = 1 has no interval")
     if printed:
         about.append("below: as printed in the paper, dim rows are published only")
-    shares = [m for m in suite.metrics if m not in _AS_THEY_ARE]
-    about += ["shares in percent"] if shares else []
+    units = {m: measures.unit(m) for m in suite.metrics}
+    about += ["shares in percent"] if PERCENT in units.values() else []
+    about += [measures.heading(m) for m, u in units.items() if u.factor not in (1, PERCENT.factor)]
     console.print("; ".join(about) + (f". {suite.note}" if suite.note else ""), style="dim")
     for (variant, where), reason in found.planned.impossible.items():
         if where == dataset:
@@ -266,7 +267,7 @@ def _print_table(
 def _cell(cell: dict[str, Any] | None, metric: str, notes: dict[str, str], printed: bool) -> str:
     if cell is None:
         return "-"
-    scale = _scale(metric)
+    scale = measures.unit(metric).factor
     if cell["mark"] == "measured":
         digits = ".3g" if scale == 1 else ".1f"
         ours = f"{scale * cell['mean']:{digits}}"
@@ -286,10 +287,6 @@ def _cell(cell: dict[str, Any] | None, metric: str, notes: dict[str, str], print
     return "\n".join(x for x in (ours, f"[dim]{theirs}[/]" if theirs else "") if x) or "-"
 
 
-def _scale(metric: str) -> float:
-    return 1.0 if metric in _AS_THEY_ARE else 100.0
-
-
 def _print_verdicts(console: Console, found: cells.Measured, datasets: set[str]) -> None:
     table = cells.judged(found).filter(pl.col("dataset").is_in(list(datasets)))
     if table.is_empty():
@@ -305,7 +302,7 @@ def _print_verdicts(console: Console, found: cells.Measured, datasets: set[str])
     for line in table.iter_rows(named=True):
         claim = f"{line['variant']}: {line['metric']} {_relation(line)}"
         claim = escape(claim + (f" on {line['dataset']}" if several else ""))
-        name, scale = line["verdict"], _scale(line["metric"])
+        name, scale = line["verdict"], measures.unit(line["metric"]).factor
         if name == "NOT TESTABLE":
             claim += f"\n[dim]{escape(line['reason'])}[/]"
         ours = "-"

@@ -89,11 +89,11 @@ def tune(
     """`platform tune`; returns the exit code."""
     _ray.prepare(address)
     from deep_clustering.platform import registry
-    from deep_clustering.platform.evaluation import criteria
+    from deep_clustering.platform.metrics import objectives as known
     from deep_clustering.platform.search import study as search
     from deep_clustering.platform.search.samplers import check_sampler, grid_size
 
-    objectives = criteria.parse_objective(objective or criteria.DEFAULT_OBJECTIVE)
+    objectives = known.parse_objective(objective or known.DEFAULT_OBJECTIVE)
     check_sampler(sampler)
     if scheduler not in ("asha", "none"):
         raise InputError(
@@ -113,7 +113,7 @@ def tune(
             f"asha stops trials between epochs, and {method} fits at once; leave --scheduler out."
         )
     if request.dataset.labels is None:
-        criteria.refuse_labels(objectives)
+        known.refuse_labels(objectives)
     domains = _space(registry.space(method), request, space)
     settings = search.Settings(
         request=request,
@@ -440,7 +440,7 @@ def _best_line(rows: list[tuple[str, Mapping[str, Any]]], objectives: Any) -> st
     scored = [(v[first.name], label) for label, v in rows if v.get(first.name) is not None]
     if not scored:
         return ""
-    value, label = max(scored) if first.direction == "max" else min(scored)
+    value, label = max(scored) if first.better == "max" else min(scored)
     return f"best so far: {label}, {first.name} {value:.3f}"
 
 
@@ -479,7 +479,7 @@ def _print_dry_search(settings: Any, name: str, trials: int, kept: Store) -> Non
     console.print(f"[bold]study {name}: {trials} trials × {len(settings.seeds)} seeds[/]")
     for field, domain in settings.space.items():
         console.print(f"  {field}: {domain}", markup=False)
-    objectives = ", ".join(f"{o.name} ({o.direction})" for o in settings.objectives)
+    objectives = ", ".join(f"{o.name} ({o.better})" for o in settings.objectives)
     console.print(f"objective: {objectives}; sampler {settings.sampler}")
     done = 0
     journal = kept.local / "studies" / f"{name}.log" if kept.local else None

@@ -96,7 +96,7 @@ def spaces(name: str | None) -> None:
             table.add_row(known, ", ".join(registry.space(known)))
         console.print(table)
         return
-    from deep_clustering.platform.evaluation.criteria import OBJECTIVES
+    from deep_clustering.platform.metrics.objectives import OBJECTIVES
 
     table = _table("field", "range")
     for field, domain in registry.space(name).items():
@@ -106,7 +106,7 @@ def spaces(name: str | None) -> None:
     table = _table("name", "", "labels", "what it is")
     for objective in OBJECTIVES.values():
         needs = "needs labels" if objective.needs_labels else "label-free"
-        table.add_row(objective.name, objective.direction, needs, objective.summary)
+        table.add_row(objective.name, str(objective.better), needs, objective.summary)
     console.print(table)
 
 

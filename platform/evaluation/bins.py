@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from deep_clustering.platform.evaluation import metrics
-from deep_clustering.platform.evaluation.metrics import Array
+from deep_clustering.platform.metrics._arrays import Array
+from deep_clustering.platform.metrics.agreement import match
+from deep_clustering.platform.metrics.calibration import reliability
+from deep_clustering.platform.metrics.rejection import risk_coverage
 
 #: Bars of a histogram of confidences.
 BARS = 30
@@ -52,7 +54,7 @@ def _with_right(part: pl.DataFrame) -> pl.DataFrame:
     if part["label"].null_count() or part["label"].n_unique() < 2:
         return part.with_columns(right=pl.lit(None, pl.Boolean))
     cluster, label = part["cluster"].to_numpy(), part["label"].to_numpy()
-    assignment, _ = metrics.match(cluster, label, int(cluster.max()) + 1)
+    assignment, _ = match(cluster, label, int(cluster.max()) + 1)
     return part.with_columns(right=pl.Series(assignment[cluster] == label))
 
 
@@ -99,10 +101,10 @@ def bins(samples: pl.DataFrame) -> Bins:
     confidence = samples["confidence"].to_numpy()
     known = samples["right"].null_count() == 0 and samples.height > 0
     right = samples["right"].to_numpy() if known else np.zeros(samples.height, bool)
-    table = metrics.reliability(confidence, right)
+    table = reliability(confidence, right)
     count = table["count"]
     bar = np.clip((confidence * BARS).astype(np.int64), 0, BARS - 1)
-    coverage, risk = metrics.risk_coverage(confidence, right, POINTS)
+    coverage, risk = risk_coverage(confidence, right, POINTS)
     return Bins(
         runs=1,
         count=count,

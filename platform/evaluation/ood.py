@@ -46,7 +46,7 @@ from deep_clustering.platform.data._cache import Progress
 from deep_clustering.platform.data.dataset import ImageSet, Source
 from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.evaluation import finished as prediction
-from deep_clustering.platform.evaluation import metrics
+from deep_clustering.platform.metrics.rejection import failure_rejection
 from deep_clustering.platform.request import configs
 
 #: Raised when a change here alters results; part of a result's id.
@@ -223,13 +223,13 @@ def separation(own: np.ndarray, others: np.ndarray) -> dict[str, float | None]:
     """AUROC and FPR95 of confidences, the run's own (n,) being positive and the others (m,) not.
 
     As of failure rejection, with "is the run's own" in place of "is right": ties count half, and
-    FPR95 is the smallest with a true positive rate of at least 0.95 (`metrics.failure_rejection`).
+    FPR95 is the smallest with a true positive rate of at least 0.95 (`failure_rejection`).
 
     Returns:
         `ood_auroc` and `ood_fpr95`, fractions.
     """
     positive = np.repeat([True, False], [len(own), len(others)])
-    found = metrics.failure_rejection(np.concatenate([own, others]), positive)
+    found = failure_rejection(np.concatenate([own, others]), positive)
     return {"ood_auroc": found["auroc"], "ood_fpr95": found["fpr95"]}
 
 

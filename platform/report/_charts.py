@@ -23,7 +23,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from deep_clustering.platform.evaluation.bins import BARS, Bins
-from deep_clustering.platform.evaluation.metrics import Array
+from deep_clustering.platform.metrics._arrays import Array
 from deep_clustering.platform.report._html import COLOURS
 
 _WIDTH = 4.4  # inches; a phone shows them at about their own size

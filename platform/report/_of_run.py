@@ -209,7 +209,7 @@ def _confidence(
     if known:
         chart = charts.reliability("reliability", "Reliability diagram of each head.", known)
         caption = "15 bins of confidence. Bars below the diagonal are overconfident." + example
-        code = samples_code(report, run, first, BINS_CODE)
+        code = samples_code(report, run, first, BINS_CODE, "metrics.calibration")
         found.append(report.figure(chart, "Reliability.", caption, code))
     chart = charts.histograms("confidence", "Histogram of the confidences of each head.", bins)
     caption = (
@@ -234,7 +234,7 @@ def _confidence(
             x="coverage %: most confident images that are kept",
             y="risk %: errors among them",
         )
-        code = samples_code(report, run, first, CURVE_CODE)
+        code = samples_code(report, run, first, CURVE_CODE, "metrics.rejection")
         caption = "A curve that starts low and rises late rejects failures well." + example
         found.append(report.figure(chart, "Risk and coverage.", caption, code))
     return found

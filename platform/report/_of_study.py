@@ -13,7 +13,8 @@ import polars as pl
 from markupsafe import Markup
 
 from deep_clustering.platform.evaluation import measures
-from deep_clustering.platform.evaluation.criteria import FLOOR, OBJECTIVES
+from deep_clustering.platform.metrics.objectives import OBJECTIVES
+from deep_clustering.platform.metrics.registry import GROUPS
 from deep_clustering.platform.report import _charts as charts
 from deep_clustering.platform.report import _html as page
 from deep_clustering.platform.report import _parts as _report
@@ -420,9 +421,9 @@ def _trust(report: Report, select: str, search: Search) -> list[Markup]:
     code = report.code(
         f'trials = {select}.filter(pl.col("status") == "ok").collect()  # one row per run\n'
         f"trials.select({names})\ntrust.assess(trials)",
-        "trust",
+        "search.trust",
     )
-    known = [o for o in search.objectives if o in FLOOR]
+    known = [m.name for m in GROUPS["criteria"] if m.name in search.objectives]
     aim = f" {measures.name(known[0])} was the objective here." if known else ""
     return [
         page.paragraph(

@@ -12,6 +12,7 @@ from deep_clustering.ablations._suite import Row as SuiteRow
 from deep_clustering.platform.errors import PlatformError
 from deep_clustering.platform.evaluation import bins as _samples
 from deep_clustering.platform.evaluation import measures
+from deep_clustering.platform.metrics.registry import METRICS
 from deep_clustering.platform.report import _charts as charts
 from deep_clustering.platform.report import _html as page
 from deep_clustering.platform.report import _parts as _report
@@ -501,7 +502,7 @@ def _epochs_code(report: Report, name: str, dataset: str, values: str) -> str:
 def losses(columns: Sequence[str]) -> list[str]:
     """Columns of a table of epochs that are losses: neither metrics nor counters."""
     known = {"run_id", "epoch", "seconds", *_ON_THE_WAY}
-    return [c for c in columns if c not in known and measures.base(c) not in measures.MEANINGS]
+    return [c for c in columns if c not in known and measures.base(c) not in METRICS]
 
 
 def _losses(
@@ -547,16 +548,20 @@ def _pooled(reader: _samples.Reader, arms: Sequence[Arm]) -> dict[str, _samples.
     return found
 
 
-def samples_code(report: Report, runs: Sequence[str], head: str | None, rest: str) -> str:
+def samples_code(
+    report: Report, runs: Sequence[str], head: str | None, rest: str, *modules: str
+) -> str:
     """A program over the judged predictions of some runs, `samples`."""
     which = f", head={head!r}" if head else ""
     return report.code(
-        f"samples = report.samples({_report.ids(runs)}, store{which})\n{rest}", "metrics", "report"
+        f"samples = report.samples({_report.ids(runs)}, store{which})\n{rest}",
+        "report.report",
+        *modules,
     )
 
 
 BINS_CODE = (
-    'pl.DataFrame(metrics.reliability(samples["confidence"].to_numpy(), '
+    'pl.DataFrame(calibration.reliability(samples["confidence"].to_numpy(), '
     'samples["right"].to_numpy()))'
 )
 BARS_CODE = (
@@ -565,7 +570,7 @@ BARS_CODE = (
     '    .len().sort("right", "bar")'
 )
 CURVE_CODE = (
-    'coverage, risk = metrics.risk_coverage(samples["confidence"].to_numpy(), '
+    'coverage, risk = rejection.risk_coverage(samples["confidence"].to_numpy(), '
     f'samples["right"].to_numpy(), {_samples.POINTS})\n'
     'pl.DataFrame({"coverage": coverage, "risk": risk})'
 )
@@ -595,7 +600,7 @@ def _confidence(
         pooled,
     )
     caption = f"Images {over}, in 15 bins of confidence. Bars below the diagonal are overconfident."
-    code = samples_code(report, first.runs, first.head, BINS_CODE)
+    code = samples_code(report, first.runs, first.head, BINS_CODE, "metrics.calibration")
     found.append(report.figure(chart, f"Reliability, {dataset}.", caption + example, code))
 
     chart = charts.histograms(
@@ -644,7 +649,7 @@ def _confidence(
         caption = _seeds_caption(arms) + (
             f" Dotted grey: {reference[0]}." if reference is not None else ""
         )
-        code = samples_code(report, first.runs[:1], first.head, CURVE_CODE)
+        code = samples_code(report, first.runs[:1], first.head, CURVE_CODE, "metrics.rejection")
         example = f" The code below gives the first run of {first.label}."
         found.append(
             report.figure(chart, f"Risk and coverage, {dataset}.", caption + example, code)

@@ -9,6 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from deep_clustering.platform.evaluation import measures
+from deep_clustering.platform.metrics.registry import METRICS
 from deep_clustering.platform.report import _charts as charts
 from deep_clustering.platform.report import _html as page
 from deep_clustering.platform.report._html import Cell, Note, Row, Section
@@ -41,10 +42,13 @@ class Report:
     drawn: list[charts.Chart] = field(default_factory=list)
 
     def code(self, expression: str, *modules: str) -> str:
-        """A whole program that ends with an expression over the store."""
-        names = ", ".join(sorted({"results", *modules}))
+        """A whole program that ends with an expression over the store; `modules` as "room.name"."""
+        imports = "".join(
+            f"from deep_clustering.platform.{room} import {name}\n"
+            for room, name in (module.split(".") for module in sorted(modules))
+        )
         return (
-            f"import polars as pl\nfrom deep_clustering.platform import {names}\n\n"
+            f"import polars as pl\nfrom deep_clustering.platform import results\n{imports}\n"
             f"store = {self.store.uri!r}\n{expression}"
         )
 
@@ -204,7 +208,7 @@ def glossary(metrics: Iterable[str]) -> list[Section]:
     """What the metrics of a page mean, each once."""
     used = dict.fromkeys(measures.base(metric) for metric in metrics)
     pairs: list[tuple[str, str | Markup]] = [
-        (measures.name(m), text) for m, text in measures.MEANINGS.items() if m in used
+        (metric.title, metric.meaning) for metric in METRICS.values() if metric.name in used
     ]
     return [Section(title="Glossary", parts=[page.definitions(pairs)])] if pairs else []
 

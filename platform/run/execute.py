@@ -29,14 +29,18 @@ from deep_clustering.platform import registry
 from deep_clustering.platform.data.dataset import Dataset, ImageSet
 from deep_clustering.platform.data.dataset import open as open_dataset
 from deep_clustering.platform.errors import InputError
-from deep_clustering.platform.evaluation import criteria, metrics
+from deep_clustering.platform.metrics import criteria
+from deep_clustering.platform.metrics.evaluate import evaluate as evaluate_head
+from deep_clustering.platform.metrics.features import kmeans_accuracy
+from deep_clustering.platform.metrics.partition import flags
+from deep_clustering.platform.metrics.registry import METRICS
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.jobs import NEIGHBOURS, Job
 from deep_clustering.platform.run import points as fitting
 from deep_clustering.platform.run.checkpoints import Checkpoints
 
 #: What every epoch reports of each head when labels exist; the rest is computed once, at the end.
-_EPOCH_METRICS = ("acc", "nmi", "ari", "ece", "mean_confidence")
+_EPOCH_METRICS = frozenset(m.name for m in METRICS.values() if m.every_epoch)
 
 
 class Cancelled(Exception):
@@ -190,7 +194,7 @@ def _run(job: Job, place: Workplace, progress: Progress) -> dict[str, Any]:
     )
     reference = place.reference(stage) if stage else None
     score = torch.from_numpy(dataset.score)
-    canary = metrics.kmeans_accuracy(
+    canary = kmeans_accuracy(
         trainable.features(score).float().cpu().numpy(),
         None if dataset.labels is None else dataset.labels[dataset.score],
         config.clusters,
@@ -198,7 +202,7 @@ def _run(job: Job, place: Workplace, progress: Progress) -> dict[str, Any]:
     )
 
     def evaluate() -> dict[str, Any]:
-        everything = bool(job.watch) and not set(job.watch) <= set(_EPOCH_METRICS)
+        everything = bool(job.watch) and not set(job.watch) <= _EPOCH_METRICS
         values, _ = _evaluate(trainable, dataset, reference if everything else None)
         return {k: v for k, v in values.items() if k in job.watch or _of_every_epoch(k)}
 
@@ -357,12 +361,12 @@ def _evaluate(trainable: Any, dataset: Dataset, reference: Any) -> tuple[dict[st
     final = probabilities[trainable.final_head]
     values: dict[str, Any] = {}
     for head, p in probabilities.items():
-        found = metrics.evaluate(p, labels)
+        found = evaluate_head(p, labels)
         values |= {f"{head}_{k}": v for k, v in found.items()}
         if head == trainable.final_head:
             values |= found
     values["cluster_sizes"] = np.bincount(final.argmax(1), minlength=final.shape[1]).tolist()
-    values["flags"] = metrics.flags(final)
+    values["flags"] = flags(final)
     values["collapsed"] = "collapsed" in values["flags"]
     if reference is not None:
         values |= criteria.criteria(final, reference)

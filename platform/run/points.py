@@ -15,7 +15,10 @@ from deep_clustering.methods._method import Fitted
 from deep_clustering.methods.clustering.kmeans import neighbours
 from deep_clustering.methods.clustering.points import need_memory
 from deep_clustering.platform.data.dataset import Dataset, ImageSet, PointSet
-from deep_clustering.platform.evaluation import criteria, metrics
+from deep_clustering.platform.metrics import criteria
+from deep_clustering.platform.metrics.evaluate import evaluate as evaluate_head
+from deep_clustering.platform.metrics.evaluate import evaluate_partition
+from deep_clustering.platform.metrics.partition import flags, partition_flags
 from deep_clustering.platform.request.jobs import NEIGHBOURS
 
 #: Points in which label-free criteria are computed when no stage has a reference; above this
@@ -123,14 +126,14 @@ def evaluate(
     values: dict[str, Any] = {name: float(value) for name, value in fitted.info.items()}
     if p is None:
         sizes = np.bincount(cluster, minlength=asked or 1)
-        values |= metrics.evaluate_partition(cluster, labels, asked)
-        values["flags"] = metrics.partition_flags(sizes)
+        values |= evaluate_partition(cluster, labels, asked)
+        values["flags"] = partition_flags(sizes)
         if reference is not None:
             values |= criteria.of_partition(cluster[within], reference, clusters=asked)
     else:
         sizes = np.bincount(cluster, minlength=p.shape[1])
-        values |= metrics.evaluate(p, labels)
-        values["flags"] = metrics.flags(p)
+        values |= evaluate_head(p, labels)
+        values["flags"] = flags(p)
         if reference is not None:
             values |= criteria.criteria(p[within], reference)
     values["cluster_sizes"] = sizes.tolist()

@@ -92,7 +92,7 @@ class Study:
                 study_name=name,
                 load_if_exists=True,
                 directions=[
-                    "maximize" if o.direction == "max" else "minimize" for o in settings.objectives
+                    "maximize" if o.better == "max" else "minimize" for o in settings.objectives
                 ],
             )
         except (json.JSONDecodeError, KeyError, ValueError) as error:
@@ -173,7 +173,7 @@ class Search(OptunaSearch):
         self.trials: dict[int, dict[str, Any]] = {}  # number -> what the view shows
         self._numbers: dict[str, int] = {}
         names = [o.name for o in settings.objectives]
-        modes = [o.direction for o in settings.objectives]
+        modes = [o.better for o in settings.objectives]
         single = len(names) == 1
         super().__init__(
             space=self._nothing,
@@ -314,7 +314,7 @@ def best(study: Any, objectives: tuple[Any, ...]) -> list[optuna.trial.FrozenTri
     if len(objectives) > 1:
         return sorted(study.best_trials, key=lambda t: t.number)
     over = [t for t in study.get_trials(deepcopy=False) if t.state == TrialState.COMPLETE]
-    sign = -1 if objectives[0].direction == "max" else 1
+    sign = -1 if objectives[0].better == "max" else 1
     return sorted(over, key=lambda t: (sign * t.values[0], t.number))
 
 
@@ -395,7 +395,7 @@ def run(search: Search, settings: Settings, planner: Any, storage: str) -> None:
         scheduler = ASHAScheduler(
             time_attr="epoch",
             metric=objective.name,
-            mode=objective.direction,
+            mode=objective.better,
             max_t=epochs + 1,  # Tune would stop a trial before its final report at max_t itself
             grace_period=max(1, epochs // 8),
             reduction_factor=2,

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from deep_clustering.platform.evaluation.criteria import FLOOR
-from deep_clustering.platform.evaluation.metrics import Array
+from deep_clustering.platform.metrics._arrays import Array
+from deep_clustering.platform.metrics.registry import GROUPS
 
 #: Fewer trials than this get a sentence instead of a number: of three trials, any criterion ranks
 #: one in six times all of them as accuracy does.
@@ -67,7 +67,7 @@ def assess(trials: Any, *, target: str = "acc") -> list[Trust]:
     sound = [row for row in rows if not row.get("guarded") and not row.get("collapsed")]
     return [
         _assess(name, label, kept, target)
-        for name in FLOOR
+        for name in (metric.name for metric in GROUPS["criteria"])
         if any(_number(row, name) for row in rows)
         for label, kept in (("all", rows), ("not collapsed", sound))
     ]

@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deep_clustering.platform.errors import StorageError
+from deep_clustering.platform.metrics import registry
 
 #: Version of this schema; raised whenever an older release could misread a file.
 SCHEMA = 1
@@ -91,25 +92,22 @@ FAILURE_KINDS = (
 
 _CONFIGURATION = {"config_json": Column(_TEXT, "the whole configuration, canonical JSON")}
 
-#: Final values of a run; null in the row of an attempt without a result.
-METRICS = {
-    "acc": Column(_REAL, "clustering accuracy by Hungarian matching, 0 to 1"),
-    "nmi": Column(_REAL, "normalised mutual information, arithmetic mean, 0 to 1"),
-    "ari": Column(_REAL, "adjusted Rand index, at most 1"),
-    "ece": Column(_REAL, "expected calibration error, 15 equal-width bins, 0 to 1"),
-    "ece_floor": Column(_REAL, "ECE that a perfectly calibrated model shows at this n"),
-    "brier": Column(_REAL, "Brier score over classes, 0 to 2"),
-    "nll": Column(_REAL, "negative log-likelihood, nats"),
-    "auroc": Column(_REAL, "failure rejection: area under the ROC curve, 0 to 1"),
-    "aurc": Column(_REAL, "failure rejection: area under the risk-coverage curve, 0 to 1"),
-    "fpr95": Column(_REAL, "failure rejection: false positive rate at 95 % recall, 0 to 1"),
-    "mean_confidence": Column(_REAL, "mean of the largest probability, 0 to 1"),
-    "parameters": Column(_INT, "weights of the trained model"),
-    "encoder_kmeans_acc": Column(_REAL, "accuracy of k-means on the features before training"),
+#: What is noticed of a finished run beside its metrics.
+_FINDINGS = {
     "metrics_reason": Column(_TEXT, "why metrics are null: no_labels, one_class, no_probabilities"),
     "cluster_sizes": Column(_INTS, "images per cluster"),
     "collapsed": Column(_FLAG, "nearly all images are in one cluster"),
     "flags": Column(_TEXTS, "what was noticed: collapse, empty clusters, constant confidence, ..."),
+}
+
+#: Final values of a run; null in the row of an attempt without a result.
+METRICS = {
+    **{
+        metric.name: Column(_INT if metric.whole else _REAL, metric.column)
+        for metric in registry.METRICS.values()
+        if metric.column is not None
+    },
+    **_FINDINGS,
 }
 
 _FILES = {

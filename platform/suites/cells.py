@@ -14,6 +14,7 @@ import polars as pl
 from deep_clustering.ablations import _published
 from deep_clustering.ablations._suite import Claim, Row, Suite
 from deep_clustering.platform.errors import InputError, nearest
+from deep_clustering.platform.metrics.registry import METRICS
 from deep_clustering.platform.store.store import Store
 from deep_clustering.platform.suites import suites, verdicts
 
@@ -262,8 +263,8 @@ def values_of(
         if ood:
             source = found.ood.get((entry["run_id"], ood))
             column = f"{row.head}_ood_{metric}" if row.head else f"ood_{metric}"
-        elif column in suites.DERIVED:
-            column, factor = suites.DERIVED[column]
+        elif column in METRICS and (made_of := METRICS[column].source):
+            column, factor = made_of.column, made_of.factor
         elif row.head and f"{row.head}_{column}" in whole:
             column = f"{row.head}_{column}"
         value = None if source is None else source.get(column)

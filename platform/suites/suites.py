@@ -20,20 +20,11 @@ from deep_clustering.ablations._suite import Claim, Row, Suite, against_full
 from deep_clustering.ablations._variants import Times, Variant, combined, resolved, unknown
 from deep_clustering.platform import registry
 from deep_clustering.platform.errors import InputError, nearest
-from deep_clustering.platform.evaluation import criteria
+from deep_clustering.platform.metrics.registry import METRICS
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.jobs import Job
 from deep_clustering.platform.request.request import Request
-from deep_clustering.platform.store import schema
 
-#: Metrics that tables print in units of their own: name -> (column of `runs`, factor).
-DERIVED = {
-    "hours": ("seconds", 1 / 3600),
-    "seconds": ("seconds", 1.0),
-    "params_m": ("parameters", 1e-6),
-    "memory_mb": ("peak_memory_mb", 1.0),
-    "selected_pct": ("selected", 1.0),
-}
 #: Smallest difference of accuracy and of ECE that a suite made up on the command line tells.
 _MARGIN = 0.005
 #: Name of the baseline's row in such a suite.
@@ -173,9 +164,8 @@ def check(suite: Suite) -> None:
             except ValueError as error:
                 mistakes.append(str(error))
         wrong += [f"row '{row.name}': {m}" for m in mistakes]
-    plain = {*schema.METRICS, *DERIVED, *criteria.OBJECTIVES}
     heads = {row.head for row in suite.rows if row.head}
-    metrics = plain | {f"{head}_{metric}" for head in heads for metric in plain}
+    metrics = METRICS.keys() | {f"{head}_{metric}" for head in heads for metric in METRICS}
     wrong += unknown(suite.metrics, sorted(metrics), "metric")
     if wrong:
         raise InputError(f"suite {suite.name}:\n" + "\n".join(wrong))

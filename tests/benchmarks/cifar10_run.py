@@ -20,7 +20,7 @@ from deep_clustering.methods.learning.replicas import Replicas
 from deep_clustering.methods.networks.encoders import encoder as fresh
 from deep_clustering.methods.networks.encoders import place
 from deep_clustering.methods.pretraining.moco import MoCo
-from deep_clustering.platform.evaluation import metrics
+from deep_clustering.platform.metrics import agreement, calibration
 from deep_clustering.platform.request import configs
 
 STD = (0.2023, 0.1994, 0.2010)  # of the platform's cifar10
@@ -87,8 +87,8 @@ def run(
     def evaluate() -> dict[str, float]:
         p = model.predict(every)[model.final_head].cpu().numpy()
         cluster = p.argmax(1)
-        assignment, acc = metrics.match(cluster, labels, p.shape[1])
-        ece = metrics.ece(p.max(1), assignment[cluster] == labels)
+        assignment, acc = agreement.match(cluster, labels, p.shape[1])
+        ece = calibration.ece(p.max(1), assignment[cluster] == labels)
         return {"acc": acc, "ece": ece, "confidence": float(p.max(1).mean())}
 
     begun = time.monotonic()

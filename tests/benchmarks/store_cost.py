@@ -93,7 +93,7 @@ def _result(root: Path) -> tuple[dict[str, Any], Any, Any]:
     """The row, the epochs and the predictions of a run such as CDC leaves."""
     import pyarrow as pa
 
-    from deep_clustering.platform.evaluation import metrics
+    from deep_clustering.platform.metrics.evaluate import evaluate
     from deep_clustering.platform.request.request import resolve
     from deep_clustering.platform.run.execute import describe
 
@@ -102,7 +102,7 @@ def _result(root: Path) -> tuple[dict[str, Any], Any, Any]:
     labels = random.integers(10, size=PREDICTIONS)
     p = random.random((PREDICTIONS, 10)) + 9 * np.eye(10)[labels]
     p = (p / p.sum(1, keepdims=True)).astype(np.float32)
-    values = metrics.evaluate(p, labels)
+    values = evaluate(p, labels)
     heads = ("clustering", "calibration")
     row = {
         **describe(job),

@@ -17,7 +17,7 @@ from deep_clustering.methods import finch, kmeans, pac, pam, rcc, sc, spkm
 from deep_clustering.methods._method import Fitted, Method
 from deep_clustering.methods.clustering import points as _points
 from deep_clustering.platform import registry
-from deep_clustering.platform.evaluation import metrics
+from deep_clustering.platform.metrics.evaluate import evaluate_partition
 
 NAMES = registry.at_once()
 # FINCH: its finest partition has pairs at least; numbers above 0 have one direction
@@ -49,7 +49,7 @@ def fitted(name: str, points: np.ndarray, seed: int = 0, **changes: Any) -> Fitt
 
 
 def accuracy(found: Fitted, labels: np.ndarray) -> float:
-    value = metrics.evaluate_partition(found.labels, labels)["acc"]
+    value = evaluate_partition(found.labels, labels)["acc"]
     assert isinstance(value, float)
     return value
 

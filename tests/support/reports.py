@@ -16,7 +16,8 @@ from safetensors.numpy import save
 
 from deep_clustering.ablations import cdc
 from deep_clustering.ablations._suite import Suite
-from deep_clustering.platform.evaluation import metrics
+from deep_clustering.platform.metrics import partition, rejection
+from deep_clustering.platform.metrics.evaluate import evaluate
 from deep_clustering.platform.store.store import Store
 from deep_clustering.platform.suites import suites
 
@@ -67,15 +68,15 @@ def commit(
             logits[:, 0] += 100
         p = np.exp(logits - logits.max(1, keepdims=True))
         p = (p / p.sum(1, keepdims=True)).astype(np.float32)
-        found = metrics.evaluate(p, labels if labelled else None)
+        found = evaluate(p, labels if labelled else None)
         values |= {f"{head}_{k}": v for k, v in found.items()}
         columns[f"{head}_cluster"] = p.argmax(1).astype(np.int32)
         columns[f"{head}_confidence"] = p.max(1)
         if head == "calibration":
             values |= found | {
-                "cluster_sizes": metrics.cluster_sizes(p).tolist(),
-                "flags": metrics.flags(p),
-                "collapsed": "collapsed" in metrics.flags(p),
+                "cluster_sizes": partition.cluster_sizes(p).tolist(),
+                "flags": partition.flags(p),
+                "collapsed": "collapsed" in partition.flags(p),
             }
             columns |= {"cluster": p.argmax(1).astype(np.int32), "confidence": p.max(1)}
     if labelled:
@@ -257,7 +258,7 @@ def out_of_distribution(store: Store, run: str, other: str, shift: float) -> dic
         far = np.clip(rng.uniform(0.5, 1, 200) - shift, 0, 1).astype(np.float32)
         kept |= {f"{head}.in": own, f"{head}.out": far}
         right = np.repeat([True, False], [300, 200])
-        found = metrics.failure_rejection(np.concatenate([own, far]), right)
+        found = rejection.failure_rejection(np.concatenate([own, far]), right)
         for front in (f"{head}_", "" if head == "calibration" else f"{head}_"):
             row |= {f"{front}ood_{m}": found[m] for m in ("auroc", "fpr95")}
     store.commit_stage(row, {"confidences": save(kept)})

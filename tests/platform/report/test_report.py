@@ -19,7 +19,7 @@ from deep_clustering.platform.commands import report as report_command
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.evaluation import bins as _samples
 from deep_clustering.platform.evaluation import measures as _measures
-from deep_clustering.platform.evaluation import metrics
+from deep_clustering.platform.metrics import calibration
 from deep_clustering.platform.report import _charts, report
 from deep_clustering.platform.store.store import Store
 from support.reports import (
@@ -347,7 +347,7 @@ def test_samples_are_judged_by_the_matching_of_their_run(store: Store) -> None:
         front = f"{head}_" if head else ""
         assert found["right"].mean() == pytest.approx(row[f"{front}acc"], abs=1e-12)
         confidence, right = found["confidence"].to_numpy(), found["right"].to_numpy()
-        assert metrics.ece(confidence, right) == pytest.approx(row[f"{front}ece"], abs=1e-12)
+        assert calibration.ece(confidence, right) == pytest.approx(row[f"{front}ece"], abs=1e-12)
         bins = _samples.bins(found)
         assert bins.right is not None
         gaps = np.abs(bins.right - bins.confidence).sum() / IMAGES

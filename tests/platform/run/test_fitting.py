@@ -15,8 +15,9 @@ from deep_clustering.platform.cli import main
 from deep_clustering.platform.data import dataset
 from deep_clustering.platform.data.dataset import ImageSet, Source
 from deep_clustering.platform.errors import InputError
-from deep_clustering.platform.evaluation import criteria, metrics
 from deep_clustering.platform.evaluation.finished import predict
+from deep_clustering.platform.metrics import criteria, partition
+from deep_clustering.platform.metrics.evaluate import evaluate, evaluate_partition
 from deep_clustering.platform.report import report
 from deep_clustering.platform.request.jobs import Job
 from deep_clustering.platform.request.request import Request, resolve
@@ -120,21 +121,21 @@ def test_a_partition_has_the_metrics_of_its_one_hot_probabilities() -> None:
     random = np.random.default_rng(1)
     labels, cluster = random.integers(0, 4, 500), random.integers(0, 6, 500)
     cluster[:300] = labels[:300]
-    sure = metrics.evaluate(np.eye(7)[cluster], labels)
-    found = metrics.evaluate_partition(cluster, labels, 7)
+    sure = evaluate(np.eye(7)[cluster], labels)
+    found = evaluate_partition(cluster, labels, 7)
     assert set(found) == set(sure)
     for name in ("acc", "nmi", "ari", "clusters_used", "largest_share"):
         assert found[name] == sure[name], name
     for name in ("ece", "ece_floor", "brier", "nll", "auroc", "aurc", "mean_confidence"):
         assert found[name] is None
     assert found["metrics_reason"] == "no_probabilities"
-    assert metrics.evaluate_partition(cluster)["metrics_reason"] == "no_labels"
-    assert metrics.evaluate_partition(cluster, 0 * labels)["metrics_reason"] == "one_class"
+    assert evaluate_partition(cluster)["metrics_reason"] == "no_labels"
+    assert evaluate_partition(cluster, 0 * labels)["metrics_reason"] == "one_class"
     sizes = np.bincount(cluster, minlength=7)
-    assert metrics.partition_flags(sizes) == ["empty_clusters"]
-    assert metrics.partition_flags([99, 1]) == ["collapsed"]
+    assert partition.partition_flags(sizes) == ["empty_clusters"]
+    assert partition.partition_flags([99, 1]) == ["collapsed"]
     with pytest.raises(ValueError, match="must not be negative"):
-        metrics.evaluate_partition([0, -1])
+        evaluate_partition([0, -1])
 
 
 def test_criteria_of_a_partition_are_those_of_its_one_hot_probabilities() -> None:

@@ -9,10 +9,9 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import calinski_harabasz_score, silhouette_score
 from sklearn.neighbors import NearestNeighbors
 
-from deep_clustering.platform.errors import InputError
-from deep_clustering.platform.evaluation import criteria
+from deep_clustering.platform.metrics import criteria
 
-CRITERIA = sorted(criteria.FLOOR)
+CRITERIA = sorted(criteria.WORST)
 
 
 def one_hot(cluster, clusters, confidence=0.9):
@@ -164,7 +163,7 @@ def test_a_trivial_partition_takes_the_worst_value_of_every_criterion(digits, km
     assert found["criteria_guard"] == TRIVIAL[make]
     assert found["guarded"] == 1
     for name in CRITERIA:
-        assert found[name] == criteria.FLOOR[name], name
+        assert found[name] == criteria.WORST[name], name
         assert found[name] < baseline[name], name
 
 
@@ -200,7 +199,7 @@ def test_floor_is_never_above_a_real_value(digits):
     _, reference = digits
     for seed in range(5):
         cluster = np.random.default_rng(seed).integers(0, 3, len(reference))
-        assert criteria.silhouette(cluster, reference) >= criteria.FLOOR["silhouette"]
+        assert criteria.silhouette(cluster, reference) >= criteria.WORST["silhouette"]
         assert criteria.neighbour_agreement(cluster, reference) >= -1
     against = criteria.Reference(np.eye(4), [[2], [3], [0], [1]])
     assert criteria.neighbour_agreement(np.array([0, 0, 0, 1]), against) >= -1
@@ -222,54 +221,3 @@ def test_a_bad_reference_is_refused(features, neighbours, message):
 def test_other_images_than_the_references_are_refused(digits):
     with pytest.raises(ValueError, match="3 images, the reference of 900"):
         criteria.criteria(one_hot([0, 1, 2], 3), digits[1])
-
-
-# --- Objectives -----------------------------------------------------------------------------------
-
-
-def test_every_objective_is_computed_and_has_its_worst_value(digits, kmeans):
-    from deep_clustering.platform.evaluation import metrics
-
-    _, reference = digits
-    truth = load_digits().target[: len(reference)]
-    p = one_hot(kmeans, 10)
-    assignment, _ = metrics.match(kmeans, truth, 10)
-    wrong = np.flatnonzero(assignment[kmeans] != truth)[::2]
-    p[wrong] = one_hot(kmeans[wrong], 10, 0.4)  # half of the wrong ones are unsure
-    values = metrics.evaluate(p, truth) | criteria.criteria(p, reference)
-    assert len(criteria.OBJECTIVES) == 14
-    for name, objective in criteria.OBJECTIVES.items():
-        assert objective.name == name
-        worse = values[name] - objective.worst
-        assert (worse > 0) if objective.direction == "max" else (worse < 0), name
-        assert objective.needs_labels == (name in metrics.LABEL_METRICS)
-    assert not criteria.OBJECTIVES[criteria.DEFAULT_OBJECTIVE].needs_labels
-
-
-def test_objectives_are_parsed_in_order():
-    assert [o.name for o in criteria.parse_objective("acc, ece")] == ["acc", "ece"]
-    assert [o.direction for o in criteria.parse_objective("acc,ece")] == ["max", "min"]
-    assert criteria.parse_objective("label-free")[0].needs_labels is False
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("silouette", "there is no objective 'silouette'. Did you mean 'silhouette'?"),
-        ("acc,acc", "'acc' is given twice"),
-        (" , ", "needs a name"),
-        ("balance", "no objective: a random partition is perfectly balanced"),
-    ],
-)
-def test_bad_objectives(text, message):
-    with pytest.raises(InputError) as caught:
-        criteria.parse_objective(text)
-    assert message in str(caught.value)
-
-
-def test_label_metrics_without_labels_name_the_label_free_ones():
-    with pytest.raises(InputError) as caught:
-        criteria.parse_objective("acc,silhouette", labelled=False)
-    assert "objective acc needs labels" in str(caught.value)
-    assert "neighbour_agreement" in str(caught.value)
-    criteria.parse_objective("silhouette,scan_consistency", labelled=False)

@@ -1,4 +1,4 @@
-"""What can be said about a partition without labels, and everything a search can optimise.
+"""What can be said about a partition without labels.
 
 A criterion is only comparable between trials when all are scored in the same space: in each trial's
 own embedding the silhouette can even run against accuracy (Wang & Ye, ACE, arXiv:2403.14830). So
@@ -9,24 +9,96 @@ certain probabilities has perfect confidence and perfect balance). `guard` names
 and under it each criterion takes its worst value: no search can win by collapsing.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deep_clustering.platform.errors import InputError, nearest
-from deep_clustering.platform.evaluation.metrics import Array, cluster_sizes, partition_flags
+from deep_clustering.platform.metrics._arrays import Array
+from deep_clustering.platform.metrics.metric import PERCENT, Metric, Unit
+from deep_clustering.platform.metrics.partition import cluster_sizes, partition_flags
+
+METRICS = (
+    Metric(
+        name="silhouette",
+        title="silhouette",
+        meaning="How much nearer an image is to its own cluster than to the next one, by the "
+        "cosine distance of pretrained features; -1 to 1. Needs no labels.",
+        summary="cosine silhouette in the pretrained features",
+        rank=400,
+        low=-1.0,
+        better="max",
+        worst=-1.0,
+        objective=True,
+        view=6,
+    ),
+    Metric(
+        name="calinski_harabasz",
+        title="calinski harabasz",
+        meaning="Spread between clusters over spread within them, in pretrained features. Needs "
+        "no labels.",
+        summary="spread between over spread within clusters",
+        rank=410,
+        unit=Unit(factor=1, decimals=1, suffix=""),
+        high=None,
+        better="max",
+        worst=0.0,
+        objective=True,
+        short="CH",
+    ),
+    Metric(
+        name="neighbour_agreement",
+        title="neighbour agreement",
+        meaning="Share of nearest neighbours that are in one cluster, beyond chance; 0 is chance. "
+        "Needs no labels.",
+        summary="neighbours in one cluster, beyond chance",
+        rank=420,
+        low=-1.0,
+        better="max",
+        worst=-1.0,
+        objective=True,
+        short="agreement",
+    ),
+    Metric(
+        name="confidence",
+        title="confidence",
+        meaning="Mean of the largest probability, and 0 for a partition that is guarded. Needs no "
+        "labels.",
+        summary="mean confidence; easy to game, even when guarded",
+        rank=430,
+        unit=PERCENT,
+        better="max",
+        worst=0.0,
+        objective=True,
+        needs_probabilities=True,
+    ),
+    Metric(
+        name="scan_consistency",
+        title="scan consistency",
+        meaning="How alike the probabilities of nearest neighbours are, beyond chance. Needs no "
+        "labels.",
+        summary="neighbours predicted alike, beyond chance",
+        rank=440,
+        low=-1.0,
+        better="max",
+        worst=-1.0,
+        objective=True,
+        needs_probabilities=True,
+        short="consistency",
+    ),
+    Metric(
+        name="balance",
+        title="balance",
+        meaning="Entropy of the cluster sizes, as a share of the largest possible. Needs no "
+        "labels.",
+        summary="entropy of the cluster sizes, as a share of the largest possible",
+        rank=450,
+        better="max",
+        worst=0.0,
+        view=7,
+    ),
+)
 
 #: The value of each criterion under the guard: the smallest that it can take.
-FLOOR: dict[str, float] = {
-    "silhouette": -1.0,
-    "calinski_harabasz": 0.0,
-    "neighbour_agreement": -1.0,
-    "confidence": 0.0,
-    "scan_consistency": -1.0,
-    "balance": 0.0,
-}
+WORST: dict[str, float] = {m.name: m.worst for m in METRICS if m.worst is not None}
 
 #: Fewer clusters in effect (the exponential of the entropy of their sizes) than this share of C
 #: are too few. Two hundred classes of Zipf sizes, an extreme long tail, still have 0.32 C.
@@ -83,7 +155,7 @@ def criteria(probabilities: ArrayLike, reference: Reference) -> dict[str, float 
 
     Returns:
         Name -> value; `criteria_guard`: what `guard` says; `guarded`: 1 if it says something, and
-        then every value is the one in `FLOOR`, else 0.
+        then every value is the one in `WORST`, else 0.
     """
     p = np.asarray(probabilities)
     if len(p) != len(reference):
@@ -94,8 +166,8 @@ def criteria(probabilities: ArrayLike, reference: Reference) -> dict[str, float 
     if found["guarded"]:
         return {
             **found,
-            "confidence": FLOOR["confidence"],
-            "scan_consistency": FLOOR["scan_consistency"],
+            "confidence": WORST["confidence"],
+            "scan_consistency": WORST["scan_consistency"],
         }
     return {
         **found,
@@ -124,7 +196,7 @@ def of_partition(
     reason = _guard(sizes, agreement, fewest=FEWEST_SHARE * clusters if clusters else 0)
     none = {"confidence": None, "scan_consistency": None}
     if reason is not None:
-        return {**FLOOR, **none, "guarded": 1.0, "criteria_guard": reason}
+        return {**WORST, **none, "guarded": 1.0, "criteria_guard": reason}
     return {
         "silhouette": silhouette(found, reference),
         "calinski_harabasz": calinski_harabasz(found, reference),
@@ -140,7 +212,7 @@ def guard(probabilities: ArrayLike, reference: Reference) -> str | None:
     """Why a partition must not win a search, or None.
 
     Returns:
-        "collapsed": see `metrics.flags`. "too few clusters used": the exponential of the entropy
+        "collapsed": see `partition.flags`. "too few clusters used": the exponential of the entropy
         of the cluster sizes is below `FEWEST_SHARE` of C. "no better than random": the
         neighbour agreement is below `LEAST_AGREEMENT`.
     """
@@ -172,7 +244,7 @@ def silhouette(cluster: Array, reference: Reference) -> float:
     """
     codes, sizes = _codes(cluster)
     if len(sizes) < 2:
-        return FLOOR["silhouette"]
+        return WORST["silhouette"]
     u = reference.unit
     distance = sizes - u @ _sums(u, codes, len(sizes)).T  # (N, C), summed over the members
     everyone = np.arange(len(u))
@@ -199,7 +271,7 @@ def calinski_harabasz(cluster: Array, reference: Reference) -> float:
     codes, sizes = _codes(cluster)
     n, k = len(codes), len(sizes)
     if k < 2 or k == n:
-        return FLOOR["calinski_harabasz"]
+        return WORST["calinski_harabasz"]
     sums = _sums(reference.unit, codes, k, reference.norms).astype(np.float64)
     between = float((sizes * ((sums / sizes[:, None] - reference.mean) ** 2).sum(1)).sum())
     within = reference.spread - between
@@ -259,116 +331,6 @@ def balance(probabilities: ArrayLike) -> float:
 
 def _balance(sizes: Array) -> float:
     return _entropy(sizes) / float(np.log(len(sizes))) if len(sizes) > 1 else 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Objective:
-    """Something a search can optimise.
-
-    Attributes:
-        name: as in `--objective` and in the column of the results.
-        direction: "max" or "min".
-        needs_labels: whether a search for it has seen the labels.
-        worst: stands for the value of a trial that has none: diverged, or undefined.
-        summary: one line.
-    """
-
-    name: str
-    direction: str
-    needs_labels: bool
-    worst: float
-    summary: str
-
-
-def _objectives() -> dict[str, Objective]:
-    rows = (
-        ("acc", "max", True, 0.0, "accuracy after one-to-one matching"),
-        ("nmi", "max", True, 0.0, "normalised mutual information, arithmetic mean"),
-        ("ari", "max", True, -0.5, "adjusted Rand index"),
-        ("ece", "min", True, 1.0, "expected calibration error, 15 bins of equal width"),
-        ("nll", "min", True, 27.7, "negative log-likelihood of the matched labels, nats"),
-        ("brier", "min", True, 2.0, "squared error of the probabilities, summed over classes"),
-        ("auroc", "max", True, 0.0, "right told from wrong by confidence: area under the ROC"),
-        ("aurc", "min", True, 1.0, "area under the risk-coverage curve"),
-        ("fpr95", "min", True, 1.0, "wrong images kept when 95 % of the right ones are"),
-        ("silhouette", "max", False, None, "cosine silhouette in the pretrained features"),
-        ("calinski_harabasz", "max", False, None, "spread between over spread within clusters"),
-        ("neighbour_agreement", "max", False, None, "neighbours in one cluster, beyond chance"),
-        ("scan_consistency", "max", False, None, "neighbours predicted alike, beyond chance"),
-        ("confidence", "max", False, None, "mean confidence; easy to game, even when guarded"),
-    )
-    return {
-        name: Objective(
-            name=name,
-            direction=direction,
-            needs_labels=needs,
-            worst=FLOOR[name] if worst is None else worst,
-            summary=summary,
-        )
-        for name, direction, needs, worst, summary in rows
-    }
-
-
-#: Everything `--objective` knows, by name.
-OBJECTIVES: dict[str, Objective] = _objectives()
-
-#: What `--objective label-free` stands for: the criterion that followed NMI best over settings of
-#: two deep clustering methods when scored in shared embeddings (ACE, Tables 1 and 2).
-LABEL_FREE = "silhouette"
-
-#: Without `--objective`. Needs no labels, so that the plain command never selects with them.
-DEFAULT_OBJECTIVE = LABEL_FREE
-
-
-def parse_objective(text: str, *, labelled: bool = True) -> tuple[Objective, ...]:
-    """The objectives of `--objective`, several separated by commas.
-
-    Args:
-        text: such as "acc,ece"; "label-free" stands for `LABEL_FREE`.
-        labelled: whether the dataset has labels.
-
-    Raises:
-        InputError: an unknown name, one given twice, none at all, or a label metric without labels.
-    """
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    names = [LABEL_FREE if name == "label-free" else name for name in names]
-    if not names:
-        raise InputError(f"--objective: needs a name. Known: {', '.join(OBJECTIVES)}.")
-    for name in names:
-        if name == "balance":
-            raise InputError(
-                "balance is reported and guarded, but is no objective: a random partition is "
-                f"perfectly balanced. Label-free objectives: {', '.join(_free())}."
-            )
-        if name not in OBJECTIVES:
-            known = (*OBJECTIVES, "label-free")
-            raise InputError(
-                f"there is no objective '{name}'.{nearest(name, known)} Known: {', '.join(known)}."
-            )
-        if names.count(name) > 1:
-            raise InputError(f"--objective: '{name}' is given twice; name each objective once.")
-    found = tuple(OBJECTIVES[name] for name in names)
-    if not labelled:
-        refuse_labels(found)
-    return found
-
-
-def refuse_labels(objectives: Iterable[Objective]) -> None:
-    """For a dataset without labels.
-
-    Raises:
-        InputError: names the objectives that need labels, and those that do not.
-    """
-    asking = [o.name for o in objectives if o.needs_labels]
-    if asking:
-        raise InputError(
-            f"the objective {', '.join(asking)} needs labels, and the dataset has none; "
-            f"without labels choose from {', '.join(_free())}."
-        )
-
-
-def _free() -> list[str]:
-    return [o.name for o in OBJECTIVES.values() if not o.needs_labels]
 
 
 def _codes(cluster: Array) -> tuple[Array, Array]:

@@ -1,0 +1,47 @@
+"""What several metrics ask of their arrays."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[Any]
+
+
+def checked(probabilities: ArrayLike) -> Array:
+    """Probabilities (N, C), float32 or float64; refused unless rows are finite and sum to 1."""
+    p = np.asarray(probabilities)
+    if p.dtype not in (np.float32, np.float64):
+        p = p.astype(np.float64)
+    if p.ndim != 2 or 0 in p.shape:
+        raise ValueError(f"probabilities must be (images, clusters), got the shape {p.shape}")
+    total = p.sum(1, dtype=np.float64)
+    good = (np.abs(total - 1) <= 1e-3) & (p.min(1) >= -1e-6)  # NaN and infinities fail too
+    if not good.all():
+        row = int(np.argmin(good))
+        raise ValueError(
+            f"probabilities must be finite, not negative and sum to 1; row {row} is "
+            f"{p[row, :5].tolist()}{'...' if p.shape[1] > 5 else ''} with the sum {total[row]}"
+        )
+    return p
+
+
+def integers(labels: ArrayLike, n: int) -> Array:
+    """Labels (N,) as int64; refused unless they are integers from 0."""
+    found = np.asarray(labels)
+    if found.shape != (n,) or found.dtype.kind not in "iub":
+        raise ValueError(
+            f"labels must be {n} integers, one an image; got {found.dtype} of shape {found.shape}"
+        )
+    if found.min(initial=0) < 0:
+        row = int(np.argmax(found < 0))
+        raise ValueError(f"labels must not be negative, got {found[row]} for image {row}")
+    return found.astype(np.int64)
+
+
+def by_confidence(confidence: ArrayLike, correct: ArrayLike) -> tuple[Array, Array]:
+    """Confidences in descending order, and the share of errors among each one's equals."""
+    given = np.minimum(np.asarray(confidence).astype(np.float64), 1)
+    values, group, sizes = np.unique(-given, return_inverse=True, return_counts=True)
+    errors = np.bincount(group, ~np.asarray(correct).astype(bool)) / sizes
+    return np.repeat(-values, sizes), np.repeat(errors, sizes)
