@@ -1,6 +1,8 @@
 """What can go wrong for a user, and the exit code that says so."""
 
 import difflib
+import errno
+import os
 from collections.abc import Iterable
 
 
@@ -32,3 +34,27 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """A sentence that names the closest known name, or nothing when none is close."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" Did you mean '{close[0]}'?" if close else ""
+
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def storage_error(error: Exception, where: str, what: str) -> StorageError:
+    """The sentence for a write that failed.
+
+    Args:
+        error: what the system said.
+        where: the folder or address that was written to.
+        what: what was being written, such as "run 3f2a".
+    """
+    number = getattr(error, "errno", None)
+    text = (os.strerror(number) if number else str(error) or type(error).__name__).splitlines()[0]
+    if number in _FULL:
+        return StorageError(
+            f"no space left in {where}: {what} was not saved; "
+            f"free some and give the same command again ({text})."
+        )
+    return StorageError(
+        f"cannot write in {where} ({text}): {what} was not saved; "
+        "mend the storage and give the same command again."
+    )

@@ -150,9 +150,9 @@ def alone(kept: Store, study: str) -> Iterator[None]:
     """One command at a time works on a study; another one waits for it."""
     told = False
     while True:
-        claim = kept.claim(f"study-{study}")
-        if claim is not None:
-            with claim:
+        lock = kept.lock(f"study-{study}")
+        if lock is not None:
+            with lock:
                 yield
             return
         if not told:

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from deep_clustering.platform.errors import InputError, nearest
-from deep_clustering.platform.store._files import LocalFiles, storage_error
+from deep_clustering.platform import _disk
+from deep_clustering.platform.errors import InputError, nearest, storage_error
 
 #: Shown first, as far as the width goes, when a table has more columns than `_FEW`.
 _FIRST = (
@@ -220,7 +220,7 @@ def write(frame: pl.DataFrame, path: Path) -> None:
     if not folder.is_dir():
         raise InputError(f"--output: there is no folder {folder}.")
     try:
-        LocalFiles(folder).write(path.name, form(frame))
+        _disk.write(folder / path.name, form(frame))
     except OSError as error:
         raise storage_error(error, str(folder), path.name) from error
 

@@ -10,14 +10,13 @@ from pathlib import Path
 
 import polars as pl
 
-from deep_clustering.platform import results
-from deep_clustering.platform.errors import InputError, nearest
+from deep_clustering.platform import _disk, results
+from deep_clustering.platform.errors import InputError, nearest, storage_error
 from deep_clustering.platform.evaluation import bins as _samples
 from deep_clustering.platform.report import _html as page
 from deep_clustering.platform.report._html import Note, Section
 from deep_clustering.platform.report._parts import Page, Report
 from deep_clustering.platform.results import Place
-from deep_clustering.platform.store._files import LocalFiles, storage_error
 from deep_clustering.platform.store.store import Store, StoreDamage
 
 
@@ -141,7 +140,7 @@ def _with_damage(report: Report, subject: _Subject) -> tuple[Page, list[str]]:
 
 def _save(folder: Path, name: str, data: bytes) -> Path:
     try:
-        LocalFiles(folder).write(name, data)
+        _disk.write(folder / name, data)
     except OSError as error:
         raise storage_error(error, str(folder), name) from error
     return folder / name

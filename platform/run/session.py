@@ -319,11 +319,11 @@ def _next(planner: Any, lane: int, place: Any, replicas: Any) -> Iterator[dict[s
             given = ray.get(planner.next.remote(lane))
             if given is None:
                 break
-            claim = place.store.claim(given["id"])
-            if claim is None:
+            lock = place.store.lock(given["id"])
+            if lock is None:
                 ray.get(planner.busy.remote(given["id"], lane))
                 continue
-            held.enter_context(claim)
+            held.enter_context(lock)
             stored = _stored(place.store, given)
             if stored is None:
                 break

@@ -2,21 +2,22 @@
 
 import contextlib
 import hashlib
-import re
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from deep_clustering.platform._disk import GIVEN_UP, attempt_in, given_up
 from deep_clustering.platform.errors import StorageError
 from deep_clustering.platform.store import schema
-from deep_clustering.platform.store._files import GIVEN_UP, Files, LocalFiles, given_up, set_aside
+from deep_clustering.platform.store._files import Files, set_aside
 from deep_clustering.platform.store._plans import Plans
 from deep_clustering.platform.store._rows import Rows, StoreDamage, parts, sentence
 from deep_clustering.platform.store._segments import Segments, id_in, short
 from deep_clustering.platform.store.schema import Damaged, NewerSchema
 
-_TOKEN = re.compile(r"[0-9a-f]{16}-[0-9a-f]{8}-[0-9a-f]+-[0-9a-f]{6}")
+#: The folder of the locks, under the name that other releases know as well.
+LOCKS = "claims"
 
 #: Path, what is wrong, and what mends it (returning what was done).
 Finding = tuple[str, str, Callable[[], str]]
@@ -35,10 +36,9 @@ class Upkeep:
         self._files.sweep()
         for kind in ("epochs", "predictions", "probabilities", "models", "artefacts"):
             self._sweep(kind)
-        if isinstance(self._files, LocalFiles):
-            for path in self._files.names("claims"):
-                if claim := self._files.claim(path):
-                    claim.release()
+        for path in self._files.names(LOCKS):
+            if lock := self._files.lock(path):
+                lock.release()
 
     def _sweep(self, kind: str) -> None:
         by_id: dict[str, list[str]] = {}
@@ -64,8 +64,8 @@ class Upkeep:
                     self._files.delete(path)
 
     def _given_up(self, path: str) -> bool:
-        if token := _TOKEN.search(path):
-            return given_up(token[0])
+        if name := attempt_in(path):
+            return given_up(name)
         return time.time() - self._files.modified(path) > GIVEN_UP
 
     # ---- damage
@@ -163,7 +163,7 @@ class Upkeep:
     def _restore(self, path: str, data: bytes) -> str:
         """Replace a damaged file in one step, so that a kill never leaves it absent."""
         with contextlib.suppress(FileNotFoundError):
-            set_aside(self._files, path, keep=True)
+            set_aside(self._files, path, copy=True)
         self._files.write(path, data)
         return "copied to quarantine/ and restored from a segment"
 

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from deep_clustering.platform._disk import FileState
 from deep_clustering.platform.store import schema
-from deep_clustering.platform.store._files import Files, LocalFiles, reading
+from deep_clustering.platform.store._files import Files, reading
 from deep_clustering.platform.store._segments import Segments, id_in, pool
 from deep_clustering.platform.store.schema import Damaged, NewerSchema
 
@@ -71,21 +72,12 @@ def warn(path: str, reason: str, then: str = "it is left out, nothing else") -> 
     warnings.warn(f"{path}: {reason}; {then}", StoreDamage, stacklevel=4)
 
 
-def state(path: str | os.PathLike[str]) -> Any:
-    """What changes when a file does; None when it is not there."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
-
-
 class Rows:
     """The rows of a store."""
 
     def __init__(self, files: Files, segments: Segments) -> None:
         self._files, self._segments = files, segments
-        self._sound: dict[str, Any] = {}  # path -> state of the file when it was last verified
+        self._sound: dict[str, FileState] = {}  # path -> its state when it was last verified
 
     def entries(self, kind: str) -> list[Entry]:
         """All files of rows of a kind, "runs" or "stages"; stray files are passed over."""
@@ -118,9 +110,8 @@ class Rows:
 
     def sound(self, path: str) -> bool:
         """Whether a row's file is what was written; looked at again only when it changed."""
-        local = isinstance(self._files, LocalFiles)
-        now = state(self._files.root / path) if isinstance(self._files, LocalFiles) else path
-        if local and now is not None and self._sound.get(path) == now:
+        now = self._files.state(path)
+        if now is not None and self._sound.get(path) == now:
             return True
         try:
             self.read(path, [_key(path)])
@@ -129,7 +120,8 @@ class Rows:
         except (Damaged, NewerSchema, OSError) as error:
             warn(path, sentence(error))
             return False
-        self._sound[path] = now
+        if now is not None:
+            self._sound[path] = now
         return True
 
     def read(self, path: str, columns: Sequence[str] | None = None) -> pl.DataFrame:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import polars as pl
 
 from deep_clustering.platform.store import schema
-from deep_clustering.platform.store._files import Files, LocalFiles, reading
+from deep_clustering.platform.store._files import Files, reading
 from deep_clustering.platform.store.schema import Damaged, NewerSchema
 
 #: A segment of this many files is left as it is; smaller ones are merged.
@@ -31,8 +31,8 @@ def id_in(path: str) -> str:
 
 
 def pool(files: Files) -> ThreadPoolExecutor:
-    """Threads to read files with: many where each answer takes long."""
-    return ThreadPoolExecutor(4 if isinstance(files, LocalFiles) else 16)
+    """Threads to read files with."""
+    return ThreadPoolExecutor(files.readers)
 
 
 class Segments:

@@ -17,7 +17,7 @@ in a damaged one, is read from its own file.
     plans/<kind>/<name>/<hash>.json    which runs a command asked for; several are united
     checkpoints/, studies/             kept by their own modules
     segments/                          copies of many rows and tables in one file
-    claims/                            locks of work in progress
+    claims/                            the locks of work in progress
     quarantine/                        damaged files, never deleted
 
 On object stores a result is `<id>.ok/<attempt>.parquet` and the first attempt counts: there is no
@@ -37,23 +37,15 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from deep_clustering.platform.errors import InputError, StorageError
+from deep_clustering.platform import _disk
+from deep_clustering.platform._disk import FileState, Lock, attempt
+from deep_clustering.platform.errors import InputError, StorageError, storage_error
 from deep_clustering.platform.store import schema
-from deep_clustering.platform.store._files import (
-    Claim,
-    Files,
-    LocalFiles,
-    attempt,
-    checked,
-    connect,
-    reading,
-    saving,
-    set_aside,
-    storage_error,
-)
+from deep_clustering.platform.store._backends import connect
+from deep_clustering.platform.store._files import Files, checked, reading, saving, set_aside
 from deep_clustering.platform.store._plans import Plans, as_json
-from deep_clustering.platform.store._repair import Upkeep
-from deep_clustering.platform.store._rows import Rows, StoreDamage, parts, sentence, state, warn
+from deep_clustering.platform.store._repair import LOCKS, Upkeep
+from deep_clustering.platform.store._rows import Rows, StoreDamage, parts, sentence, warn
 from deep_clustering.platform.store._segments import Segments, short
 from deep_clustering.platform.store.schema import Damaged
 
@@ -90,7 +82,7 @@ class Store:
         self._plans = Plans(self._files)
         self._upkeep = Upkeep(self._files, self._rows, self._segments, self._plans)
         self._models: dict[str, tuple[str, str]] = {}  # run -> file and checksum not yet committed
-        self._copies: dict[str, Any] = {}  # verified files: path -> state
+        self._copies: dict[Path, FileState] = {}  # files on this machine, when last verified
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_files": self._files, "uri": self.uri}
@@ -128,7 +120,7 @@ class Store:
     @property
     def local(self) -> Path | None:
         """The folder of a store on a disk; None for an object store."""
-        return self._files.root if isinstance(self._files, LocalFiles) else None
+        return self._files.root
 
     @property
     def cache(self) -> Path:
@@ -573,11 +565,11 @@ class Store:
             path = self.local / checked(file)
         else:
             path = self.cache / "files" / f"{digest[:32]}-{file.rpartition('/')[2]}"
-        now = state(path)
-        if now is not None and self._copies.get(str(path)) == now:
+        now = _disk.state(path)
+        if now is not None and self._copies.get(path) == now:
             return path
         if now is not None and _digest(path) == digest:
-            self._copies[str(path)] = now
+            self._copies[path] = now
             return path
         if self.local is not None:
             return None
@@ -587,9 +579,10 @@ class Store:
             return None
         if hashlib.sha256(data).hexdigest() != digest:
             return None
-        copies = LocalFiles(path.parent)
-        with saving(copies, f"a copy of {file}"):
-            copies.write(path.name, data)
+        try:
+            _disk.write(path, data)
+        except OSError as error:
+            raise storage_error(error, str(path.parent), f"a copy of {file}") from error
         return path
 
     # ---- plans
@@ -613,18 +606,18 @@ class Store:
         """
         return self._plans.read(_checked_label(kind), _checked_label(name))
 
-    # ---- claims
+    # ---- locks
 
-    def claim(self, id: str) -> Claim | None:
-        """The exclusive right to compute something, or None while another process has it.
+    def lock(self, id: str) -> Lock | None:
+        """The lock on a piece of work, or None while another process has it.
 
         It ends with `release`, at the end of a `with` block, or with the process. Between machines
         it holds where the file system carries locks between them (NFS does). Object stores have
         none: there it is always granted, two commands may compute the same run, and the first
         commit stays.
         """
-        with saving(self._files, f"the claim on {id}"):
-            return self._files.claim(f"claims/{_checked_label(id)}")
+        with saving(self._files, f"the lock on {id}"):
+            return self._files.lock(f"{LOCKS}/{_checked_label(id)}")
 
     # ---- upkeep
 

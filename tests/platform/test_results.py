@@ -29,7 +29,7 @@ def store(tmp_path: Path) -> Store:
 def _opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Paths of the files that are read from now on."""
     read: list[str] = []
-    from deep_clustering.platform.store._files import LocalFiles
+    from deep_clustering.platform.store._local import LocalFiles
 
     real = LocalFiles.read
 

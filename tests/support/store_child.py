@@ -4,7 +4,6 @@
     race ADDRESS NUMBER               commit the runs named on the input
     commit ADDRESS                    commit run-0, run-1, ... until killed
     full ADDRESS BYTES                commit where files cannot grow further
-    claim ADDRESS ID                  claim, say so, wait
 
 The processes of `crash` are forked before anything has started a thread.
 """
@@ -17,8 +16,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from deep_clustering.platform import _disk
 from deep_clustering.platform.errors import PlatformError
-from deep_clustering.platform.store import _files
+from deep_clustering.platform.store import _local
 from deep_clustering.platform.store.store import Store
 from support.store_rows import commit, epochs, run, stage
 
@@ -77,7 +77,7 @@ def crash(operation: str, template: str, folder: str) -> None:
         child = os.fork()
         if child == 0:
             store = Store.open(place)
-            _files.os = Killer(number)  # type: ignore[attr-defined]
+            _disk.os = _local.os = Killer(number)  # type: ignore[attr-defined]
             OPERATIONS[operation](store)
             os._exit(0)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -109,12 +109,6 @@ def full(address: str, size: str) -> None:
         sys.exit(error.exit_code)
 
 
-def claim(address: str, id: str) -> None:
-    held = Store.open(address).claim(id)
-    print("held" if held else "taken", flush=True)
-    sys.stdin.read()
-
-
 if __name__ == "__main__":
-    task = {"crash": crash, "race": race, "commit": commit_all, "full": full, "claim": claim}
+    task = {"crash": crash, "race": race, "commit": commit_all, "full": full}
     task[sys.argv[1]](*sys.argv[2:])

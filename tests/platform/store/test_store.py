@@ -16,10 +16,10 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
 
-from deep_clustering.platform import results
+from deep_clustering.platform import _disk, results
 from deep_clustering.platform.errors import InputError, StorageError
-from deep_clustering.platform.store import _files, _segments, schema
-from deep_clustering.platform.store._files import RemoteFiles
+from deep_clustering.platform.store import _segments, schema
+from deep_clustering.platform.store._remote import RemoteFiles
 from deep_clustering.platform.store.store import FORMAT, Store, StoreDamage
 from support.store_rows import commit, epochs, predictions, probabilities, run, stage, whole
 
@@ -475,7 +475,7 @@ def test_a_place_that_cannot_be_written_is_said_at_the_start(
         def fsync(self, _: int) -> None:
             raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(_files, "os", Full())
+    monkeypatch.setattr(_disk, "os", Full())
     with pytest.raises(StorageError, match=text):
         Store.open(tmp_path)
     store = Store.open(tmp_path, create=False)  # reading goes on
@@ -564,7 +564,7 @@ def test_sweeping_keeps_what_rows_name(tmp_path: Path) -> None:
     store = Store.open(tmp_path)
     commit(store, "a")
     stage(store, "s")
-    token = _files.attempt().split("-")
+    token = _disk.attempt().split("-")
     dead = "-".join([token[0], token[1], "ffffffff", token[3]])
     kinds = ("epochs", "predictions", "probabilities")
     orphans = [f"{kind}/{id}.{dead}.parquet" for kind in kinds for id in ("a", "b")]
@@ -572,15 +572,15 @@ def test_sweeping_keeps_what_rows_name(tmp_path: Path) -> None:
     for path in orphans:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).touch()
-    alive = f"epochs/b.{_files.attempt()}.parquet"
+    alive = f"epochs/b.{_disk.attempt()}.parquet"
     (tmp_path / alive).touch()
     (tmp_path / "claims").mkdir()
     (tmp_path / "claims/left").touch()
-    held = store.claim("held")
+    lock = store.lock("mine")
     store.sweep()
     assert not any((tmp_path / path).exists() for path in orphans)
     assert (tmp_path / alive).exists()
-    assert store.list("claims") == ["claims/held"]
-    assert held is not None
+    assert store.list("claims") == ["claims/mine"]
+    assert lock is not None
     assert whole(store, "a") == 0.5
     assert store.stage_ready("s")

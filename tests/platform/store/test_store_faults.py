@@ -22,9 +22,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from deep_clustering.platform import results
+from deep_clustering.platform import _disk, results
 from deep_clustering.platform.errors import StorageError
-from deep_clustering.platform.store import _files, schema
+from deep_clustering.platform.store import _local, schema
 from deep_clustering.platform.store.store import Store, StoreDamage
 from support.store_child import CHANGING, OPERATIONS
 from support.store_rows import commit, epochs, predictions, probabilities, run, stage, whole
@@ -90,6 +90,13 @@ class Failing:
         return open(*arguments, **named)
 
 
+def _let_fail(patch: pytest.MonkeyPatch, failing: Failing) -> None:
+    """Every module that touches the disk meets the failing calls."""
+    for module in (_disk, _local):
+        patch.setattr(module, "os", failing)
+    patch.setattr(_disk, "open", failing.open_builtin, raising=False)
+
+
 @pytest.mark.parametrize(
     ("number", "forever"),
     [(errno.EIO, False), (errno.EIO, True), (errno.ENOSPC, True), (errno.EACCES, False)],
@@ -105,8 +112,7 @@ def test_a_commit_under_failing_calls_is_absent_or_complete(
         id = f"new-{at}"
         failing = Failing(at, number, forever)
         with monkeypatch.context() as patch:
-            patch.setattr(_files, "os", failing)
-            patch.setattr(_files, "open", failing.open_builtin, raising=False)
+            _let_fail(patch, failing)
             try:
                 acknowledged = commit(store, id, 0.75)
             except StorageError as error:
@@ -140,8 +146,7 @@ def test_other_writes_under_failing_calls(
         store = Store.open(shelf / f"{at}")
         failing = Failing(at, errno.EIO, False)
         with monkeypatch.context() as patch:
-            patch.setattr(_files, "os", failing)
-            patch.setattr(_files, "open", failing.open_builtin, raising=False)
+            _let_fail(patch, failing)
             acknowledged = True
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", StoreDamage)

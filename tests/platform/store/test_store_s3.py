@@ -55,7 +55,7 @@ def test_everything_a_command_does(address: str) -> None:
     assert store.list("checkpoints") == ["checkpoints/r9/000001.json"]
     store.delete("checkpoints/r9/000001.json")
     assert store.list("checkpoints") == []
-    with store.claim("r1") or pytest.fail("always granted"):
+    with store.lock("r1") or pytest.fail("always granted"):
         pass
 
     again = pickle.loads(pickle.dumps(Store.open(store.uri, create=False)))
