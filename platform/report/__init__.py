@@ -1,5 +1,8 @@
 """One HTML file about a suite, a study, a run or a whole store; it opens offline.
 
+`report` writes the file and `samples` reads what its programs need of single images. Inside:
+`pages/` says what a page says, `charts/` draws its pictures, `markup/` is its look.
+
 May import errors, registry, data, store, request, audit, evaluation, evaluations, run, search,
 suites and results; nothing further to the right.
 """

@@ -20,7 +20,9 @@ from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.evaluation import bins as _samples
 from deep_clustering.platform.evaluation import measures as _measures
 from deep_clustering.platform.metrics import calibration
-from deep_clustering.platform.report import _charts, report
+from deep_clustering.platform.report import report, samples
+from deep_clustering.platform.report.charts import bars as _bars
+from deep_clustering.platform.report.charts import chart as _chart
 from deep_clustering.platform.store.store import Store
 from support.reports import (
     IMAGES,
@@ -269,7 +271,7 @@ def test_confidences_of_other_images(tmp_path: Path) -> None:
     ]
     assert [c.split(" ")[0] for c in (row[1], row[5])] == [f"{100 * m:.1f}" for m in means]
     titles = [a["aria-label"] for t, a in page.found if t == "svg"]
-    assert "Confidences of CDC-Clu on cifar20 and on cifar10, svhn." in titles
+    assert "CDC-Clu on cifar20: own images and others (cifar10, svhn)." in titles
 
 
 def test_nothing_but_a_plan_is_a_page_too(tmp_path: Path) -> None:
@@ -342,7 +344,7 @@ def test_samples_are_judged_by_the_matching_of_their_run(store: Store) -> None:
     id = run_id((), {}, "cifar20", 0)
     row = store.run_row(id)
     for head in (None, "calibration", "clustering"):
-        found = report.samples([id], store, head=head)
+        found = samples.read([id], store, head=head)
         assert found.height == IMAGES
         front = f"{head}_" if head else ""
         assert found["right"].mean() == pytest.approx(row[f"{front}acc"], abs=1e-12)
@@ -373,7 +375,7 @@ def test_samples_of_two_runs_keep_their_own_matching() -> None:
 
 def test_pooled_bins_are_sums(store: Store) -> None:
     ids = [run_id((), {}, "cifar20", seed) for seed in range(3)]
-    parts = [_samples.bins(report.samples([id], store)) for id in ids]
+    parts = [_samples.bins(samples.read([id], store)) for id in ids]
     together = _samples.pooled(parts)
     assert together.runs == 3
     assert together.images == 3 * IMAGES
@@ -479,13 +481,13 @@ def test_an_empty_store_has_an_overview(tmp_path: Path) -> None:
 
 
 def test_a_chart_follows_the_colours_of_its_page() -> None:
-    chart = _charts.bars("x", "What each is: a 1, b 2", ["a", "b & c"], [1.0, 2.5], x="share")
-    inside = str(_charts.inline(chart))
-    assert "var(--s1)" in inside
-    assert "var(--ink)" in inside
-    assert not re.search(r"#[0-9a-f]{6}", inside)
-    assert "b &amp; c" in inside
-    assert 'aria-label="What each is: a 1, b 2"' in inside
+    chart = _bars.bars("x", "What each is: a 1, b 2", ["a", "b & c"], [1.0, 2.5], x="share")
+    svg = _chart.inline(chart)
+    assert "var(--s1)" in svg.inside
+    assert "var(--ink)" in svg.inside
+    assert not re.search(r"#[0-9a-f]{6}", svg.inside)
+    assert "b &amp; c" in svg.inside
+    assert svg.alt == "What each is: a 1, b 2"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,137 @@
+"""The claims of a suite: their verdicts, and their differences beside the published ones."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from deep_clustering.platform.evaluation import measures
+from deep_clustering.platform.report.charts.forest import ForestLine, forest
+from deep_clustering.platform.report.markup.parts import (
+    Badge,
+    Figure,
+    Figures,
+    Paragraph,
+    Part,
+    Piece,
+    Sentence,
+    Strong,
+    TableCell,
+    cell,
+    number,
+    table,
+    wide,
+)
+from deep_clustering.platform.report.pages._report import Report
+from deep_clustering.platform.report.pages._words import sentence, slug
+
+_DIRECTIONS = {"higher": "above", "lower": "below", "equal": "equal to"}
+_HEADS = ("claim", "data set", "difference", "published", "margin", "n", "p (Holm)", "pairing r")
+
+#: A line of `results.verdicts`: column -> value.
+_Verdict = Mapping[str, Any]
+
+
+def claims(report: Report, suite: str, judged: pl.DataFrame) -> list[Part]:
+    """The table of verdicts and a chart for each comparison; `judged` is `results.verdicts`."""
+    parts: list[Part] = [
+        Paragraph(
+            "Differences are in the units of the table above, with 95 % intervals. “Published” is "
+            "the difference that the paper prints. A claim is replicated if our difference is "
+            "significant in the claimed direction and shown to lie within the margin around the "
+            "published difference. The sentences give differences as fractions: 0.01 is one "
+            "percentage point. “Pairing r” is the correlation of runs that share pretraining and "
+            "seed."
+        ),
+        table("Verdicts", _HEADS, [_row(verdict) for verdict in judged.iter_rows(named=True)]),
+        report.query(f"results.verdicts({suite!r}, store).collect()"),
+    ]
+    groups = judged.partition_by("dataset", "metric", "against", maintain_order=True)
+    figures = [figure for part in groups if (figure := _forest(report, suite, part)) is not None]
+    return [*parts, Figures(figures)] if figures else parts
+
+
+def _row(verdict: _Verdict) -> list[TableCell]:
+    metric = verdict["metric"]
+    words = (
+        f"{verdict['variant']} {_DIRECTIONS[verdict['direction']]} {verdict['against']} "
+        f"in {measures.name(metric)}"
+    )
+    what: list[Piece] = [
+        Badge(verdict["verdict"]),
+        " ",
+        Strong(words),
+        Sentence(sentence(verdict["reason"])),
+    ]
+    if verdict["further_seeds"]:
+        more = measures.plural(verdict["further_seeds"], "more seed")
+        what.append(Sentence(f"About {more} could settle it.", muted=True))
+    return [
+        wide(what),
+        cell(verdict["dataset"]),
+        number(_difference(verdict)),
+        number(measures.value(metric, verdict["published"], signed=True)),
+        number(measures.value(metric, verdict["margin"])),
+        number(str(verdict["n"])),
+        number(measures.p_value(verdict["adjusted"])),
+        number(_correlation(verdict)),
+    ]
+
+
+def _difference(verdict: _Verdict) -> str:
+    metric = verdict["metric"]
+    if verdict["difference"] is None:
+        return "–"
+    low, high = (measures.value(metric, verdict[end], signed=True) for end in ("low", "high"))
+    return f"{measures.value(metric, verdict['difference'], signed=True)} [{low}, {high}]"
+
+
+def _correlation(verdict: _Verdict) -> str:
+    if verdict["paired"] is False:
+        return "unpaired"
+    return "–" if verdict["correlation"] is None else f"{verdict['correlation']:.2f}"
+
+
+def _forest(report: Report, suite: str, judged: pl.DataFrame) -> Figure | None:
+    """The chart of claims that have the same data set, metric and other side."""
+    metric, dataset, against = (judged[c][0] for c in ("metric", "dataset", "against"))
+    known = judged.filter(pl.col("difference").is_not_null() | pl.col("published").is_not_null())
+    if not known.height:
+        return None
+    factor = measures.unit(metric).factor
+
+    def scaled(value: float | None) -> float | None:
+        return None if value is None else value * factor
+
+    lines = [
+        ForestLine(
+            label=verdict["variant"],
+            value=scaled(verdict["difference"]),
+            low=scaled(verdict["low"]),
+            high=scaled(verdict["high"]),
+            published=scaled(verdict["published"]),
+            margin=verdict["margin"] * factor,
+        )
+        for verdict in known.iter_rows(named=True)
+    ]
+    values = "; ".join(
+        f"{x.label} {'not measured' if x.value is None else f'{x.value:+.1f}'}" for x in lines
+    )
+    chart = forest(
+        slug("differences", dataset, metric, against),
+        f"Differences of {measures.name(metric)} on {dataset} with 95 % intervals: {values}",
+        lines,
+        x=f"difference of {measures.heading(metric)}",
+    )
+    query = report.query(
+        f'results.verdicts({suite!r}, store).filter(pl.col("dataset") == {dataset!r}, '
+        f'pl.col("metric") == {metric!r}, pl.col("against") == {against!r})\\\n'
+        '    .select("variant", "against", "difference", "low", "high", "published", "margin")'
+        ".collect()"
+    )
+    caption = (
+        "Dots: our differences, with 95 % intervals. Diamonds: the published differences. Bands: "
+        "the margin around the published difference, or around 0 where the paper prints none."
+    )
+    title = f"{measures.name(metric)} minus that of {against}, {dataset}."
+    return report.figure(chart, title, caption, query)

@@ -1,0 +1,276 @@
+"""How confident runs are: reliability, confidence of right and wrong images, risk and coverage."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+
+import polars as pl
+
+from deep_clustering.platform.evaluation import measures
+from deep_clustering.platform.evaluation.bins import (
+    BARS,
+    POINTS,
+    Bins,
+    Reader,
+    bins,
+    judged,
+    pooled,
+)
+from deep_clustering.platform.metrics import calibration, rejection
+from deep_clustering.platform.report import samples
+from deep_clustering.platform.report.charts.confidences import histograms, reliability
+from deep_clustering.platform.report.charts.lines import Band, curves
+from deep_clustering.platform.report.markup.parts import Figure, Part, Query, label, number, table
+from deep_clustering.platform.report.pages._epochs import beside, seeds
+from deep_clustering.platform.report.pages._report import Report
+from deep_clustering.platform.report.pages._rows import Arm, Comparison
+from deep_clustering.platform.report.pages._words import ids, listed, slug
+from deep_clustering.platform.suites import cells, verdicts
+
+#: Metrics of the table of failure rejection.
+_REJECTION = ("auroc", "aurc", "fpr95")
+
+_BINS = (
+    'confidence, right = images["confidence"].to_numpy(), images["right"].to_numpy()\n'
+    "pl.DataFrame(calibration.reliability(confidence, right))"
+)
+_BARS = (
+    f'images.group_by("right", bar=(pl.col("confidence") * {BARS}).floor()'
+    f".clip(0, {BARS - 1}).cast(pl.Int32))\\\n"
+    '    .len().sort("right", "bar")'
+)
+_CURVE = (
+    'confidence, right = images["confidence"].to_numpy(), images["right"].to_numpy()\n'
+    f"coverage, risk = rejection.risk_coverage(confidence, right, {POINTS})\n"
+    'pl.DataFrame({"coverage": coverage, "risk": risk})'
+)
+
+_OVERCONFIDENT = "Where a bar is below the diagonal, the model is overconfident."
+_RIGHT = (
+    "An image is right if its cluster is matched with its class (Hungarian matching, for each run)."
+)
+_SIDES = "Right images point up, wrong ones down; the bars of each group add up to 100 %."
+_NO_LABELS = "There are no labels, so it is not known which images are right."
+_COVERAGE = "coverage %: most confident images that are kept"
+_RISK = "risk %: errors among them"
+
+
+def samples_query(
+    report: Report, runs: Sequence[str], head: str | None, rest: str, *modules: ModuleType
+) -> Query:
+    """A program over `images`, the judged predictions of some runs.
+
+    Args:
+        runs: ids.
+        head: whose predictions; None for the final head.
+        rest: ends with an expression over `images`.
+        modules: that it uses.
+    """
+    which = f", head={head!r}" if head else ""
+    return report.query(
+        f"images = samples.read({ids(runs)}, store{which})\n{rest}", samples, *modules
+    )
+
+
+# ---- a suite
+
+
+def suite_confidences(
+    report: Report, measured: cells.Measured, compared: Comparison, reader: Reader
+) -> tuple[list[Figure], list[Part]]:
+    """Figures of a suite's rows on a data set, and the table of failure rejection."""
+    of_rows = _pooled(reader, compared.arms)
+    known = {name: b for name, b in of_rows.items() if b.right is not None}
+    arms = [arm for arm in compared.arms if arm.label in known]
+    if known:
+        figures = [
+            _suite_reliability(report, compared, arms, known),
+            _suite_histograms(report, compared, arms, known),
+            _suite_risk(report, compared, arms, known),
+        ]
+        present = [figure for figure in figures if figure is not None]
+        return present, _rejection(report, measured, compared.dataset, arms)
+    if of_rows:
+        return [_unlabelled(report, compared, of_rows)], []
+    return [], []
+
+
+def _pooled(reader: Reader, arms: Sequence[Arm]) -> dict[str, Bins]:
+    of_rows = {}
+    for arm in arms:
+        parts = [b for run in arm.runs if (b := reader.bins(run, arm.head)) is not None]
+        if parts:
+            of_rows[arm.label] = pooled(parts)
+    return of_rows
+
+
+def _example(compared: Comparison, arms: Sequence[Arm]) -> Arm:
+    """The arm whose numbers the query below a figure gives."""
+    baseline = compared.baseline
+    return baseline if baseline is not None and baseline in arms else arms[0]
+
+
+def _images(known: Mapping[str, Bins]) -> str:
+    most = max(b.runs for b in known.values())
+    return "Images of one run" if most == 1 else f"Images of up to {most} seeds, pooled"
+
+
+def _suite_reliability(
+    report: Report, compared: Comparison, arms: Sequence[Arm], known: Mapping[str, Bins]
+) -> Figure:
+    dataset, example = compared.dataset, _example(compared, arms)
+    chart = reliability(
+        slug("reliability", dataset),
+        f"Reliability diagrams on {dataset}: "
+        + "; ".join(
+            f"{name} accuracy {100 * (b.accuracy or 0):.1f} %, mean confidence "
+            f"{100 * b.mean_confidence:.1f} %"
+            for name, b in known.items()
+        ),
+        known,
+    )
+    caption = f"{_images(known)}, in 15 bins of confidence. {_OVERCONFIDENT}"
+    if len(arms) > 1:
+        caption += f" The code below gives {example.label}."
+    query = samples_query(report, example.runs, example.head, _BINS, calibration)
+    return report.figure(chart, f"Reliability, {dataset}.", caption, query)
+
+
+def _suite_histograms(
+    report: Report, compared: Comparison, arms: Sequence[Arm], known: Mapping[str, Bins]
+) -> Figure:
+    dataset, example = compared.dataset, _example(compared, arms)
+    chart = histograms(
+        slug("confidence", dataset),
+        f"Confidences of right and wrong images on {dataset}, one panel for each of "
+        f"{listed(known)}.",
+        known,
+    )
+    caption = f"{_images(known)}. {_RIGHT} {_SIDES}"
+    if len(arms) > 1:
+        caption += f" The code below gives {example.label}."
+    query = samples_query(report, example.runs, example.head, _BARS)
+    title = f"Confidence of right and wrong images, {dataset}."
+    return report.figure(chart, title, caption, query)
+
+
+def _suite_risk(
+    report: Report, compared: Comparison, arms: Sequence[Arm], known: Mapping[str, Bins]
+) -> Figure | None:
+    dataset, example = compared.dataset, _example(compared, arms)
+    bands = {name: band for name, b in known.items() if (band := _risk_band(b)) is not None}
+    if not bands:
+        return None
+    baseline = compared.baseline
+    reference = None
+    if baseline is not None and baseline.label in bands and len(bands) > 1:
+        reference = baseline.label, bands[baseline.label]
+    chart = curves(
+        slug("risk-coverage", dataset),
+        f"Share of errors among the most confident images on {dataset}, by how many are kept.",
+        {
+            name: {"this row": band}
+            for name, band in bands.items()
+            if reference is None or name != reference[0]
+        },
+        x=_COVERAGE,
+        y=_RISK,
+        reference=reference,
+    )
+    caption = seeds(arms) + beside(reference)
+    caption += f" The code below gives the first run of {example.label}."
+    query = samples_query(report, example.runs[:1], example.head, _CURVE, rejection)
+    return report.figure(chart, f"Risk and coverage, {dataset}.", caption, query)
+
+
+def _risk_band(b: Bins) -> Band | None:
+    """The risk-coverage curve of one run, or the mean and range of several; in percent."""
+    if b.risks is None:
+        return None
+    x, y = 100 * b.coverage, 100 * b.risks
+    if len(y) == 1:
+        return Band(x=x, y=y[0])
+    return Band(x=x, y=y.mean(0), low=y.min(0), high=y.max(0))
+
+
+def _unlabelled(report: Report, compared: Comparison, of_rows: Mapping[str, Bins]) -> Figure:
+    dataset, arm = compared.dataset, compared.arms[0]
+    chart = histograms(
+        slug("confidence", dataset), f"Confidences of all images on {dataset}.", of_rows
+    )
+    query = samples_query(report, arm.runs, arm.head, _BARS)
+    return report.figure(chart, f"Confidence, {dataset}.", _NO_LABELS, query)
+
+
+def _rejection(
+    report: Report, measured: cells.Measured, dataset: str, arms: Sequence[Arm]
+) -> list[Part]:
+    """How well confidence tells right from wrong images, as numbers."""
+    suite = measured.planned.suite
+    by_name = {row.name: row for row in suite.rows}
+    lines = []
+    for arm in arms:
+        line = [label(arm.label)]
+        for metric in _REJECTION:
+            values = cells.values_of(measured, by_name[arm.rows[0]], dataset, metric)
+            line.append(number(_mean(metric, list(values.values()))))
+        lines.append(line)
+    means = ", ".join(f'pl.col("{metric}").mean()' for metric in _REJECTION)
+    query = report.query(
+        f'results.suite({suite.name!r}, store).filter(pl.col("dataset") == {dataset!r}, '
+        'pl.col("status") == "ok")\\\n'
+        f'    .group_by("variant", maintain_order=True).agg({means}, pl.len()).collect()'
+    )
+    caption = f"Failure rejection on {dataset}: mean ± half of the 95 % interval (runs)"
+    heads = ["row", *(measures.heading(metric) for metric in _REJECTION)]
+    return [table(caption, heads, lines), query]
+
+
+def _mean(metric: str, values: Sequence[float]) -> str:
+    known = [value for value in values if math.isfinite(value)]
+    if not known:
+        return "–"
+    low, high = verdicts.interval(known) or (None, None)
+    return measures.cell(metric, statistics.fmean(known), low, high, len(known))
+
+
+# ---- a run
+
+
+def run_confidences(
+    report: Report, run: str, predictions: pl.DataFrame, heads: Sequence[str]
+) -> list[Figure]:
+    """Figures of one run, with all its heads; heads without a name have columns without prefix."""
+    of_heads = {head_name(head): bins(judged(predictions, head)) for head in heads}
+    known = {name: b for name, b in of_heads.items() if b.right is not None}
+    first = heads[0] or None
+    example = f" The code below gives the {first} head." if len(heads) > 1 else ""
+    figures = []
+    if known:
+        chart = reliability("reliability", "Reliability diagram of each head.", known)
+        caption = f"15 bins of confidence. {_OVERCONFIDENT}{example}"
+        query = samples_query(report, [run], first, _BINS, calibration)
+        figures.append(report.figure(chart, "Reliability.", caption, query))
+    chart = histograms("confidence", "Histogram of the confidences of each head.", of_heads)
+    caption = (f"{_RIGHT} {_SIDES}" if known else _NO_LABELS) + example
+    query = samples_query(report, [run], first, _BARS)
+    figures.append(report.figure(chart, "Confidence.", caption, query))
+    lines = {name: band for name, b in known.items() if (band := _risk_band(b)) is not None}
+    if lines:
+        chart = curves(
+            "risk-coverage",
+            "Share of errors among the most confident images, by how many are kept.",
+            {"": lines},
+            x=_COVERAGE,
+            y=_RISK,
+        )
+        caption = "The lower a curve is on its left side, the better confidence tells the errors."
+        query = samples_query(report, [run], first, _CURVE, rejection)
+        figures.append(report.figure(chart, "Risk and coverage.", caption + example, query))
+    return figures
+
+
+def head_name(head: str) -> str:
+    """What a head is called; "result" where a method has none."""
+    return f"{head.replace('_', ' ')} head" if head else "result"

@@ -1,0 +1,66 @@
+"""Which runs the charts of a suite compare on a data set."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from deep_clustering.platform.suites.cells import Measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """Rows of a suite on a data set that are read from the same predictions."""
+
+    rows: tuple[str, ...]  # names
+    head: str | None  # whose predictions they are read from; None is the final head
+    runs: tuple[str, ...]  # the finished ones
+
+    @property
+    def label(self) -> str:
+        """The names of its rows."""
+        return " / ".join(self.rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The arms of a suite that have finished runs on a data set."""
+
+    suite: str
+    dataset: str
+    arms: Sequence[Arm]
+    baseline: Arm | None  # the arm that most claims compare with
+
+    @property
+    def runs(self) -> list[str]:
+        """All runs, each once."""
+        return list(dict.fromkeys(run for arm in self.arms for run in arm.runs))
+
+
+def comparison(measured: Measured, dataset: str) -> Comparison | None:
+    """The arms of a suite on a data set; None where no run has finished."""
+    arms = _arms(measured, dataset)
+    if not arms:
+        return None
+    suite = measured.planned.suite
+    against = [claim.against for claim in suite.claims]
+    baseline = None
+    if against and len(arms) > 1:
+        most = max(dict.fromkeys(against), key=against.count)
+        baseline = next((arm for arm in arms if most in arm.rows), None)
+    return Comparison(suite=suite.name, dataset=dataset, arms=arms, baseline=baseline)
+
+
+def _arms(measured: Measured, dataset: str) -> list[Arm]:
+    groups: dict[tuple[tuple[str, ...], str | None], list[str]] = {}
+    for row in measured.planned.suite.rows:
+        if row.columns:  # measured before the training, so that it has no predictions
+            continue
+        runs = tuple(
+            entry["run_id"]
+            for entry in measured.planned.entries
+            if entry["variant"] == row.name
+            and entry["dataset"] == dataset
+            and measured.rows.get(entry["run_id"], {}).get("status") == "ok"
+        )
+        if runs:
+            groups.setdefault((runs, row.head), []).append(row.name)
+    return [Arm(rows=tuple(names), head=head, runs=runs) for (runs, head), names in groups.items()]

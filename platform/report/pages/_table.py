@@ -1,0 +1,171 @@
+"""The table of a suite: our values beside the printed ones."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from deep_clustering.platform.evaluation import measures
+from deep_clustering.platform.report.markup.parts import (
+    Footnotes,
+    Part,
+    Piece,
+    Reference,
+    Small,
+    Table,
+    TableCell,
+    TableRow,
+    Text,
+    label,
+    number,
+)
+from deep_clustering.platform.report.pages._report import Report
+from deep_clustering.platform.report.pages._words import slug
+
+#: A line of `results.cells`: column -> value.
+_Line = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Column:
+    """What a column shows: a metric, of an evaluation on other images where `other` names them."""
+
+    other: str | None
+    metric: str
+
+    @property
+    def heading(self) -> str:
+        """Its name with its unit."""
+        return measures.heading(self.metric) + (f", {self.other}" if self.other else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _RowOfTable:
+    """A row of the table: its block, its name and its cells."""
+
+    section: str
+    variant: str
+    lines: dict[_Column, _Line] = field(default_factory=dict)
+
+
+def suite_tables(report: Report, suite: str, lines: pl.DataFrame) -> list[Part]:
+    """A table for each data set; `lines` are those of `results.cells`."""
+    parts: list[Part] = []
+    for dataset in lines["dataset"].unique(maintain_order=True):
+        parts += _dataset(dataset, lines.filter(pl.col("dataset") == dataset))
+        parts.append(
+            report.query(
+                f'results.cells({suite!r}, store).filter(pl.col("dataset") == {dataset!r})'
+                ".collect()"
+            )
+        )
+    return parts
+
+
+def _dataset(dataset: str, frame: pl.DataFrame) -> list[Part]:
+    lines = frame.rows(named=True)
+    columns = list(dict.fromkeys(_column(line) for line in lines))
+    printed = {_column(line) for line in lines if line["printed"]}
+    prefix = slug("note", dataset)
+    remarks: dict[str, int] = {}  # footnote -> its number
+    rows = []
+    section = ""
+    for row in _rows(lines):
+        if row.section and row.section != section:
+            block = TableCell(
+                content=row.section, heading=True, columns=1 + len(columns) + len(printed)
+            )
+            rows.append(TableRow(cells=[block], look="block"))
+        section = row.section
+        rows.append(_row(row, columns, printed, remarks, prefix))
+    caption = f"{dataset}: mean ± half of the 95 % interval (runs)"
+    table = Table(caption=caption, heads=_heads(columns, printed), rows=rows)
+    return [table, Footnotes(prefix=prefix, texts=list(remarks))] if remarks else [table]
+
+
+def _column(line: _Line) -> _Column:
+    return _Column(line["ood_dataset"], line["metric"])
+
+
+def _rows(lines: Sequence[_Line]) -> list[_RowOfTable]:
+    """Lines that follow each other and name the same row, as one."""
+    rows: list[_RowOfTable] = []
+    for line in lines:
+        section, variant, column = line["section"], line["variant"], _column(line)
+        last = rows[-1] if rows else None
+        if (
+            last is None
+            or (last.section, last.variant) != (section, variant)
+            or (column in last.lines)
+        ):
+            last = _RowOfTable(section=section, variant=variant)
+            rows.append(last)
+        last.lines[column] = line
+    return rows
+
+
+def _row(
+    row: _RowOfTable,
+    columns: Sequence[_Column],
+    printed: set[_Column],
+    remarks: dict[str, int],
+    prefix: str,
+) -> TableRow:
+    only = all(line["mark"] == "published only" for line in row.lines.values())
+    failed = max(line["failed"] for line in row.lines.values())
+    name: list[Piece] = [row.variant]
+    if only:
+        name += [" ", Small("printed only")]
+    if failed:
+        name += [" ", Small(f"{failed} failed")]
+    cells = [label(name)]
+    for column in columns:
+        line = row.lines.get(column)
+        cells.append(number(_ours(line)))
+        if column in printed:
+            cells.append(number(_theirs(line, remarks, prefix)))
+    return TableRow(cells=cells, look="published" if only else None)
+
+
+def _heads(columns: Sequence[_Column], printed: set[_Column]) -> list[TableRow]:
+    """Names of metrics; below a metric that the paper prints, "ours" and "printed"."""
+    height = 2 if printed else 1
+    first = [TableCell(content="row", heading=True, rows=height)]
+    second: list[TableCell] = []
+    for column in columns:
+        if column in printed:
+            first.append(TableCell(content=column.heading, heading=True, columns=2))
+            second += [
+                TableCell(content=word, heading=True, look="number") for word in ("ours", "printed")
+            ]
+        else:
+            first.append(
+                TableCell(content=column.heading, heading=True, rows=height, look="number")
+            )
+    return [TableRow(cells=first), *([TableRow(cells=second)] if second else [])]
+
+
+def _ours(line: _Line | None) -> Text:
+    if line is None or line["mark"] == "published only":
+        return "–"
+    if line["mark"] != "measured":
+        return [Small(line["mark"])]
+    return measures.cell(line["metric"], line["mean"], line["low"], line["high"], line["n"])
+
+
+def _theirs(line: _Line | None, remarks: dict[str, int], prefix: str) -> Text:
+    """The printed value; its footnotes, which are added to `remarks`, tell doubts."""
+    if line is None or not line["printed"]:
+        return "–"
+    texts = []
+    if line["flag"]:
+        texts.append(f"Doubtful in the paper: {line['flag']}.")
+    if line["reason"] and line["protocol_match"] is False:
+        texts.append(f"Not the same protocol (≠): {line['reason']}.")
+    sign = "≠ " if line["protocol_match"] is False else ""
+    numbers = [remarks.setdefault(text, len(remarks) + 1) for text in texts]
+    return [
+        sign + line["printed"].replace("-", "−"),
+        *(Reference(prefix, index) for index in numbers),
+    ]

@@ -1,0 +1,210 @@
+"""The page of one run: its metrics, its training, its confidences, its configuration."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from deep_clustering.platform.evaluation import bins, measures
+from deep_clustering.platform.report.charts.bars import columns
+from deep_clustering.platform.report.markup.parts import (
+    Figure,
+    Figures,
+    Note,
+    Notes,
+    Page,
+    Part,
+    Section,
+    cell,
+    label,
+    number,
+    table,
+)
+from deep_clustering.platform.report.pages._confidences import (
+    head_name,
+    run_confidences,
+    samples_query,
+)
+from deep_clustering.platform.report.pages._epochs import run_epochs
+from deep_clustering.platform.report.pages._notes import failures, flagged, mixtures
+from deep_clustering.platform.report.pages._provenance import glossary, provenance
+from deep_clustering.platform.report.pages._report import Report, RunRow
+from deep_clustering.platform.report.pages._words import listed, quoted
+
+_SHOWN = (
+    *("acc", "nmi", "ari", "ece", "ece_floor", "ece_equal_mass", "brier", "nll"),
+    *("auroc", "aurc", "fpr95", "mean_confidence"),
+)
+#: Images in the table of images.
+_IMAGES = 15
+#: Why metrics are missing -> the sentence that says so.
+_MISSING = {
+    "no_labels": "Metrics that need labels are missing: the images have no labels.",
+    "one_class": "Metrics that need labels are missing: all labels are the same.",
+    "no_probabilities": "This method gives clusters without confidences.",
+}
+
+
+def build(report: Report, run: str) -> Page:
+    """The page of a run of the store, whatever its status."""
+    row = report.store.rows("runs").filter(pl.col("run_id") == run).row(0, named=True)
+    done = row["status"] == "ok"
+    predictions = _predictions(report, row) if done else None
+    # a method without heads has columns without a prefix
+    heads = [] if predictions is None else bins.heads(predictions.columns) or [""]
+    sections = [Section(title="Read first", parts=_first(report, row))]
+    if done:
+        sections.append(Section(title="Metrics", parts=_metrics(report, row, heads)))
+    figures = run_epochs(report, run, heads)
+    if predictions is not None and predictions.height:
+        if predictions["confidence"].null_count() < predictions.height:
+            figures += run_confidences(report, run, predictions, heads)
+        figures += _sizes(report, row)
+    if figures:
+        sections.append(Section(title="Training and confidence", parts=[Figures(figures)]))
+    if predictions is not None and predictions.height:
+        sections.append(Section(title="Some images", parts=_images(report, row, predictions)))
+    sections.append(Section(title="Configuration", parts=_configuration(report, row)))
+    sections += glossary(metric for metric in _SHOWN if row.get(metric) is not None)
+    sections.append(provenance(report, [row], _select(run)))
+    return Page(title=f"Run {run[:8]}", summary=_summary(report, row), sections=sections)
+
+
+def _select(run: str) -> str:
+    return f'results.runs(store).filter(pl.col("run_id") == {run!r})'
+
+
+def _predictions(report: Report, row: RunRow) -> pl.DataFrame | None:
+    files = [row["predictions_file"]] if row["predictions_file"] else []
+    frames = list(report.store.tables("predictions", files))
+    return pl.concat(frames) if frames else None
+
+
+def _summary(report: Report, row: RunRow) -> list[str]:
+    summary = [f"{row['method']} on {row['dataset']}, seed {row['seed']}: {_outcome(row)}"]
+    asked = [
+        f"{kind} {name}"
+        for kind in ("suite", "study")
+        for name in report.store.plans(kind)
+        if _asks(report.store.read_plan(kind, name), row["run_id"])
+    ]
+    if asked:
+        summary.append(f"It belongs to {listed(asked)}.")
+    return summary
+
+
+def _asks(plan: Mapping[str, Any], run: str) -> bool:
+    return any(run == (e["run_id"] if isinstance(e, dict) else e) for e in plan["runs"])
+
+
+def _outcome(row: RunRow) -> str:
+    epochs = measures.plural(row["epochs"] or 0, "epoch")
+    if row["status"] != "ok":
+        return f"{row['status']} after {epochs}."
+    values = [
+        f"{measures.name(m)} {measures.value(m, row[m])}{measures.unit(m).suffix}"
+        for m in ("acc", "ece", "mean_confidence")
+        if row.get(m) is not None
+    ]
+    return f"{', '.join(values)} after {epochs}."
+
+
+def _first(report: Report, row: RunRow) -> list[Part]:
+    notes = []
+    if row["status"] != "ok":
+        reason = row["reason"] or "no reason is on record"
+        notes.append(Note(level="bad", head=f"No result ({row['status']}).", text=f"{reason}."))
+    notes += flagged([(f"this one, of seed {row['seed']}", row)])
+    why = row.get("metrics_reason")
+    if why:
+        notes.append(Note(text=_MISSING.get(why, f"Metrics are missing: {why}.")))
+    if row["ece"] is not None and row["ece_floor"] is not None and row["ece"] <= row["ece_floor"]:
+        text = "The ECE is not above its floor: it cannot be told from perfect calibration."
+        notes.append(Note(level="good", text=text))
+    notes += mixtures([row])
+    notes.append(
+        Note(
+            level="good",
+            text="Labels were used only to evaluate: every value is that of the last epoch, and "
+            "labels chose nothing. A single run has no interval: only runs with other seeds show "
+            "how far its values vary.",
+        )
+    )
+    lost = [("this run", row)] if row["status"] != "ok" else []
+    return [Notes(notes=notes), *failures(report, lost, "")]
+
+
+def _metrics(report: Report, row: RunRow, heads: Sequence[str]) -> list[Part]:
+    def column(head: str, metric: str) -> str:
+        return f"{head}_{metric}" if head else metric
+
+    shown = [m for m in _SHOWN if any(row.get(column(h, m)) is not None for h in heads)]
+    lines = [
+        [
+            label(measures.heading(m)),
+            *(number(measures.value(m, row.get(column(h, m)))) for h in heads),
+        ]
+        for m in shown
+    ]
+    names = quoted(column(h, m) for h in heads for m in shown)
+    query = report.query(f"{_select(row['run_id'])}\\\n    .select({names}).collect()")
+    caption = "Metrics of the last epoch, by head" if heads != [""] else "Metrics"
+    return [table(caption, ["", *map(head_name, heads)], lines), query]
+
+
+def _sizes(report: Report, row: RunRow) -> list[Figure]:
+    sizes = row["cluster_sizes"] or []
+    if not sizes:
+        return []
+    chart = columns(
+        "cluster-sizes",
+        f"Images in each of {len(sizes)} clusters, from {min(sizes)} to {max(sizes)}.",
+        sizes,
+        x="cluster",
+        y="images",
+    )
+    query = report.query(
+        f"{_select(row['run_id'])}\\\n"
+        '    .select("cluster_sizes").explode("cluster_sizes").collect()'
+    )
+    caption = (
+        f"{measures.plural(len(sizes), 'cluster')}, from {min(sizes):,} to "
+        f"{measures.plural(max(sizes), 'image')}."
+    )
+    return [report.figure(chart, "Sizes of the clusters.", caption, query)]
+
+
+def _images(report: Report, row: RunRow, predictions: pl.DataFrame) -> list[Part]:
+    judged = bins.judged(predictions)
+    if "path" in predictions.columns and predictions["path"].null_count() < predictions.height:
+        judged = judged.with_columns(predictions["path"])
+    ordered = judged.sort("confidence", "sample", descending=[True, False])
+    at = np.unique(np.linspace(0, ordered.height - 1, min(_IMAGES, ordered.height)).astype(int))
+    labelled = judged["right"].null_count() == 0
+    lines = []
+    for image in ordered[at].iter_rows(named=True):
+        line = [
+            label(str(image.get("path") or image["sample"])),
+            number(str(image["cluster"])),
+            number(measures.value("mean_confidence", image["confidence"])),
+        ]
+        if labelled:
+            line += [number(str(image["label"])), cell("right" if image["right"] else "wrong")]
+        lines.append(line)
+    names = ["image", "cluster", "confidence %", *(["label", "judged"] if labelled else [])]
+    query = samples_query(
+        report, [row["run_id"]], None, 'images.sort("confidence", descending=True)'
+    )
+    caption = f"{len(lines)} images, evenly spaced from the most to the least confident"
+    return [table(caption, names, lines), query]
+
+
+def _configuration(report: Report, row: RunRow) -> list[Part]:
+    fields = json.loads(row["config_json"])
+    lines = [[label(name), cell(json.dumps(value))] for name, value in fields.items()]
+    query = report.query(
+        f'{_select(row["run_id"])}\\\n    .select(pl.col("^config[.].*$")).collect()'
+    )
+    return [table("Every field", ["field", "value"], lines), query]

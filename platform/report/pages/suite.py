@@ -1,0 +1,135 @@
+"""The page of an ablation suite: its table, its verdicts, and what its runs look like."""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from deep_clustering.platform.evaluation import measures
+from deep_clustering.platform.evaluation.bins import Reader
+from deep_clustering.platform.report.markup.parts import Figures, Note, Notes, Page, Part, Section
+from deep_clustering.platform.report.pages._claims import claims
+from deep_clustering.platform.report.pages._confidences import suite_confidences
+from deep_clustering.platform.report.pages._epochs import suite_epochs
+from deep_clustering.platform.report.pages._evaluations import evaluations
+from deep_clustering.platform.report.pages._notes import (
+    failures,
+    flagged,
+    mixtures,
+    without_result,
+)
+from deep_clustering.platform.report.pages._provenance import glossary, provenance
+from deep_clustering.platform.report.pages._report import Report, RunRow
+from deep_clustering.platform.report.pages._rows import comparison
+from deep_clustering.platform.report.pages._table import suite_tables
+from deep_clustering.platform.report.pages._words import counted, listed, sentence
+from deep_clustering.platform.suites import cells
+
+#: Metrics that the charts show and the table may not.
+_IN_CHARTS = ("auroc", "aurc", "fpr95", "acc", "ece", "mean_confidence")
+
+
+def build(report: Report, name: str) -> Page:
+    """The page of a suite of the store."""
+    measured = cells.measured(report.store, name)
+    suite, planned = measured.planned.suite, measured.planned
+    table, judged = cells.cells(measured), cells.judged(measured)
+    planned_runs = list(dict.fromkeys(entry["run_id"] for entry in planned.entries))
+    rows = [measured.rows[run] for run in planned_runs if run in measured.rows]
+    sections = [
+        Section(title="Read first", parts=_first(report, measured, table)),
+        Section(title="Table", parts=suite_tables(report, name, table)),
+    ]
+    if judged.height:
+        sections.append(Section(title="Claims", parts=claims(report, name, judged)))
+    reader = Reader(report.store, measured.rows)
+    for dataset in planned.datasets:
+        parts = _runs(report, measured, dataset, reader)
+        if parts:
+            sections.append(Section(title=f"Runs on {dataset}", parts=parts))
+    sections += glossary([*suite.metrics, *_IN_CHARTS])
+    select = f"results.suite({name!r}, store)"
+    sections.append(provenance(report, rows, select, planned.commands))
+    summary = _summary(measured, len(planned_runs), rows)
+    if judged.height:
+        verdicts = judged["verdict"].value_counts(sort=True).rows()
+        told = ", ".join(f"{n} {verdict.lower()}" for verdict, n in verdicts)
+        summary.append(f"{measures.plural(judged.height, 'claim')}: {told}.")
+    return Page(title=name, summary=summary, sections=sections)
+
+
+def _summary(measured: cells.Measured, runs: int, rows: Sequence[RunRow]) -> list[str]:
+    suite, planned, count = measured.planned.suite, measured.planned, measures.plural
+    done = sum(row["status"] == "ok" for row in rows)
+    ends = {
+        "finished": done,
+        "without a result": len(rows) - done,
+        "not run yet": runs - len(rows),
+    }
+    seeds = {entry["seed"] for entry in planned.entries}
+    return [
+        f"{suite.method}: {suite.title}.",
+        f"{count(len(suite.rows), 'row')} on {listed(planned.datasets)} with "
+        f"{count(len(seeds), 'seed')}: {count(runs, 'run')} planned, {counted(ends)}.",
+    ]
+
+
+def _first(report: Report, measured: cells.Measured, table: pl.DataFrame) -> list[Part]:
+    planned, suite = measured.planned, measured.planned.suite
+    names: dict[str, list[str]] = {}
+    for entry in planned.entries:
+        names.setdefault(entry["run_id"], []).append(entry["variant"])
+    labelled = [(listed(names[run]), measured.rows[run]) for run in names if run in measured.rows]
+    done = [(label, row) for label, row in labelled if row["status"] == "ok"]
+    lost = [(label, row) for label, row in labelled if row["status"] != "ok"]
+    notes = without_result(len(lost))
+    notes += flagged((f"{label}, seed {row['seed']}", row) for label, row in done)
+    notes += [
+        Note(level="bad", head=f"{variant} is not possible on {dataset}.", text=reason)
+        for (variant, dataset), reason in planned.impossible.items()
+    ]
+    notes += [Note(level="bad", text=f"{remark}.") for remark in planned.remarks]
+    missing = len(names) - len(labelled)
+    if missing:
+        runs = measures.plural(missing, "run of the plan is", "runs of the plan are")
+        notes.append(Note(level="bad", text=f"{runs} not in the store yet."))
+    if suite.mismatch:
+        notes.append(Note(head="Not the paper's setting.", text=f"{suite.mismatch}.", level="bad"))
+    notes += _on_values(measured, table)
+    if suite.note:
+        notes.append(Note(text=sentence(suite.note)))
+    notes += mixtures([row for _, row in done])
+    notes.append(
+        Note(
+            level="good",
+            text="Labels were used only to evaluate: every value is that of the last epoch, and "
+            "labels chose nothing. Means are over finished runs. Intervals are 95 % t intervals "
+            "over seeds; they say nothing about other data sets.",
+        )
+    )
+    return [Notes(notes=notes), *failures(report, lost, "row")]
+
+
+def _on_values(measured: cells.Measured, table: pl.DataFrame) -> list[Note]:
+    """Notes on the values of the table."""
+    notes = []
+    if table.filter(pl.col("n") == 1).height:
+        notes.append(Note(text="Values of a single run, marked (1), have no interval."))
+    chosen = table.filter(pl.col("reason").str.contains("chosen with labels", literal=True)).height
+    if chosen:
+        values = measures.plural(chosen, "published value was", "published values were")
+        notes.append(Note(text=f"{values} chosen with labels; none of ours was."))
+    if measured.planned.suite.table and table["published"].null_count() == table.height:
+        notes.append(Note(text="The paper prints no values for these data sets."))
+    return notes
+
+
+def _runs(report: Report, measured: cells.Measured, dataset: str, reader: Reader) -> list[Part]:
+    """What the finished runs on a data set look like."""
+    compared = comparison(measured, dataset)
+    if compared is None:
+        return []
+    figures = suite_epochs(report, compared)
+    confidences, rejection = suite_confidences(report, measured, compared, reader)
+    figures += confidences
+    parts: list[Part] = [Figures(figures)] if figures else []
+    return [*parts, *rejection, *evaluations(report, compared, measured.planned.suite.ood)]
