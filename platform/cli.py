@@ -48,9 +48,9 @@ def _method_names(_: Any, __: Any, start: str) -> list[str]:
 
 
 def _dataset_names(_: Any, __: Any, start: str) -> list[str]:
-    from deep_clustering.platform.data import datasets
+    from deep_clustering.platform.data.catalogue import CATALOGUE
 
-    return [n for n in datasets.known() if n.startswith(start)]
+    return [n for n in CATALOGUE if n.startswith(start)]
 
 
 _method = click.argument("method", shell_complete=_method_names)

@@ -19,7 +19,7 @@ from deep_clustering.platform.audit._cells import (
     row_of,
     value_of,
 )
-from deep_clustering.platform.data import datasets
+from deep_clustering.platform.data.catalogue import CATALOGUE
 
 
 def findings(given: Sequence[Cell], others: Sequence[Cell]) -> Iterator[Finding]:
@@ -77,8 +77,8 @@ def _own_images(given: Sequence[Cell]) -> Iterator[Finding]:
     """The paper's own method under several protocols, on data sets that offer the same."""
     runs = [cell for cell in given if is_run(cell)]
     own = own_protocols(runs)
-    known = datasets.known()
-    offering = grouped([name for name in own if name in known], lambda name: known[name].protocols)
+    named = [name for name in own if name in CATALOGUE]
+    offering = grouped(named, lambda name: CATALOGUE[name].protocols)
     for alike in offering.values():
         used = grouped(alike, own.__getitem__)
         if len(used) > 1:

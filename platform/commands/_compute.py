@@ -43,9 +43,9 @@ def resolved(
 
 
 def data_root(data: Path | None) -> Path:
-    from deep_clustering.platform.data import datasets
+    from deep_clustering.platform.data import dataset
 
-    return (data or datasets.default_root()).expanduser().resolve()
+    return (data or dataset.default_root()).expanduser().resolve()
 
 
 def shared_data(store: str | None) -> Path:

@@ -17,7 +17,7 @@ def examine(store: str | None, data: Path | None) -> int:
     """Print a line for each thing a run needs; 0 when all is there, else 5."""
     import psutil
 
-    from deep_clustering.platform.data import datasets
+    from deep_clustering.platform.data import catalogue, dataset
     from deep_clustering.platform.errors import PlatformError
     from deep_clustering.platform.results import default_store
     from deep_clustering.platform.store.store import Store
@@ -51,7 +51,7 @@ def examine(store: str | None, data: Path | None) -> int:
     gpus = _gpus()
     line("GPU", bool(gpus), "; ".join(gpus) or "training runs on the CPU", needed=False)
 
-    root = (data or datasets.default_root()).expanduser()
+    root = (data or dataset.default_root()).expanduser()
     near = next(p for p in (root, *root.parents) if p.exists())
     disk = shutil.disk_usage(near).free / 2**30
     line("data", disk > 1, f"{root}, {disk:.0f} GiB free")
@@ -66,8 +66,9 @@ def examine(store: str | None, data: Path | None) -> int:
         line("Ray", True, f"RAY_ADDRESS={address} is set and not used; give --address to use it")
     else:
         line("Ray", True, "each command starts its own, with a secret token and no dashboard")
-    for name, spec in datasets.known(root).items():
-        line(f"  {name}", spec.status.startswith("ready"), spec.status, needed=False)
+    for name, entry in catalogue.CATALOGUE.items():
+        status = catalogue.status(entry, root)
+        line(f"  {name}", status.kind in ("ready", "readable"), status.text, needed=False)
     Console(highlight=False).print(table)
     return 5 if missing else 0
 

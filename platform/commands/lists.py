@@ -71,13 +71,16 @@ def _meanings(config: Any) -> dict[str, str]:
 
 def datasets(root: Path | None) -> None:
     """All named datasets and whether they are here."""
-    from deep_clustering.platform.data import datasets as known
+    from deep_clustering.platform.data import dataset
+    from deep_clustering.platform.data.catalogue import CATALOGUE, status
 
     console = Console(highlight=False)
     table = _table("dataset", "")
-    for name, spec in known.known(root).items():
-        table.add_row(name, spec.summary)
-        table.add_row("", f"[dim]protocols {', '.join(spec.protocols)}; {spec.status}[/]")
+    root = dataset.default_root() if root is None else root
+    for name, entry in CATALOGUE.items():
+        table.add_row(name, entry.summary)
+        told = status(entry, root).text
+        table.add_row("", f"[dim]protocols {', '.join(entry.protocols)}; {told}[/]")
     table.add_row("folder:PATH", "your own images, one sub-folder per class, or no classes at all")
     table.add_row(
         "table:PATH",

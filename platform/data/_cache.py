@@ -1,11 +1,11 @@
-"""Decoded image sets and tables of vectors on disk: one folder each, written whole or not at all.
+"""Prepared datasets on disk: one folder each, written whole or not at all.
 
-A prepared set is a folder `prepared/<key>/` in the data directory:
+A prepared dataset is a folder `prepared/<key>/` in the data directory:
 
     images.npy   uint8 (N, 3, S, S), C-contiguous; every run on the machine maps the same file
     vectors.npy  float32 (N, D), in place of images.npy where samples are vectors
     labels.npy   int64 (N,); -1 where an image has no label; absent when none has
-    split.npy    uint8 (N,); TRAIN, TEST or UNLABELLED
+    split.npy    uint8 (N,); TRAIN, TEST or UNLABELLED (`protocols`)
     meta.json    format, fingerprint, class names, paths, skipped files, duplicates; written last
 
 It is built in a hidden folder beside its place, synced and renamed. A file lock per key makes a
@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -36,7 +36,6 @@ except ImportError:  # not a POSIX system: no lock, the first rename wins
     fcntl = None  # type: ignore[assignment]
 
 FORMAT = 1  # raised when the layout or the conversion rules change; older folders are then rebuilt
-TRAIN, TEST, UNLABELLED = 0, 1, 2
 
 Progress = Callable[[int, int], None]
 
@@ -58,11 +57,15 @@ class Content:
 class Prepared:
     """An opened folder of the cache."""
 
-    images: np.ndarray | None  # or else there are vectors
-    vectors: np.ndarray | None
+    samples: np.ndarray  # images, uint8 (N, 3, S, S), or vectors, float32 (N, D)
     labels: np.ndarray | None
     split: np.ndarray
-    meta: Mapping[str, Any]
+    fingerprint: str
+    class_names: tuple[str, ...] | None
+    paths: tuple[str, ...] | None
+    skipped: Mapping[str, str]
+    duplicates: int
+    notes: tuple[str, ...]
 
 
 def create_images(folder: Path, count: int, side: int) -> np.memmap:
@@ -91,7 +94,7 @@ def create_images(folder: Path, count: int, side: int) -> np.memmap:
             os.posix_fallocate(file.fileno(), start, needed)
         else:
             file.truncate(start + needed)
-    return _open_images(path, "r+")
+    return _open_array(path, "r+")
 
 
 def write_vectors(folder: Path, vectors: np.ndarray) -> None:
@@ -114,41 +117,43 @@ def write_vectors(folder: Path, vectors: np.ndarray) -> None:
 def keep_rows(folder: Path, images: np.memmap, keep: np.ndarray) -> np.memmap:
     """Rewrite images.npy with the rows `keep` (int64, ascending) and return its new map."""
     os.rename(folder / "images.npy", folder / "all.npy")
-    kept = create_images(folder, len(keep), images.shape[-1])
+    fewer = create_images(folder, len(keep), images.shape[-1])
     for start in range(0, len(keep), 256):
-        kept[start : start + 256] = images[keep[start : start + 256]]
+        fewer[start : start + 256] = images[keep[start : start + 256]]
     os.unlink(folder / "all.npy")
-    return kept
+    return fewer
 
 
-def obtain(
-    root: Path, key: str, build: Callable[[Path], Content], *, spec: Mapping[str, Any]
-) -> Prepared:
-    """The prepared set `key`; built by `build(folder)` when it is missing or damaged.
+def obtain(root: Path, key: str, build: Callable[[Path], Content], *, name: str) -> Prepared:
+    """The prepared dataset `key`; built by `build(folder)` when it is missing or damaged.
 
     `build` writes images.npy with `create_images`, or vectors.npy with `write_vectors`, and returns
     the rest. What it raises is passed on, and nothing of its work stays.
+
+    Args:
+        root: the data directory.
+        name: of the dataset, for people who look into the folder.
 
     Raises:
         StorageError: the data directory cannot be written.
     """
     folder = root / "prepared" / key
-    found = load(folder)
-    if found is not None:
-        return found
+    prepared = load(folder)
+    if prepared is not None:
+        return prepared
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _locked(folder.parent / f".{key}.lock") as alone:
-            found = load(folder)  # another process may have built it while this one waited
-            if found is not None:
-                return found
+            prepared = load(folder)  # another process may have built it while this one waited
+            if prepared is not None:
+                return prepared
             if alone:
                 for stale in folder.parent.glob(f".{key}.*.partial"):
                     shutil.rmtree(stale, ignore_errors=True)
             partial = folder.parent / f".{key}.{uuid.uuid4().hex[:12]}.partial"
             partial.mkdir()
             try:
-                _write(partial, build(partial), spec)
+                _write(partial, build(partial), name)
                 _put(partial, folder)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
@@ -157,60 +162,70 @@ def obtain(
             f"The data directory {str(root)!r} cannot be used ({error.strerror or error}); make "
             "room, correct its permissions, or choose another one with DEEP_CLUSTERING_DATA."
         ) from error
-    found = load(folder)
-    if found is None:
+    prepared = load(folder)
+    if prepared is None:
         raise StorageError(
             f"{str(folder)!r} was written and cannot be read back; check the disk, delete it, "
             "and repeat."
         )
-    return found
+    return prepared
 
 
 def load(folder: Path) -> Prepared | None:
-    """Open a prepared set, or None when it is absent, of another format, or damaged in its size."""
+    """Open a prepared dataset; None when it is absent, of another format, or of a wrong size."""
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         if meta["format"] != FORMAT:
             return None
-        samples = _open_images(_samples(folder), "r")
+        samples = _open_array(_samples(folder), "r")
         split = np.load(folder / "split.npy")
         labels = np.load(folder / "labels.npy") if meta["labelled"] else None
+        if list(samples.shape) != meta["shape"] or len(split) != len(samples):
+            return None
+        if labels is not None and len(labels) != len(samples):
+            return None
+        return Prepared(
+            samples=samples,
+            labels=labels,
+            split=split,
+            fingerprint=meta["fingerprint"],
+            class_names=None if meta["class_names"] is None else tuple(meta["class_names"]),
+            paths=None if meta["paths"] is None else tuple(meta["paths"]),
+            skipped=meta["skipped"],
+            duplicates=meta["duplicates"],
+            notes=tuple(meta["notes"]),
+        )
     except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None
-    if list(samples.shape) != meta["shape"] or len(split) != len(samples):
-        return None
-    if labels is not None and len(labels) != len(samples):
-        return None
-    images, vectors = (samples, None) if samples.ndim == 4 else (None, samples)
-    return Prepared(images=images, vectors=vectors, labels=labels, split=split, meta=meta)
 
 
 def _samples(folder: Path) -> Path:
+    """The file with the images or the vectors."""
     vectors = folder / "vectors.npy"
     return vectors if vectors.exists() else folder / "images.npy"
 
 
-def _open_images(path: Path, mode: Literal["r", "r+"]) -> np.memmap:
+def _open_array(path: Path, mode: Literal["r", "r+"]) -> np.memmap:
     opened = np.load(path, mmap_mode=mode)
     if not isinstance(opened, np.memmap):
         raise ValueError(f"{path} is not a plain array")
     return opened
 
 
-def _write(folder: Path, content: Content, spec: Mapping[str, Any]) -> None:
+def _write(folder: Path, content: Content, name: str) -> None:
     """Labels, split and, last, meta.json, each synced; the fingerprint is of what is on disk."""
-    images = _open_images(_samples(folder), "r")
-    digests = row_digests(images)
+    samples = _open_array(_samples(folder), "r")
+    digests = row_digests(samples)
     split = content.split.astype(np.uint8)
     np.save(folder / "split.npy", split)
     if content.labels is not None:
         np.save(folder / "labels.npy", content.labels.astype(np.int64))
     meta = {
         "format": FORMAT,
-        **spec,
-        "shape": list(images.shape),
+        "name": name,
+        "shape": list(samples.shape),
         "labelled": content.labels is not None,
-        "fingerprint": fingerprint(digests, content.labels, split, images.shape),
+        "fingerprint": fingerprint(digests, content.labels, split, samples.shape),
         "duplicates": len(digests) - len(set(digests)),
         "class_names": content.class_names,
         "paths": content.paths,
@@ -219,8 +234,8 @@ def _write(folder: Path, content: Content, spec: Mapping[str, Any]) -> None:
         "source": content.source,
     }
     text = json.dumps(meta, ensure_ascii=True)
-    for name in os.listdir(folder):
-        _sync(folder / name)
+    for file in os.listdir(folder):
+        _sync(folder / file)
     (folder / "meta.json").write_text(text, encoding="utf-8")
     _sync(folder / "meta.json")
     _sync(folder)
@@ -256,7 +271,10 @@ def workers() -> int:
 
 
 def _put(partial: Path, folder: Path) -> None:
-    """Rename into place; a damaged folder there gives way, a good one by another process stays."""
+    """Rename a folder into its place.
+
+    Replaces a damaged folder that is there, and keeps a good one that another process put there.
+    """
     try:
         os.rename(partial, folder)
     except OSError as error:
@@ -287,7 +305,7 @@ def _sync(path: Path) -> None:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[bool]:
-    """Hold an exclusive lock on `path`; yields whether there is one, as some systems have none."""
+    """Hold an exclusive lock on `path`; yields False where the file system has no locks."""
     if fcntl is None:
         yield False
         return

@@ -1,4 +1,4 @@
-"""Tables of numbers as datasets of vectors: the user's own files, and sets of OpenML.
+"""The user's own tables of numbers as datasets of vectors.
 
 `table:PATH` is a .csv (its first line names the columns) or .parquet file, a .npy file with one
 array (samples, dimensions), or a .npz file with one such array. Every column is a number, except
@@ -9,29 +9,27 @@ label column there are no labels. Numbers are stored as float32.
 
 import hashlib
 import os
-import socket
-import urllib.error
-import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from deep_clustering.platform.data import _cache
-from deep_clustering.platform.data._cache import FORMAT, TRAIN, Content
-from deep_clustering.platform.data._folder import show
+from deep_clustering.platform.data._cache import FORMAT, Content
+from deep_clustering.platform.data._text import quoted
+from deep_clustering.platform.data.protocols import TRAIN
 from deep_clustering.platform.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    import polars as pl
 
 SUFFIXES = (".csv", ".parquet", ".npy", ".npz")
 LABELS = ("label", "class")  # columns that hold labels without being named
 
 _MISSING = ["nan", "NaN", "NA", "N/A", "null", "None", "?"]  # in place of a number
-_TIMEOUT = 60.0  # seconds without a byte before a download is given up
-
-
-# --- the user's own files ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -53,6 +51,13 @@ class Table:
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
+class _Columns(NamedTuple):
+    """What a file holds."""
+
+    vectors: np.ndarray  # float32 (N, D)
+    labels: np.ndarray | None  # (N,), of whatever type the file has
+
+
 def located(text: str) -> Table:
     """The table that is meant by what follows "table:".
 
@@ -66,13 +71,13 @@ def located(text: str) -> Table:
         before, _, column = text.rpartition("#")
         path = _resolved(before)
     if path.is_dir():
-        raise InputError(f"{show(path)} is a folder; for images in it say 'folder:{path}'.")
+        raise InputError(f"{quoted(path)} is a folder; for images in it say 'folder:{path}'.")
     if not path.is_file():
         siblings = [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else []
-        raise InputError(f"There is no table {show(path)}.{nearest(path.name, siblings)}")
+        raise InputError(f"There is no table {quoted(path)}.{nearest(path.name, siblings)}")
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(
-            f"A table ends in {', '.join(SUFFIXES)}, and {show(path.name)} does not; convert it."
+            f"A table ends in {', '.join(SUFFIXES)}, and {quoted(path.name)} does not; convert it."
         )
     return Table(path, column)
 
@@ -81,67 +86,69 @@ def _resolved(text: str) -> Path:
     return Path(os.path.realpath(os.path.expanduser(text)))
 
 
-def build_table(folder: Path, *, source: Table) -> Content:
+def build(folder: Path, *, table: Table) -> Content:
     """Write a table's vectors into `folder`.
 
     Raises:
         InputError: it cannot be read, is empty, or holds what is no number.
     """
-    before = source.key()
-    readers = {".csv": _columns, ".parquet": _columns, ".npy": _array, ".npz": _arrays}
-    vectors, given = readers[source.path.suffix.lower()](source)
-    if source.key() != before:
+    before = table.key()
+    readers = {".csv": _frame, ".parquet": _frame, ".npy": _array, ".npz": _arrays}
+    columns = readers[table.path.suffix.lower()](table)
+    if table.key() != before:
         raise InputError(
-            f"{show(source.path)} changed while it was read; repeat when it is at rest."
+            f"{quoted(table.path)} changed while it was read; repeat when it is at rest."
         )
     labels = names = None
-    if given is not None:
-        labels, names = _coded(given, source)
-    _cache.write_vectors(folder, vectors)
+    if columns.labels is not None:
+        labels, names = _numbered(columns.labels, table)
+    _cache.write_vectors(folder, columns.vectors)
     return Content(
         labels=labels,
-        split=np.full(len(vectors), TRAIN, np.uint8),
+        split=np.full(len(columns.vectors), TRAIN, np.uint8),
         class_names=names,
-        source=str(source.path),
+        source=str(table.path),
     )
 
 
-def _columns(source: Table) -> tuple[np.ndarray, Any]:
+# --- CSV and Parquet -----------------------------------------------------------------------------
+
+
+def _frame(table: Table) -> _Columns:
     """Numbers and labels of a CSV or Parquet file."""
     import polars as pl
 
+    frame = _read_frame(table)
+    label = _label_column(table, frame.columns)
+    numbers = frame.drop(label) if label is not None else frame
+    _refuse_empty(frame.height, numbers.width, table)
+    _refuse_texts(numbers, table)
+    vectors = numbers.select(pl.all().cast(pl.Float32)).fill_null(float("nan")).to_numpy()
+    _refuse_missing(vectors, table, numbers.columns)
+    return _Columns(vectors, None if label is None else frame[label].to_numpy())
+
+
+def _read_frame(table: Table) -> "pl.DataFrame":
+    import polars as pl
+
+    is_csv = table.path.suffix.lower() == ".csv"
     try:
-        if source.path.suffix.lower() == ".csv":
-            frame = pl.read_csv(source.path, infer_schema_length=None, null_values=_MISSING)
+        if is_csv:
+            frame = pl.read_csv(table.path, infer_schema_length=None, null_values=_MISSING)
         else:
-            frame = pl.read_parquet(source.path)
+            frame = pl.read_parquet(table.path)
     except (pl.exceptions.PolarsError, OSError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"{show(source.path)} cannot be read as a table ({first}); every line needs the same "
+            f"{quoted(table.path)} cannot be read as a table ({first}); every line needs the same "
             "number of values, and the first one names the columns."
         ) from error
-    if source.path.suffix.lower() == ".csv" and all(_is_number(name) for name in frame.columns):
+    if is_csv and all(_is_number(name) for name in frame.columns):
         raise InputError(
-            f"The first line of {show(source.path)} holds numbers, and names of columns are "
+            f"The first line of {quoted(table.path)} holds numbers, and names of columns are "
             "expected there; add a line with names."
         )
-    label = _label_column(source, frame.columns)
-    numbers = frame.drop(label) if label is not None else frame
-    _refuse_empty(frame.height, numbers.width, source)
-    texts = [
-        n for n, kind in numbers.schema.items() if not (kind.is_numeric() or kind == pl.Boolean)
-    ]
-    if texts:
-        listed = ", ".join(map(repr, texts[:5])) + (", ..." if len(texts) > 5 else "")
-        raise InputError(
-            f"Every column of {show(source.path)} must hold numbers, and {listed} of "
-            f"{numbers.width} columns do not; remove them, or name the one with the labels as in "
-            f"'table:{source.path}#{texts[0]}'."
-        )
-    vectors = numbers.select(pl.all().cast(pl.Float32)).fill_null(float("nan")).to_numpy()
-    _refuse_missing(vectors, source, numbers.columns)
-    return vectors, None if label is None else frame[label].to_numpy()
+    return frame
 
 
 def _is_number(text: str) -> bool:
@@ -152,187 +159,170 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _array(source: Table) -> tuple[np.ndarray, Any]:
-    """The numbers of an .npy file."""
-    if source.column is not None:
+def _refuse_texts(numbers: "pl.DataFrame", table: Table) -> None:
+    import polars as pl
+
+    texts = [
+        name
+        for name, kind in numbers.schema.items()
+        if not (kind.is_numeric() or kind == pl.Boolean)
+    ]
+    if texts:
+        listed = ", ".join(map(repr, texts[:5])) + (", ..." if len(texts) > 5 else "")
         raise InputError(
-            f"{show(source.path)} holds one array without names; put labels beside it into an .npz "
-            "file as 'label'."
+            f"Every column of {quoted(table.path)} must hold numbers, and {listed} of "
+            f"{numbers.width} columns do not; remove them, or name the one with the labels as in "
+            f"'table:{table.path}#{texts[0]}'."
         )
-    return _numbers(_loaded(source), source), None
 
 
-def _arrays(source: Table) -> tuple[np.ndarray, Any]:
+# --- numpy ---------------------------------------------------------------------------------------
+
+
+def _array(table: Table) -> _Columns:
+    """The numbers of an .npy file."""
+    if table.column is not None:
+        raise InputError(
+            f"{quoted(table.path)} holds one array without names; put labels beside it into an "
+            ".npz file as 'label'."
+        )
+    return _Columns(_numbers(_load_array(table), table), None)
+
+
+def _load_array(table: Table) -> np.ndarray:
+    try:
+        loaded = np.load(table.path)
+    except (OSError, EOFError, ValueError) as error:
+        raise _unreadable(table, error) from error
+    if isinstance(loaded, NpzFile):
+        loaded.close()
+        raise _unreadable(table, ValueError("it holds several arrays, as .npz files do"))
+    return loaded
+
+
+def _arrays(table: Table) -> _Columns:
     """Numbers and labels of an .npz file."""
-    with _loaded(source) as held:
-        names = list(held)
-        label = _label_column(source, names)
+    with _load_arrays(table) as arrays:
+        names = list(arrays)
+        label = _label_column(table, names)
         others = [name for name in names if name != label]
         if len(others) != 1:
             raise InputError(
-                f"{show(source.path)} must hold one array (samples, dimensions) beside the labels, "
-                f"and it holds {', '.join(others) or 'none'}; leave one of them."
+                f"{quoted(table.path)} must hold one array (samples, dimensions) beside the "
+                f"labels, and it holds {', '.join(others) or 'none'}; leave one of them."
             )
         try:
-            vectors = _numbers(held[others[0]], source)
-            given = None if label is None else held[label]
+            vectors = _numbers(arrays[others[0]], table)
+            labels = None if label is None else arrays[label]
         except ValueError as error:
-            raise _unreadable(source, error) from error
-    if given is not None and given.shape != (len(vectors),):
+            raise _unreadable(table, error) from error
+    if labels is not None and labels.shape != (len(vectors),):
         raise InputError(
-            f"The array {label!r} of {show(source.path)} must hold one label for each of "
-            f"{len(vectors)} samples, and its shape is {given.shape}."
+            f"The array {label!r} of {quoted(table.path)} must hold one label for each of "
+            f"{len(vectors)} samples, and its shape is {labels.shape}."
         )
-    return vectors, given
+    return _Columns(vectors, labels)
 
 
-def _loaded(source: Table) -> Any:
+def _load_arrays(table: Table) -> NpzFile:
     try:
-        return np.load(source.path)
+        loaded = np.load(table.path)
     except (OSError, EOFError, ValueError) as error:
-        raise _unreadable(source, error) from error
+        raise _unreadable(table, error) from error
+    if not isinstance(loaded, NpzFile):
+        raise _unreadable(table, ValueError("it holds one array without a name, as .npy files do"))
+    return loaded
 
 
-def _unreadable(source: Table, error: Exception) -> InputError:
+def _unreadable(table: Table, error: Exception) -> InputError:
     return InputError(
-        f"{show(source.path)} cannot be read ({str(error).splitlines()[0]}); save it again with "
+        f"{quoted(table.path)} cannot be read ({str(error).splitlines()[0]}); save it again with "
         "numpy, as numbers."
     )
 
 
-def _numbers(array: np.ndarray, source: Table) -> np.ndarray:
+def _numbers(array: np.ndarray, table: Table) -> np.ndarray:
+    """The array as float32 (N, D)."""
     if array.ndim != 2 or array.dtype.kind not in "biuf":
         raise InputError(
-            f"{show(source.path)} must hold numbers of shape (samples, dimensions), and it holds "
+            f"{quoted(table.path)} must hold numbers of shape (samples, dimensions), and it holds "
             f"{array.dtype} of shape {array.shape}."
         )
-    _refuse_empty(len(array), array.shape[1], source)
+    _refuse_empty(len(array), array.shape[1], table)
     with np.errstate(over="ignore"):
         vectors = array.astype(np.float32)
-    _refuse_missing(vectors, source, list(range(array.shape[1])))
+    _refuse_missing(vectors, table, range(array.shape[1]))
     return vectors
 
 
-def _refuse_empty(samples: int, numbers: int, source: Table) -> None:
+# --- for all of them -----------------------------------------------------------------------------
+
+
+def _refuse_empty(samples: int, numbers: int, table: Table) -> None:
     if not samples or not numbers:
         raise InputError(
-            f"{show(source.path)} has {samples} samples of {numbers} numbers, and at least one of "
+            f"{quoted(table.path)} has {samples} samples of {numbers} numbers, and at least one of "
             "each is needed."
         )
 
 
-def _refuse_missing(vectors: np.ndarray, source: Table, columns: list[Any]) -> None:
+def _refuse_missing(
+    vectors: np.ndarray, table: Table, columns: Sequence[str] | Sequence[int]
+) -> None:
     wrong = ~np.isfinite(vectors)
     if wrong.any():
         row, column = (int(i) for i in np.argwhere(wrong)[0])
         raise InputError(
-            f"{show(source.path)} lacks a finite number in {int(wrong.sum())} places, the first in "
-            f"column {columns[column]!r} of sample {row} (from 0); fill them in or leave these "
+            f"{quoted(table.path)} lacks a finite number in {int(wrong.sum())} places, the first "
+            f"in column {columns[column]!r} of sample {row} (from 0); fill them in or leave these "
             "samples out."
         )
 
 
-def _label_column(source: Table, names: list[str]) -> str | None:
-    if source.column is not None:
-        if source.column not in names:
+def _label_column(table: Table, names: list[str]) -> str | None:
+    if table.column is not None:
+        if table.column not in names:
             raise InputError(
-                f"{show(source.path)} has no column {source.column!r}."
-                f"{nearest(source.column, names)}"
+                f"{quoted(table.path)} has no column {table.column!r}."
+                f"{nearest(table.column, names)}"
             )
-        return source.column
-    found = [name for name in LABELS if name in names]
-    if len(found) > 1:
+        return table.column
+    usual = [name for name in LABELS if name in names]
+    if len(usual) > 1:
         raise InputError(
-            f"{show(source.path)} has the columns {' and '.join(found)}; say which one holds the "
-            f"labels, as in 'table:{source.path}#{found[0]}'."
+            f"{quoted(table.path)} has the columns {' and '.join(usual)}; say which one holds the "
+            f"labels, as in 'table:{table.path}#{usual[0]}'."
         )
-    return found[0] if found else None
+    return usual[0] if usual else None
 
 
-def _coded(given: np.ndarray, source: Table) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Labels from 0 in the order of their values, and the names of these."""
+def _numbered(given: np.ndarray, table: Table) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Labels from 0 in the order of their values, int64 (N,), and the names of these."""
     values = given.tolist()
-    missing = [i for i, v in enumerate(values) if v is None or v != v]
+    missing = [i for i, value in enumerate(values) if value is None or value != value]
     if missing:
         raise InputError(
-            f"Either all samples of {show(source.path)} have a label or none has, and sample "
+            f"Either all samples of {quoted(table.path)} have a label or none has, and sample "
             f"{missing[0]} (from 0) has none; {len(missing)} lack one."
         )
-    if all(isinstance(v, float) and v.is_integer() for v in values):
-        values = [int(v) for v in values]
-    if not all(isinstance(v, (bool, int)) for v in values) and not all(
-        isinstance(v, str) for v in values
-    ):
-        raise InputError(
-            f"Labels in {show(source.path)} must be whole numbers, true and false, or texts, and "
-            f"one is {next(v for v in values if not isinstance(v, (bool, int, str)))!r}."
-            if not any(isinstance(v, str) for v in values)
-            else f"Labels in {show(source.path)} must be of one kind, numbers or texts."
-        )
-    kinds = sorted(set(values))
-    code = {value: number for number, value in enumerate(kinds)}
-    return np.array([code[v] for v in values], np.int64), tuple(map(str, kinds))
+    if all(isinstance(value, float) and value.is_integer() for value in values):
+        values = [int(value) for value in values]
+    _refuse_mixed(values, table)
+    different = sorted(set(values))
+    label = {value: number for number, value in enumerate(different)}
+    return np.array([label[value] for value in values], np.int64), tuple(map(str, different))
 
 
-# --- OpenML --------------------------------------------------------------------------------------
-
-
-def build_openml(folder: Path, *, root: Path, number: int, about: Any) -> Content:
-    """A set of OpenML by its number, kept under `root`/archives; OpenML's own MD5 is checked.
-
-    Args:
-        about: the `DatasetSpec`, whose counts the table must have.
-
-    Raises:
-        InputError: no network, a file that is not the published one, or other counts.
-    """
-    from sklearn.datasets import fetch_openml
-    from sklearn.datasets._openml import OpenMLError
-
-    place = root / "archives"
-    by_hand = (
-        f"download data set {number} of openml.org elsewhere and say table:PATH, or bring a copy "
-        f"of {show(place / 'openml')} from a machine that has it."
-    )
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_TIMEOUT)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of retries, which errors end as well
-            found = fetch_openml(
-                data_id=number,
-                data_home=str(place),
-                as_frame=False,
-                parser="liac-arff",
-                n_retries=1,
-            )
-    except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise InputError(
-            f"OpenML's data set {number} cannot be downloaded ({reason}); {by_hand}"
-        ) from error
-    except (OpenMLError, ValueError) as error:
-        raise InputError(
-            f"OpenML's data set {number} is incomplete or altered "
-            f"({str(error).splitlines()[0]}); delete {show(place / 'openml')} and repeat, or "
-            f"{by_hand}"
-        ) from error
-    finally:
-        socket.setdefaulttimeout(before)
-    vectors = np.asarray(found.data, np.float32)
-    names = sorted(set(found.target), key=lambda name: (len(name), name))  # "2" before "10"
-    shape = (*vectors.shape, len(names))
-    if shape != (about.count, about.dimensions, about.classes) or not np.isfinite(vectors).all():
-        raise InputError(
-            f"{about.name} has {about.count} samples of {about.dimensions} numbers in "
-            f"{about.classes} classes, and OpenML's data set {number} came with {shape[0]}, "
-            f"{shape[1]} and {shape[2]}; {by_hand}"
-        )
-    code = {name: label for label, name in enumerate(names)}
-    _cache.write_vectors(folder, vectors)
-    return Content(
-        labels=np.array([code[name] for name in found.target], np.int64),
-        split=np.full(len(vectors), TRAIN, np.uint8),
-        class_names=tuple(names),
-        source=f"https://www.openml.org/d/{number}",
+def _refuse_mixed(values: list[object], table: Table) -> None:
+    """Labels are all numbers (true and false among them), or all texts."""
+    texts = [isinstance(value, str) for value in values]
+    numbers = [isinstance(value, bool | int) for value in values]
+    if all(texts) or all(numbers):
+        return
+    if any(texts):
+        raise InputError(f"Labels in {quoted(table.path)} must be of one kind, numbers or texts.")
+    other = next(value for value in values if not isinstance(value, bool | int))
+    raise InputError(
+        f"Labels in {quoted(table.path)} must be whole numbers, true and false, or texts, and "
+        f"one is {other!r}."
     )

@@ -9,24 +9,38 @@ later call opens the memory map. The samples are images (`ImageSet`), or vectors
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from deep_clustering.platform.data import _cache, _folder, _tables, datasets
-from deep_clustering.platform.data._cache import TEST, TRAIN, UNLABELLED, Progress
-from deep_clustering.platform.data._folder import show
-from deep_clustering.platform.data.datasets import (
-    HELD_OUT,
+from deep_clustering.platform.data import _cache, _decode, _tables, protocols
+from deep_clustering.platform.data._cache import Prepared, Progress
+from deep_clustering.platform.data._entry import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    DatasetSpec,
+    Entry,
+    ImageEntry,
+    Order,
+    PointEntry,
     Triple,
 )
+from deep_clustering.platform.data._text import quoted
+from deep_clustering.platform.data.catalogue import CATALOGUE
+from deep_clustering.platform.data.folder import list_folder
+from deep_clustering.platform.data.pixels import view_side
+from deep_clustering.platform.data.protocols import TEST
 from deep_clustering.platform.errors import InputError, nearest
+
+DATA_VARIABLE = "DEEP_CLUSTERING_DATA"
+
+
+def default_root() -> Path:
+    """The data directory: $DEEP_CLUSTERING_DATA, else ~/.cache/deep-clustering."""
+    given = os.environ.get(DATA_VARIABLE)
+    return Path(given).expanduser() if given else Path.home() / ".cache" / "deep-clustering"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,38 +140,35 @@ def open(source: Source, progress: Progress | None = None) -> Dataset:
     return _open_named(source, progress)
 
 
-#: Begins the fingerprint of an outline, so that no run of it is in any store.
-_NOT_HERE = "not here: "
-
-
-def outline(about: DatasetSpec, protocol: str | None = None) -> Dataset:
+def outline(entry: Entry, protocol: str | None = None) -> Dataset:
     """A named dataset of the right sizes without its samples, for saying what would run.
 
     Args:
         protocol: None: the dataset's default.
     """
-    count = about.count or 1300 * about.classes  # ImageNet has about 1,300 train images per class
+    count = entry.count or 1300 * entry.classes  # ImageNet has about 1,300 train images per class
     every = np.arange(count)
-    known: dict[str, Any] = {
-        "name": about.name,
+    common: dict[str, Any] = {
+        "name": entry.name,
         "labels": np.broadcast_to(np.int64(0), (count,)),
-        "classes": about.classes,
+        "classes": entry.classes,
         "class_names": None,
-        "fingerprint": _NOT_HERE + about.name,
-        "protocol": protocol or about.protocols[0],
+        "fingerprint": f"not here: {entry.name}",  # so that no run of it is in any store
+        "protocol": protocol or entry.protocols[0],
         "train": every,
         "score": every,
         "pretrain": every,
         "here": False,
     }
-    if about.dimensions is not None:
-        return PointSet(points=np.broadcast_to(np.float32(0), (count, about.dimensions)), **known)
+    if isinstance(entry, PointEntry):
+        return PointSet(points=np.broadcast_to(np.float32(0), (count, entry.dimensions)), **common)
+    assert isinstance(entry, ImageEntry)
     return ImageSet(
-        images=np.broadcast_to(np.uint8(0), (count, 3, about.side, about.side)),
-        mean=about.mean,
-        std=about.std,
-        view=about.view,
-        **known,
+        images=np.broadcast_to(np.uint8(0), (count, 3, entry.side, entry.side)),
+        mean=entry.mean,
+        std=entry.std,
+        view=view_side(entry.side),
+        **common,
     )
 
 
@@ -165,31 +176,50 @@ def outline(about: DatasetSpec, protocol: str | None = None) -> Dataset:
 
 
 def _open_named(source: Source, progress: Progress | None) -> Dataset:
-    catalogue = datasets.known(source.root)
-    name = source.spec
-    if name not in catalogue:
-        hint = nearest(name, catalogue)
-        if not hint and os.path.isdir(os.path.expanduser(name)):
-            hint = f" For your own images say 'folder:{name}'."
+    entry = _named(source.spec)
+    side = _side_of(entry, source.side)
+    protocol = protocols.chosen(entry.name, source.protocol, entry.protocols)
+    order = Order(
+        entry=entry,
+        root=source.root,
+        side=side,
+        protocol=protocol,
+        skip_broken=source.skip_broken,
+        progress=progress,
+    )
+    prepared = entry.prepare(order)
+    if isinstance(entry, ImageEntry):
+        return _images(entry.name, prepared, protocol, entry.mean, entry.std)
+    return _points(entry.name, prepared, protocol)
+
+
+def _named(name: str) -> Entry:
+    if name in CATALOGUE:
+        return CATALOGUE[name]
+    hint = nearest(name, CATALOGUE)
+    if not hint and os.path.isdir(os.path.expanduser(name)):
+        hint = f" For your own images say 'folder:{name}'."
+    raise InputError(
+        f"There is no dataset {name!r}; the names are {', '.join(CATALOGUE)}, folder:PATH for "
+        f"your own images and table:PATH for your own vectors.{hint}"
+    )
+
+
+def _side_of(entry: Entry, asked: int | None) -> int | None:
+    """The stored side of a named dataset; None for vectors."""
+    if not isinstance(entry, ImageEntry):
+        _refuse_side(entry.name, asked)
+        return None
+    if asked is None or asked == entry.side:
+        return entry.side
+    if not entry.any_side:
+        others = [e.name for e in CATALOGUE.values() if isinstance(e, ImageEntry) and e.any_side]
         raise InputError(
-            f"There is no dataset {name!r}; the names are {', '.join(catalogue)}, folder:PATH for "
-            f"your own images and table:PATH for your own vectors.{hint}"
+            f"{entry.name} is stored at {entry.side} pixels, and side={asked} was asked for; "
+            f"a side can be chosen for {', '.join(others)} and folder:PATH only."
         )
-    about = catalogue[name]
-    if about.dimensions is not None:
-        _refuse_side(name, source.side)
-    if source.side is not None and source.side != about.side:
-        if not about.any_side:
-            others = ", ".join(other.name for other in catalogue.values() if other.any_side)
-            raise InputError(
-                f"{name} is stored at {about.side} pixels, and side={source.side} was asked for; "
-                f"a side can be chosen for {others} and folder:PATH only."
-            )
-        _check_side(source.side)
-        about = replace(about, side=source.side, view=view_side(source.side))
-    protocol = _checked_protocol(name, source.protocol, about.protocols)
-    opened = datasets.open_named(about, source.root, protocol, source.skip_broken, progress)
-    return _dataset(name, opened, protocol, about.mean, about.std, about.view)
+    _check_side(asked)
+    return asked
 
 
 def _check_side(side: int) -> None:
@@ -197,91 +227,79 @@ def _check_side(side: int) -> None:
         raise InputError(f"The stored side must be in 8..1024 pixels, and it is {side}.")
 
 
-def _checked_protocol(name: str, protocol: str | None, having: tuple[str, ...]) -> str:
-    if protocol is None:
-        return having[0]
-    if protocol not in having:
-        raise InputError(
-            f"{name} has the protocols {', '.join(having)}, and {protocol!r} was asked for."
-            f"{nearest(protocol, having)}"
-        )
-    return protocol
+def _refuse_side(name: str, side: int | None) -> None:
+    if side is not None:
+        raise InputError(f"{name} has vectors, which have no image size; leave that option out.")
 
 
-def _dataset(
-    name: str, opened: _cache.Prepared, protocol: str, mean: Triple, std: Triple, view: int
-) -> Dataset:
-    """What the cache holds, with the indices that the protocol takes from its split."""
-    meta, split = opened.meta, opened.split
-    in_train, labelled = split == TRAIN, split != UNLABELLED
-    trained = {"all": labelled, "test": split == TEST}.get(protocol, in_train)
-    scored = split == TEST if protocol in HELD_OUT else trained
-    pretrained = trained | (split == UNLABELLED)
-    for array in (split, opened.labels):
+def _images(name: str, prepared: Prepared, protocol: str, mean: Triple, std: Triple) -> ImageSet:
+    return ImageSet(
+        images=prepared.samples,
+        mean=mean,
+        std=std,
+        view=view_side(prepared.samples.shape[-1]),
+        **_common(name, prepared, protocol, "images repeat an earlier one pixel by pixel"),
+    )
+
+
+def _points(name: str, prepared: Prepared, protocol: str) -> PointSet:
+    repeat = "samples repeat an earlier one number by number"
+    return PointSet(points=prepared.samples, **_common(name, prepared, protocol, repeat))
+
+
+def _common(name: str, prepared: Prepared, protocol: str, repeat: str) -> dict[str, Any]:
+    """The fields that images and points share; `repeat` says what a duplicate is."""
+    for array in (prepared.split, prepared.labels):
         if array is not None:
             array.setflags(write=False)
-    names = meta["class_names"]
-    notes = list(meta["notes"])
-    if meta["duplicates"]:
-        what = "images repeat an earlier one pixel by pixel"
-        if opened.vectors is not None:
-            what = "samples repeat an earlier one number by number"
-        notes.append(f"{meta['duplicates']} of {len(split)} {what}")
-    known: dict[str, Any] = {
+    indices = protocols.indices(prepared.split, protocol)
+    notes = prepared.notes
+    if prepared.duplicates:
+        notes += (f"{prepared.duplicates} of {len(prepared.split)} {repeat}",)
+    names = prepared.class_names
+    return {
         "name": name,
-        "labels": opened.labels,
+        "labels": prepared.labels,
         "classes": None if names is None else len(names),
-        "class_names": None if names is None else tuple(names),
-        "fingerprint": meta["fingerprint"],
+        "class_names": names,
+        "fingerprint": prepared.fingerprint,
         "protocol": protocol,
-        "train": np.flatnonzero(trained),
-        "score": np.flatnonzero(scored),
-        "pretrain": np.flatnonzero(pretrained),
-        "paths": None if meta["paths"] is None else tuple(meta["paths"]),
-        "skipped": tuple(meta["skipped"]),
-        "duplicates": meta["duplicates"],
-        "notes": tuple(notes),
+        "train": indices.train,
+        "score": indices.score,
+        "pretrain": indices.pretrain,
+        "paths": prepared.paths,
+        "skipped": tuple(prepared.skipped),
+        "duplicates": prepared.duplicates,
+        "notes": notes,
     }
-    if opened.vectors is not None:
-        return PointSet(points=opened.vectors, **known)
-    assert opened.images is not None
-    return ImageSet(images=opened.images, mean=mean, std=std, view=view, **known)
 
 
 # --- folders of images ---------------------------------------------------------------------------
 
 
-def _open_folder(source: Source, progress: Progress | None) -> Dataset:
+def _open_folder(source: Source, progress: Progress | None) -> ImageSet:
     place = _existing_folder(source.spec.removeprefix("folder:"))
     if source.side is not None:
         _check_side(source.side)
-    found = _folder.listing(place)
+    listing = list_folder(place)
     name = f"folder:{place}"
-    splits = ("all", "train-test", "train") if bool((found.split == TEST).any()) else ("all",)
-    protocol = _checked_protocol(show(name), source.protocol, splits)
-    opened = _cache.obtain(
+    having = ("all", "train-test", "train") if bool((listing.split == TEST).any()) else ("all",)
+    protocol = protocols.chosen(quoted(name), source.protocol, having)
+    prepared = _cache.obtain(
         source.root,
-        f"folder-{found.key(source.side)}",
+        f"folder-{listing.key(source.side)}",
         partial(
-            datasets.build_listing,
-            listing=found,
-            again=partial(_folder.listing, place),
+            _decode.build,
+            listing=listing,
+            again=partial(list_folder, place),
             side=source.side,
             skip_broken=source.skip_broken,
             progress=progress,
         ),
-        spec={"name": name},
+        name=name,
     )
-    datasets.refuse_skipped(opened, place, source.skip_broken)
-    assert opened.images is not None
-    return _dataset(
-        name, opened, protocol, IMAGENET_MEAN, IMAGENET_STD, view_side(opened.images.shape[-1])
-    )
-
-
-def view_side(side: int) -> int:
-    """The side networks see of a stored side: 224 of 256, as for ImageNet, otherwise all of it."""
-    return 224 if side == 256 else side
+    _decode.refuse_skipped(prepared, place, source.skip_broken)
+    return _images(name, prepared, protocol, IMAGENET_MEAN, IMAGENET_STD)
 
 
 def _existing_folder(text: str) -> Path:
@@ -297,12 +315,12 @@ def _existing_folder(text: str) -> Path:
         exists = place.exists()
     except OSError as error:  # a name too long, a loop of links
         raise InputError(
-            f"The folder {show(text)} cannot be opened ({error.strerror}); correct the path."
+            f"The folder {quoted(text)} cannot be opened ({error.strerror}); correct the path."
         ) from error
     if exists:
         raise InputError(
-            f"{show(place)} is a file, and folder: takes a folder of images; unpack it if it is an "
-            "archive, or give the folder it lies in."
+            f"{quoted(place)} is a file, and folder: takes a folder of images; unpack it if it is "
+            "an archive, or give the folder it lies in."
         )
     parent = place.parent
     while not parent.is_dir():
@@ -312,7 +330,7 @@ def _existing_folder(text: str) -> Path:
     except OSError:
         siblings = []
     raise InputError(
-        f"There is no folder {show(text)}: {show(parent)} has no {place.name!r}."
+        f"There is no folder {quoted(text)}: {quoted(parent)} has no {place.name!r}."
         f"{nearest(place.name, siblings)}"
     )
 
@@ -320,19 +338,11 @@ def _existing_folder(text: str) -> Path:
 # --- tables of vectors ---------------------------------------------------------------------------
 
 
-def _open_table(source: Source) -> Dataset:
+def _open_table(source: Source) -> PointSet:
     table = _tables.located(source.spec.removeprefix("table:"))
-    _refuse_side(show(table.name), source.side)
-    protocol = _checked_protocol(show(table.name), source.protocol, ("all",))
-    opened = _cache.obtain(
-        source.root,
-        f"table-{table.key()}",
-        partial(_tables.build_table, source=table),
-        spec={"name": table.name},
+    _refuse_side(quoted(table.name), source.side)
+    protocol = protocols.chosen(quoted(table.name), source.protocol, ("all",))
+    prepared = _cache.obtain(
+        source.root, f"table-{table.key()}", partial(_tables.build, table=table), name=table.name
     )
-    return _dataset(table.name, opened, protocol, IMAGENET_MEAN, IMAGENET_STD, 0)
-
-
-def _refuse_side(name: str, side: int | None) -> None:
-    if side is not None:
-        raise InputError(f"{name} has vectors, which have no image size; leave that option out.")
+    return _points(table.name, prepared, protocol)

@@ -38,12 +38,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from PIL import Image
 
-from deep_clustering.platform.data import _folder, datasets
 from deep_clustering.platform.data import dataset as data
-from deep_clustering.platform.data._cache import Progress
-from deep_clustering.platform.data.dataset import ImageSet, Source
+from deep_clustering.platform.data import folder
+from deep_clustering.platform.data.catalogue import CATALOGUE, ImageEntry, held_out_protocol
+from deep_clustering.platform.data.dataset import ImageSet, Progress, Source
+from deep_clustering.platform.data.pixels import resized
+from deep_clustering.platform.data.protocols import HELD_OUT
 from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.evaluation import finished as prediction
 from deep_clustering.platform.metrics.rejection import failure_rejection
@@ -139,13 +140,14 @@ def _others(
     row: Mapping[str, Any], name: str, root: Path, skip_broken: bool, progress: Progress | None
 ) -> ImageSet:
     """The images to tell from the run's own, at the run's side where the files allow it."""
-    spec = datasets.known(root).get(name)
+    entry = CATALOGUE.get(name)
+    any_side = entry is None or (isinstance(entry, ImageEntry) and entry.any_side)
     source = Source(
         name,
         root,
         skip_broken=skip_broken,
-        side=row["image_side"] if spec is None or spec.any_side else None,
-        protocol=datasets.held_out_protocol(name),
+        side=row["image_side"] if any_side else None,
+        protocol=held_out_protocol(name),
     )
     found = data.open(source, progress)
     if not isinstance(found, ImageSet):
@@ -256,7 +258,7 @@ class _Model:
         parts: dict[str, list[np.ndarray]] = {head: [] for head in self.own}
         for start in range(0, len(dataset.score), _CHUNK):
             index = dataset.score[start : start + _CHUNK]
-            pixels = fitted(dataset.images[index], self._rows.shape[-1])
+            pixels = resized(dataset.images[index], self._rows.shape[-1])
             self._rows[: len(index)].copy_(torch.from_numpy(pixels))
             found = self._trainable.predict(torch.arange(len(index)))
             for head, p in found.items():
@@ -264,15 +266,6 @@ class _Model:
             if progress is not None:
                 progress(start + len(index), len(dataset.score))
         return {head: np.concatenate(found) for head, found in parts.items()}
-
-
-def fitted(images: np.ndarray, side: int) -> np.ndarray:
-    """Stored squares, uint8 (n, 3, S, S), at another side, by the rule by which files are read."""
-    if images.shape[-1] == side:
-        return np.ascontiguousarray(images)
-    return np.stack(
-        [_folder.pixels(Image.fromarray(image.transpose(1, 2, 0)), side) for image in images]
-    )
 
 
 def _predictions(store: Any, row: Mapping[str, Any]) -> pl.DataFrame:
@@ -289,13 +282,13 @@ def _predictions(store: Any, row: Mapping[str, Any]) -> pl.DataFrame:
 
 def _held_out(row: Mapping[str, Any], stored: pl.DataFrame, root: Path) -> np.ndarray | None:
     """Which scored images belong to a test split, bool (N,); None when no image does."""
-    held_out = datasets.held_out_protocol(row["dataset"])
-    if row["protocol"] in datasets.HELD_OUT:
+    held_out = held_out_protocol(row["dataset"])
+    if row["protocol"] in HELD_OUT:
         return np.ones(stored.height, bool)
     if row["protocol"] != "all":
         return None
     if row["dataset"].startswith("folder:"):
-        chosen = _folder.held_out(stored["path"].to_list())
+        chosen = folder.held_out(stored["path"].to_list())
         return chosen if chosen.any() else None
     if held_out is None:
         return None

@@ -6,10 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from deep_clustering.platform import registry
+from deep_clustering.platform.data import catalogue
 from deep_clustering.platform.data import dataset as data
-from deep_clustering.platform.data import datasets
-from deep_clustering.platform.data._cache import Progress
-from deep_clustering.platform.data.dataset import Dataset, ImageSet, PointSet, Source
+from deep_clustering.platform.data.catalogue import CATALOGUE, Entry, ImageEntry, PointEntry
+from deep_clustering.platform.data.dataset import (
+    Dataset,
+    ImageSet,
+    PointSet,
+    Progress,
+    Source,
+)
+from deep_clustering.platform.data.pixels import view_side
+from deep_clustering.platform.data.protocols import HELD_OUT
 from deep_clustering.platform.errors import InputError, nearest
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.jobs import Job, plan, pretraining
@@ -102,8 +110,9 @@ def resolve(
     """
     asked = _check(method, dataset, root, list(sets), preset, protocol, features, store)
     source = Source(dataset, root, skip_broken=skip_broken, side=side, protocol=protocol)
-    if outline and asked.spec is not None and asked.spec.status != "ready":
-        prepared = data.outline(asked.spec, protocol)
+    entry = asked.entry
+    if outline and entry is not None and catalogue.status(entry, root).kind != "ready":
+        prepared = data.outline(entry, protocol)
     else:
         prepared = data.open(source, progress)
     source = replace(source, spec=prepared.name)
@@ -145,7 +154,7 @@ class _Asked:
 
     record: Any  # of the method
     other: Any  # of the method whose pretraining gives the features, None without one
-    spec: Any  # of a named dataset
+    entry: Entry | None  # of a named dataset
     chosen: Mapping[str, Any]  # fields set of the method
     inner: Mapping[str, Any]  # and of the other's pretraining
 
@@ -163,12 +172,11 @@ def _check(
     """Raises InputError with every mistake that can be seen without the images."""
     mistakes: list[str] = []
     record = _found(lambda: registry.method(method), mistakes)
-    known = datasets.known(root)
-    spec = known.get(dataset)
-    if spec is None and not dataset.startswith(("folder:", "table:")):
+    entry = CATALOGUE.get(dataset)
+    if entry is None and not dataset.startswith(("folder:", "table:")):
         mistakes.append(
-            f"there is no dataset '{dataset}'.{nearest(dataset, known)} Known: "
-            f"{', '.join(known)}, folder:PATH, or table:PATH."
+            f"there is no dataset '{dataset}'.{nearest(dataset, CATALOGUE)} Known: "
+            f"{', '.join(CATALOGUE)}, folder:PATH, or table:PATH."
         )
     if record is None:
         raise InputError("\n".join(mistakes))
@@ -193,12 +201,13 @@ def _check(
         inner = _found(lambda: configs.parse(other.config, theirs), mistakes) or {}
     if mistakes:
         raise InputError("\n".join(mistakes))
-    if spec is not None:  # its values can be judged before any download
-        _suits(method, record, spec.dimensions is not None, spec.name)
-        _scored(method, record, spec.name, protocol or spec.protocols[0])
-        layers = [layer for _, layer in _layers(record, dataset, spec.view, preset)]
-        configs.build(record.config, *layers, _counted(record, spec.classes), chosen)
-    return _Asked(record=record, other=other, spec=spec, chosen=chosen, inner=inner)
+    if entry is not None:  # its values can be judged before any download
+        _suits(method, record, isinstance(entry, PointEntry), entry.name)
+        _scored(method, record, entry.name, protocol or entry.protocols[0])
+        view = view_side(entry.side) if isinstance(entry, ImageEntry) else 0
+        layers = [layer for _, layer in _layers(record, dataset, view, preset)]
+        configs.build(record.config, *layers, _counted(record, entry.classes), chosen)
+    return _Asked(record=record, other=other, entry=entry, chosen=chosen, inner=inner)
 
 
 def _found(ask: Callable[[], Any], mistakes: list[str]) -> Any:
@@ -249,10 +258,10 @@ def _suits(method: str, record: Any, vectors: bool, name: str) -> None:
 
 def _scored(method: str, record: Any, name: str, protocol: str) -> None:
     """Raises InputError when a method that fits what is scored is to be trained on other images."""
-    if record.fit is not None and protocol in datasets.HELD_OUT:
-        spec = datasets.known().get(name)
-        having = ("all", "train") if spec is None else spec.protocols
-        others = [f"--protocol {p}" for p in having if p not in datasets.HELD_OUT]
+    if record.fit is not None and protocol in HELD_OUT:
+        entry = CATALOGUE.get(name)
+        having = ("all", "train") if entry is None else entry.protocols
+        others = [f"--protocol {p}" for p in having if p not in HELD_OUT]
         raise InputError(
             f"{method} fits the very images that are scored, and the protocol {protocol} of {name} "
             f"trains on others; say {' or '.join(others)}."

@@ -321,7 +321,7 @@ _KILLED = """
 import os, signal, sys
 from pathlib import Path
 from deep_clustering.platform.evaluation import ood
-from deep_clustering.platform.store import Store
+from deep_clustering.platform.store.store import Store
 def die(done, total):
     if done == total == 30:
         os.kill(os.getpid(), signal.SIGKILL)

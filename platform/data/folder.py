@@ -1,4 +1,4 @@
-"""Folders of image files: what belongs to them, which labels they carry, how a file becomes pixels.
+"""Folders of image files: what belongs to them, and which labels they carry.
 
 Layout, decided by the names alone:
 
@@ -10,41 +10,30 @@ Layout, decided by the names alone:
 
 Names that begin with a dot are passed over, links are followed (each real folder once per branch,
 so that loops end). The order is by split, folder and name, training images first.
-
-Pixels, the same rule for every file: the first frame; turned upright by its EXIF tag; transparency
-over white; grey, palette and CMYK to RGB by Pillow's conversions; 16-bit grey scaled from 0..65535
-to 0..255 with no stretch per image. Floating-point images are refused, as their range is not known.
-The centred square of the shorter side's length is then resized to the stored side (bilinear,
-antialiased), which is resizing the shorter side and cropping the centre.
 """
 
 import hashlib
 import os
 import stat
-import struct
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
 
-from deep_clustering.platform.data._cache import FORMAT, TEST, TRAIN, Progress, workers
+from deep_clustering.platform.data._cache import FORMAT
+from deep_clustering.platform.data._text import quoted
+from deep_clustering.platform.data.protocols import TEST, TRAIN
 from deep_clustering.platform.errors import InputError
 
 SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp",
     ".ppm", ".pgm", ".pbm",
 )  # fmt: skip
-SIDES = (256, 96, 64, 32)  # stored sides for images of differing sizes, largest first
 SPLITS = ("train", "test", "val")
 UNREADABLE = -1  # in place of a file size: not a regular file, or a link to nothing
-
-_CHUNK = 64  # files per task of the thread pool
 
 _File = tuple[str, int, int]  # name, bytes, time of change in ns
 
@@ -84,17 +73,7 @@ class Listing:
         return hashlib.sha256(text).hexdigest()[:16]
 
 
-def show(path: object) -> str:
-    """A path in quotes, with line breaks and undecodable bytes escaped, for messages."""
-    return repr(os.fspath(path)) if isinstance(path, os.PathLike) else repr(str(path))
-
-
-def printable(path: str) -> str:
-    """The path as valid Unicode: bytes that are not UTF-8 become \\xNN."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def listing(root: Path) -> Listing:
+def list_folder(root: Path) -> Listing:
     """List a user's folder by the rules above.
 
     Raises:
@@ -130,7 +109,7 @@ def held_out(paths: Sequence[str]) -> np.ndarray:
     return np.array([splits[top] == TEST for top in above], bool)
 
 
-def class_folders(root: Path, parts: Sequence[tuple[str, int]], names: Sequence[str]) -> Listing:
+def list_classes(root: Path, parts: Sequence[tuple[str, int]], names: Sequence[str]) -> Listing:
     """List `root/<part>/<name>/**` for each (part, split) and each class name, which must exist.
 
     Raises:
@@ -211,14 +190,14 @@ def _class_names(
             told.append(f"{above[0]!r} lacks {', '.join(map(repr, lacking[:5]))}")
     if told:
         raise InputError(
-            f"The splits in {show(root)} must have the same class folders, and {'; '.join(told)}: "
-            "add or rename the folders, or give one split alone."
+            f"The splits in {quoted(root)} must have the same class folders, and "
+            f"{'; '.join(told)}: add or rename the folders, or give one split alone."
         )
     empty = sorted(places - {group.folder[: depth + 1] for group in groups})
     if empty:
-        listed = ", ".join(show("/".join(place)) for place in empty[:10])
+        listed = ", ".join(quoted("/".join(place)) for place in empty[:10])
         raise InputError(
-            f"Each class folder in {show(root)} must hold an image, and {len(empty)} hold none: "
+            f"Each class folder in {quoted(root)} must hold an image, and {len(empty)} hold none: "
             f"{listed}; remove them or add images ({', '.join(SUFFIXES)})."
         )
     return tuple(names)
@@ -254,7 +233,7 @@ def _walk(top: str) -> tuple[list[_Group], list[tuple[str, ...]], Counter[str]]:
                         others[os.path.splitext(name)[1].lower() or "no extension"] += 1
         except OSError as error:
             raise InputError(
-                f"The folder {show(folder)} cannot be read ({error.strerror or error}); correct "
+                f"The folder {quoted(folder)} cannot be read ({error.strerror or error}); correct "
                 "its permissions or take it out of the dataset."
             ) from error
         if files:
@@ -287,142 +266,7 @@ def _size_and_time(entry: os.DirEntry[str]) -> tuple[int, int]:
 def _nothing_found(root: Path, folders: Sequence[object], others: Counter[str]) -> str:
     found = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(5))
     return (
-        f"There is no image in {show(root)}: it has {len(folders)} sub-folders and "
+        f"There is no image in {quoted(root)}: it has {len(folders)} sub-folders and "
         f"{f'other files ({found})' if found else 'no files'}; an image ends in one of "
         f"{', '.join(SUFFIXES)}."
     )
-
-
-def measure(
-    listing: Listing, progress: Progress | None = None
-) -> tuple[np.ndarray, dict[int, str]]:
-    """Width and height of each image from its header, int64 (N, 2), and why a file has none."""
-    sizes = np.zeros((len(listing.paths), 2), np.int64)
-
-    def one(index: int) -> None:
-        with _opened(listing, index) as image:
-            sizes[index] = image.size
-
-    return sizes, dict(_each(one, len(listing.paths), progress))
-
-
-def stored_side(sizes: np.ndarray) -> int:
-    """The stored side for images of `sizes` (n, 2) in pixels.
-
-    Equal squares of 8 to 256 keep their side. Otherwise it is the largest of SIDES that is not
-    above the median shorter side, and at least 32.
-    """
-    first = int(sizes[0, 0])
-    if 8 <= first <= SIDES[0] and bool((sizes == first).all()):
-        return first
-    median = float(np.median(sizes.min(axis=1)))
-    return next((side for side in SIDES if side <= median), SIDES[-1])
-
-
-def decode(
-    listing: Listing,
-    images: np.ndarray,
-    broken: dict[int, str],
-    progress: Progress | None = None,
-) -> None:
-    """Write image i of the listing to row i of `images`; add to `broken` why an image has none."""
-    side = images.shape[-1]
-    good = [index for index in range(len(listing.paths)) if index not in broken]
-
-    def one(position: int) -> None:
-        with _opened(listing, good[position]) as image:
-            images[good[position]] = pixels(image, side)
-
-    for position, reason in _each(one, len(good), progress):
-        broken[good[position]] = reason
-
-
-def pixels(image: Image.Image, side: int) -> np.ndarray:
-    """An opened image as uint8 (3, side, side), by the rules at the top of this file.
-
-    Raises:
-        ValueError: its values have no known range.
-    """
-    upright = to_rgb(ImageOps.exif_transpose(image))
-    width, height = upright.size
-    if (width, height) != (side, side):
-        short = min(width, height)
-        left, upper = (width - short) / 2, (height - short) / 2
-        upright = upright.resize(
-            (side, side), Image.Resampling.BILINEAR, box=(left, upper, left + short, upper + short)
-        )
-    return np.asarray(upright).transpose(2, 0, 1)
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode to RGB, 8 bit a channel, by the rules at the top of this file."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode == "F":
-        raise ValueError("floating-point values have no known range; save it with 8 or 16 bits")
-    if image.mode.startswith("I"):
-        values = np.asarray(image)
-        if values.min() < 0 or values.max() > 65535:
-            raise ValueError("its values are outside 0..65535; save it with 8 or 16 bits")
-        return Image.fromarray(np.rint(values / 257).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return image.convert("RGB")
-
-
-def _opened(listing: Listing, index: int) -> Image.Image:
-    size = listing.sizes[index]
-    if size <= 0:
-        raise ValueError("empty file" if size == 0 else "not a regular file, or a link to nothing")
-    image = Image.open(os.path.join(listing.root, listing.paths[index]))
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and image.width * image.height > limit:
-        image.close()
-        raise Image.DecompressionBombError
-    return image
-
-
-def _each(
-    one: Callable[[int], None], count: int, progress: Progress | None
-) -> Iterator[tuple[int, str]]:
-    """Run one(index) for each index in threads (Pillow decodes without the interpreter lock).
-
-    Yields (index, reason) for those that failed.
-    """
-
-    def chunk(start: int) -> list[tuple[int, str]]:
-        failed = []
-        for index in range(start, min(start + _CHUNK, count)):
-            try:
-                one(index)
-            except MemoryError:
-                raise
-            except Exception as error:  # a damaged file can raise anything in a decoder
-                failed.append((index, _reason(error)))
-        return failed
-
-    pool = ThreadPoolExecutor(workers())
-    with warnings.catch_warnings():
-        # Remarks about odd metadata in single files; what cannot be decoded is an error anyway.
-        warnings.simplefilter("ignore")
-        try:
-            for number, failed in enumerate(pool.map(chunk, range(0, count, _CHUNK)), start=1):
-                yield from failed
-                if progress is not None:
-                    progress(min(number * _CHUNK, count), count)
-        finally:
-            pool.shutdown(cancel_futures=True)  # an interruption does not wait for the rest
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, Image.DecompressionBombError):
-        return f"more than Pillow's limit of {Image.MAX_IMAGE_PIXELS:,} pixels"
-    if isinstance(error, Image.UnidentifiedImageError):
-        return "not an image that Pillow knows"
-    if isinstance(error, PermissionError):
-        return "no permission to read it"
-    if isinstance(error, struct.error | SyntaxError):
-        return "damaged"
-    text = str(error) if not isinstance(error, OSError) else (error.strerror or str(error))
-    return " ".join(text.split())[:120] or type(error).__name__

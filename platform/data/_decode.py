@@ -1,0 +1,215 @@
+"""Image files into one array: every file of a listing is decoded, and what cannot be is told."""
+
+import os
+import struct
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from deep_clustering.platform.data import _cache
+from deep_clustering.platform.data._cache import Content, Prepared, Progress, workers
+from deep_clustering.platform.data._text import printable, quoted
+from deep_clustering.platform.data.folder import Listing
+from deep_clustering.platform.data.pixels import pixels, stored_side
+from deep_clustering.platform.errors import InputError
+
+_CHUNK = 64  # files per task of the thread pool
+
+
+def build(
+    folder: Path,
+    listing: Listing,
+    *,
+    again: Callable[[], Listing],
+    side: int | None,
+    skip_broken: bool = False,
+    progress: Progress | None = None,
+    notes: tuple[str, ...] = (),
+) -> Content:
+    """Decode all files of a listing into folder/images.npy.
+
+    Args:
+        again: lists the files once more, to see whether they changed meanwhile.
+        side: stored side, pixels; None: by `stored_side`.
+        skip_broken: leave files out that cannot be decoded.
+        notes: what a user should know beside the notes of the listing.
+
+    Raises:
+        InputError: files cannot be decoded or changed meanwhile, or a class has no image left.
+    """
+    place = Path(listing.root)
+    broken: dict[int, str] = {}
+    passes = 1
+    if side is None:
+        passes = 2
+        side, broken = _measured_side(listing, _share(progress, 0, passes))
+    images = _cache.create_images(folder, len(listing.paths), side)
+    decode(listing, images, broken, _share(progress, passes - 1, passes))
+    if again().key() != listing.key():
+        raise InputError(
+            f"The folder {quoted(place)} changed while it was being read; repeat when it is at "
+            "rest."
+        )
+    reasons = _reasons(listing, broken)
+    if (broken and not skip_broken) or len(broken) == len(listing.paths):
+        raise _broken_images(place, reasons, len(listing.paths))
+    keep = np.array([i for i in range(len(listing.paths)) if i not in broken], np.int64)
+    if broken:
+        images = _cache.keep_rows(folder, images, keep)
+    images.flush()
+    labels = None if listing.labels is None else listing.labels[keep]
+    _refuse_empty_classes(place, labels, listing.class_names)
+    return Content(
+        labels=labels,
+        split=listing.split[keep],
+        class_names=listing.class_names and tuple(map(printable, listing.class_names)),
+        paths=tuple(printable(listing.paths[index]) for index in keep),
+        skipped=reasons,
+        notes=listing.notes + notes,
+        source=printable(listing.root),
+    )
+
+
+def refuse_skipped(prepared: Prepared, place: Path, skip_broken: bool) -> None:
+    """Samples that were prepared without some files are only for those who allow that.
+
+    Raises:
+        InputError: files were left out, and `skip_broken` was not asked for.
+    """
+    if prepared.skipped and not skip_broken:
+        count = len(prepared.skipped) + len(prepared.split)
+        raise _broken_images(place, prepared.skipped, count)
+
+
+def _measured_side(listing: Listing, progress: Progress | None) -> tuple[int, dict[int, str]]:
+    """The stored side by the sizes of the images, and why some have no size."""
+    sizes, broken = measure(listing, progress)
+    good = [index for index in range(len(sizes)) if index not in broken]
+    if not good:
+        raise _broken_images(Path(listing.root), _reasons(listing, broken), len(sizes))
+    return stored_side(sizes[good]), broken
+
+
+def _share(progress: Progress | None, number: int, passes: int) -> Progress | None:
+    """Progress in pass `number` (from 0) over the files, reported as progress in all passes."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(number * total + done, passes * total)
+
+
+def _refuse_empty_classes(
+    place: Path, labels: np.ndarray | None, names: tuple[str, ...] | None
+) -> None:
+    if labels is None or names is None:
+        return
+    lost = [name for label, name in enumerate(names) if not (labels == label).any()]
+    if lost:
+        raise InputError(
+            f"No image of the classes {', '.join(map(repr, lost[:10]))} in {quoted(place)} "
+            "can be read; repair them or take these folders out."
+        )
+
+
+def _reasons(listing: Listing, broken: Mapping[int, str]) -> dict[str, str]:
+    return {printable(listing.paths[index]): broken[index] for index in sorted(broken)}
+
+
+def _broken_images(place: Path, reasons: Mapping[str, str], count: int) -> InputError:
+    listed = ", ".join(f"{quoted(path)} ({why})" for path, why in list(reasons.items())[:10])
+    more = f" and {len(reasons) - 10} more" if len(reasons) > 10 else ""
+    return InputError(
+        f"{len(reasons)} of {count} images in {quoted(place)} cannot be read: {listed}{more}; "
+        "repair or remove them, or leave them out with --skip-broken."
+    )
+
+
+def measure(
+    listing: Listing, progress: Progress | None = None
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Width and height of each image from its header, int64 (N, 2), and why a file has none."""
+    sizes = np.zeros((len(listing.paths), 2), np.int64)
+
+    def one(index: int) -> None:
+        with _opened(listing, index) as image:
+            sizes[index] = image.size
+
+    return sizes, dict(_each(one, len(listing.paths), progress))
+
+
+def decode(
+    listing: Listing,
+    images: np.ndarray,
+    broken: dict[int, str],
+    progress: Progress | None = None,
+) -> None:
+    """Write image i of the listing to row i of `images`; add to `broken` why an image has none."""
+    side = images.shape[-1]
+    good = [index for index in range(len(listing.paths)) if index not in broken]
+
+    def one(position: int) -> None:
+        with _opened(listing, good[position]) as image:
+            images[good[position]] = pixels(image, side)
+
+    for position, reason in _each(one, len(good), progress):
+        broken[good[position]] = reason
+
+
+def _opened(listing: Listing, index: int) -> Image.Image:
+    size = listing.sizes[index]
+    if size <= 0:
+        raise ValueError("empty file" if size == 0 else "not a regular file, or a link to nothing")
+    image = Image.open(os.path.join(listing.root, listing.paths[index]))
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and image.width * image.height > limit:
+        image.close()
+        raise Image.DecompressionBombError
+    return image
+
+
+def _each(
+    one: Callable[[int], None], count: int, progress: Progress | None
+) -> Iterator[tuple[int, str]]:
+    """Run one(index) for each index in threads (Pillow decodes without the interpreter lock).
+
+    Yields (index, reason) for those that failed.
+    """
+
+    def chunk(start: int) -> list[tuple[int, str]]:
+        failed = []
+        for index in range(start, min(start + _CHUNK, count)):
+            try:
+                one(index)
+            except MemoryError:
+                raise
+            except Exception as error:  # a damaged file can raise anything in a decoder
+                failed.append((index, _reason(error)))
+        return failed
+
+    pool = ThreadPoolExecutor(workers())
+    with warnings.catch_warnings():
+        # Remarks about odd metadata in single files; what cannot be decoded is an error anyway.
+        warnings.simplefilter("ignore")
+        try:
+            for number, failed in enumerate(pool.map(chunk, range(0, count, _CHUNK)), start=1):
+                yield from failed
+                if progress is not None:
+                    progress(min(number * _CHUNK, count), count)
+        finally:
+            pool.shutdown(cancel_futures=True)  # an interruption does not wait for the rest
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than Pillow's limit of {Image.MAX_IMAGE_PIXELS:,} pixels"
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not an image that Pillow knows"
+    if isinstance(error, PermissionError):
+        return "no permission to read it"
+    if isinstance(error, struct.error | SyntaxError):
+        return "damaged"
+    text = str(error) if not isinstance(error, OSError) else (error.strerror or str(error))
+    return " ".join(text.split())[:120] or type(error).__name__
