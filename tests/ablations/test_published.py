@@ -8,7 +8,7 @@ import pytest
 
 from deep_clustering.ablations import _published
 from deep_clustering.ablations._published import PERCENT, cells, papers
-from deep_clustering.platform.data import datasets
+from deep_clustering.platform.data.catalogue import CATALOGUE
 
 EVERY = [cell for paper in papers() for cell in cells(paper)]
 
@@ -95,12 +95,11 @@ def test_flags():
 
 
 def test_protocols_are_those_of_the_data_set():
-    known = datasets.known()
     named = {(c.dataset, c.protocol) for c in EVERY if c.protocol is not None}
     assert len(named) > 9
     for dataset, protocol in named:
-        assert protocol in known[dataset].protocols
-    assert not {c.protocol for c in EVERY if c.dataset not in known} - {None}
+        assert protocol in CATALOGUE[dataset].protocols
+    assert not {c.protocol for c in EVERY if c.dataset not in CATALOGUE} - {None}
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,24 @@
-"""The two kinds of dataset, and how a worker opens one again."""
+"""Datasets as they are opened: their two types, names, sources, folders, fingerprints."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from deep_clustering.platform.data import dataset, datasets
+from deep_clustering.platform.data import dataset
+from deep_clustering.platform.data._entry import IMAGENET_MEAN, IMAGENET_STD, ImageEntry
+from deep_clustering.platform.data.catalogue import CATALOGUE
 from deep_clustering.platform.data.dataset import ImageSet, PointSet, Source
+from deep_clustering.platform.errors import InputError
+from deep_clustering.platform.request.request import resolve
+from support.pictures import noise
 
 
 @pytest.mark.parametrize(
@@ -56,12 +67,12 @@ def test_images_and_points_say_what_their_samples_are(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "samples"), [("mnist", 70_000), ("isolet", 7797)])
 def test_an_outline_has_the_sizes_and_says_that_it_is_one(name: str, samples: int) -> None:
-    about = datasets.known()[name]
+    about = CATALOGUE[name]
     found = dataset.outline(about)
     assert not found.here
     assert (found.name, found.protocol) == (name, about.protocols[0])
     assert len(found.train) == len(found.score) == len(found.pretrain) == samples
-    if about.dimensions is None:
+    if isinstance(about, ImageEntry):
         assert isinstance(found, ImageSet)
         assert found.images.shape == (samples, 3, about.side, about.side)
     else:
@@ -70,4 +81,209 @@ def test_an_outline_has_the_sizes_and_says_that_it_is_one(name: str, samples: in
 
 
 def test_an_outline_takes_the_protocol_that_is_asked_for() -> None:
-    assert dataset.outline(datasets.known()["mnist"], "test").protocol == "test"
+    assert dataset.outline(CATALOGUE["mnist"], "test").protocol == "test"
+
+
+def test_importing_loads_no_framework() -> None:
+    code = (
+        "import sys; from deep_clustering.platform.data import dataset;"
+        "print([m for m in ('torch', 'torchvision', 'sklearn', 'scipy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_unknown_name_suggests_and_lists(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no dataset 'cifar-10'.*stl10.*Did you mean 'cifar10'"):
+        dataset.open(Source("cifar-10", tmp_path))
+    with pytest.raises(InputError, match="say 'folder:/'"):
+        dataset.open(Source("/", tmp_path))
+
+
+def test_unknown_protocol_suggests_and_lists(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"protocols all, train-test, train, and 'train-tst'.*'train-test'"
+    ):
+        dataset.open(Source("cifar10", tmp_path, protocol="train-tst"))
+
+
+def test_a_named_dataset_has_one_side(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="stored at 8 pixels, and side=16"):
+        dataset.open(Source("digits", tmp_path, side=16))
+
+
+def test_sets_that_are_not_here_are_outlined(tmp_path: Path) -> None:
+    request = resolve("pac", "isolet", root=tmp_path, outline=True)
+    assert request.dataset.points.shape == (7797, 617)
+    assert not request.dataset.here
+    assert request.config.clusters == 26
+    assert len(request.jobs([0])) == 1
+    images = resolve("pac", "mnist", root=tmp_path, protocol="test", outline=True)
+    assert images.dataset.images.shape == (70_000, 3, 28, 28)
+
+
+def test_folder_with_classes(pictures: Path, tmp_path: Path) -> None:
+    found = dataset.open(Source(f"folder:{pictures}", tmp_path / "data"))
+    assert found.images.shape == (5, 3, 32, 32)
+    assert np.array_equal(found.images[3], noise(tmp_path / "again.png", 3))
+    assert found.labels is not None
+    assert found.labels.tolist() == [0, 0, 0, 1, 1]
+    assert found.class_names == ("cat", "dog")
+    assert found.paths == ("cat/0.png", "cat/1.png", "cat/2.png", "dog/0.png", "dog/1.png")
+    assert (found.mean, found.std) == (IMAGENET_MEAN, IMAGENET_STD)
+    assert found.duplicates == 0
+    assert found.notes == ()
+
+
+def test_folder_without_labels(tmp_path: Path) -> None:
+    for number in range(3):
+        noise(tmp_path / "pictures" / f"{number}.png", number)
+    found = dataset.open(Source(f"folder:{tmp_path / 'pictures'}", tmp_path / "data"))
+    assert found.labels is None
+    assert found.classes is None
+    assert found.class_names is None
+    assert found.score.tolist() == [0, 1, 2]
+
+
+def test_folder_with_splits_has_three_protocols(tmp_path: Path) -> None:
+    for number, name in enumerate(
+        ("train/a/0.png", "train/b/0.png", "test/a/0.png", "test/b/0.png")
+    ):
+        noise(tmp_path / "pictures" / name, number)
+    spec = f"folder:{tmp_path / 'pictures'}"
+    made = {
+        protocol: dataset.open(Source(spec, tmp_path / "data", protocol=protocol))
+        for protocol in ("all", "train-test", "train")
+    }
+    rows = {
+        name: (found.train.tolist(), found.score.tolist(), found.pretrain.tolist())
+        for name, found in made.items()
+    }
+    assert rows == {
+        "all": ([0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 2, 3]),
+        "train-test": ([0, 1], [2, 3], [0, 1]),
+        "train": ([0, 1], [0, 1], [0, 1]),
+    }
+    assert dataset.open(Source(spec, tmp_path / "data")).protocol == "all"
+    assert len({found.fingerprint for found in made.values()}) == 1
+
+
+def test_folder_without_splits_has_one_protocol(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has the protocols all, and 'train-test'"):
+        dataset.open(Source(f"folder:{pictures}", tmp_path / "data", protocol="train-test"))
+
+
+def test_spellings_of_one_folder_are_one_dataset(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "link").symlink_to(pictures, target_is_directory=True)
+    spellings = (
+        str(pictures),
+        f"{pictures}/",
+        "pictures",
+        "./pictures/../pictures",
+        "~/pictures",
+        "link",
+    )
+    found = [dataset.open(Source(f"folder:{text}", tmp_path / "data")) for text in spellings]
+    assert {(one.name, one.fingerprint) for one in found} == {
+        (f"folder:{os.path.realpath(pictures)}", found[0].fingerprint)
+    }
+    assert len(list((tmp_path / "data" / "prepared").glob("folder-*"))) == 1
+
+
+def test_fingerprint_is_of_the_content(pictures: Path, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    first = dataset.open(Source(f"folder:{pictures}", root))
+    moved = tmp_path / "moved"
+    pictures.rename(moved)
+    assert dataset.open(Source(f"folder:{moved}", root)).fingerprint == first.fingerprint
+
+    (moved / "cat" / "2.png").rename(moved / "dog" / "!.png")  # same order of images, other label
+    relabelled = dataset.open(Source(f"folder:{moved}", root))
+    assert np.array_equal(relabelled.images, first.images)
+    assert relabelled.fingerprint != first.fingerprint
+
+    (moved / "dog" / "!.png").rename(moved / "cat" / "2.png")
+    assert dataset.open(Source(f"folder:{moved}", root)).fingerprint == first.fingerprint
+    noise(moved / "cat" / "2.png", 99)
+    assert dataset.open(Source(f"folder:{moved}", root)).fingerprint != first.fingerprint
+
+
+def test_exact_duplicates_are_counted(pictures: Path, tmp_path: Path) -> None:
+    shutil.copy(pictures / "cat" / "0.png", pictures / "dog" / "same.png")
+    shutil.copy(pictures / "cat" / "0.png", pictures / "dog" / "same2.png")
+    found = dataset.open(Source(f"folder:{pictures}", tmp_path / "data"))
+    assert found.duplicates == 2
+    assert "2 of 7 images repeat an earlier one" in found.notes[0]
+
+
+def test_images_of_differing_sizes_become_squares(tmp_path: Path) -> None:
+    noise(tmp_path / "pictures" / "a.png", 0, (300, 290))
+    noise(tmp_path / "pictures" / "b.png", 1, (400, 260))
+    spec = f"folder:{tmp_path / 'pictures'}"
+    found = dataset.open(Source(spec, tmp_path / "data"))
+    assert found.images.shape == (2, 3, 256, 256)
+    assert found.view == 224
+    small = dataset.open(Source(spec, tmp_path / "data", side=48))
+    assert small.images.shape == (2, 3, 48, 48)
+    assert small.view == 48
+    assert small.fingerprint != found.fingerprint
+    with pytest.raises(InputError, match=r"must be in 8\.\.1024 pixels, and it is 4"):
+        dataset.open(Source(spec, tmp_path / "data", side=4))
+
+
+@pytest.mark.parametrize("name", ["with space", "two\nlines", "Žluťoučký 猫", "quote'\"", "-x"])
+def test_odd_names_work(tmp_path: Path, name: str) -> None:
+    noise(tmp_path / name / name / f"{name}.png", 0)
+    noise(tmp_path / name / "other" / "1.png", 1)
+    found = dataset.open(Source(f"folder:{tmp_path / name}", tmp_path / "data"))
+    assert found.class_names == tuple(sorted((name, "other")))
+    assert f"{name}/{name}.png" in (found.paths or [])
+
+
+def test_names_that_are_not_unicode_are_shown_escaped(tmp_path: Path) -> None:
+    noise(tmp_path / "a.png", 0)
+    folder = os.fsencode(tmp_path / "pictures") + b"\xff"
+    try:
+        os.mkdir(folder)
+    except OSError:
+        pytest.skip("this file system takes Unicode names only")
+    shutil.copy(os.fsencode(tmp_path / "a.png"), folder + b"/caf\xe9.png")
+    found = dataset.open(Source(f"folder:{os.fsdecode(folder)}", tmp_path / "data"))
+    assert found.paths == ("caf\\xe9.png",)
+    assert len(found.images) == 1
+
+
+def test_missing_folder_names_the_nearest(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"has no 'picturs'. Did you mean 'pictures'"):
+        dataset.open(Source(f"folder:{tmp_path / 'picturs'}", tmp_path / "data"))
+    with pytest.raises(InputError, match=r"has no 'picturs'. Did you mean 'pictures'"):
+        dataset.open(Source(f"folder:{tmp_path / 'picturs' / 'cat'}", tmp_path / "data"))
+    with pytest.raises(InputError, match="is a file"):
+        dataset.open(Source(f"folder:{pictures / 'cat' / '0.png'}", tmp_path / "data"))
+    with pytest.raises(InputError, match="needs a path"):
+        dataset.open(Source("folder:", tmp_path / "data"))
+    with pytest.raises(InputError, match="cannot be opened"):
+        dataset.open(Source("folder:" + "x" * 5000, tmp_path / "data"))
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_second_start_does_not_read_the_images(tmp_path: Path) -> None:
+    """2,000 files in less than half of the second that 60,000 may take, and none of them opened."""
+    for number in range(2000):
+        path = tmp_path / "pictures" / f"{number % 10}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (number % 256, number // 256, 0)).save(path, compress_level=0)
+    spec, root = f"folder:{tmp_path / 'pictures'}", tmp_path / "data"
+    first = dataset.open(Source(spec, root))
+    for path in (tmp_path / "pictures").rglob("*.png"):
+        about = path.stat()
+        path.write_bytes(b"x" * about.st_size)  # whoever opened it now would fail
+        os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+    begin = time.perf_counter()
+    second = dataset.open(Source(spec, root))
+    assert time.perf_counter() - begin < 0.5
+    assert second.fingerprint == first.fingerprint

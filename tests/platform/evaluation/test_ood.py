@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 
 from deep_clustering.platform import results
 from deep_clustering.platform.commands import evaluate
-from deep_clustering.platform.data import _folder, dataset
+from deep_clustering.platform.data import dataset
 from deep_clustering.platform.data.dataset import Source
 from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.evaluation import finished as prediction
@@ -153,21 +153,6 @@ def test_more_images_than_are_in_memory_at_a_time(made: Any, root: Path, tmp_pat
         expected = found[head].amax(1).cpu().numpy()
         np.testing.assert_allclose(out, expected, rtol=0, atol=1e-6)
     assert row["ood_images"] == 1797
-
-
-@pytest.mark.parametrize("side", [8, 12, 30])
-def test_squares_change_their_side_as_files_do(side: int, tmp_path: Path) -> None:
-    stored = np.random.default_rng(0).integers(0, 256, (3, 3, 12, 12), dtype=np.uint8)
-    found = ood.fitted(stored, side)
-    assert found.shape == (3, 3, side, side)
-    for number, square in enumerate(stored):
-        path = tmp_path / f"{number}.png"
-        Image.fromarray(square.transpose(1, 2, 0)).save(path)
-        with Image.open(path) as image:
-            assert np.array_equal(found[number], _folder.pixels(image, side))
-    # with antialiasing: half the side is near the mean of four pixels, not one of them
-    means = stored.reshape(3, 3, 6, 2, 6, 2).mean((3, 5))
-    assert np.abs(ood.fitted(stored, 6) - means).mean() < 20
 
 
 def test_labels_of_the_others_play_no_part(made: Any, root: Path, tmp_path: Path) -> None:
