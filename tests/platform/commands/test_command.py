@@ -26,7 +26,7 @@ from deep_clustering.platform.run.execute import execute
 from deep_clustering.platform.store.store import Store
 from support.small import SETS, Watcher, images, place, request
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
 
 _STARTED: list["Command"] = []

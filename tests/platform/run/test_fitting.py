@@ -389,6 +389,7 @@ def test_estimates_know_what_they_cannot_probe(lane: Workplace, root: Path) -> N
 # --- the command ---------------------------------------------------------------------------------
 
 
+@pytest.mark.ray
 @pytest.mark.timeout(250)
 def test_the_command_clusters_the_features_of_a_pretraining(
     folder: Path, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -235,13 +235,16 @@ def test_a_process_killed_at_every_call(shelf: Path, operation: str) -> None:
 def test_random_kills_lose_nothing_that_was_acknowledged(shelf: Path) -> None:
     chance = random.Random(20261123)
     acknowledged: set[str] = set()
-    for _ in range(6):
+    for commits in (0, 1, 3, 4, 6, 8):  # each child begins again at run-0
         child = subprocess.Popen(
             [*_CHILD, "commit", str(shelf / "store")], stdout=subprocess.PIPE, text=True
         )
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
-        time.sleep(chance.uniform(0.0, 0.5))
+        begun = time.monotonic()
+        acknowledged |= {child.stdout.readline().strip() for _ in range(commits)}
+        usual = (time.monotonic() - begun) / max(commits, 1)
+        time.sleep(chance.uniform(0.0, 2 * usual + 0.02))  # somewhere in the commits that follow
         child.send_signal(signal.SIGKILL)
         acknowledged |= set(child.stdout.read().split())
         child.wait()
