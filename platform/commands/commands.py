@@ -389,8 +389,8 @@ def results(
     kept = work.open_store(store, create=False)
     if verify or repair:
         problems = kept.repair() if repair else kept.verify()
-        for path, reason in problems:
-            print(f"{path}: {reason}")
+        for problem in problems:
+            print(f"{problem.path}: {problem.reason}")
         found = f"{len(problems)} damaged files" if problems else "every file is whole"
         print(found + ", moved to quarantine/" * bool(problems and repair))
         return 4 if problems and not repair else 0

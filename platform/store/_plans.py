@@ -4,9 +4,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from deep_clustering.platform.store._damage import problem, warn
 from deep_clustering.platform.store._files import Files, reading, saving
-from deep_clustering.platform.store._rows import warn
 from deep_clustering.platform.store._segments import short
+from deep_clustering.platform.store.schema import Damaged
 
 
 class Plans:
@@ -55,14 +56,14 @@ class Plans:
         try:
             data = self._files.read(path)
             if path.rpartition("/")[2] != f"{short(data)}.json":
-                raise ValueError("its checksum does not match")
+                raise Damaged(path, "its checksum does not match")
             found = json.loads(data)
             return found if isinstance(found, dict) else None
         except FileNotFoundError:
             return None  # a larger one has just taken its place
-        except (ValueError, OSError) as error:
+        except (Damaged, OSError) as error:
             if warned:
-                warn(path, f"damaged ({error})", "the runs themselves are not concerned")
+                warn(problem(path, error), "the runs themselves are not concerned")
             return None
 
 

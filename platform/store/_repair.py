@@ -4,23 +4,21 @@ import contextlib
 import hashlib
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 from deep_clustering.platform._disk import GIVEN_UP, attempt_in, given_up
 from deep_clustering.platform.errors import StorageError
 from deep_clustering.platform.store import schema
+from deep_clustering.platform.store._damage import Finding, Problem, StoreDamage, problem
 from deep_clustering.platform.store._files import Files, set_aside
 from deep_clustering.platform.store._plans import Plans
-from deep_clustering.platform.store._rows import Rows, StoreDamage, parts, sentence
+from deep_clustering.platform.store._rows import TABLES, Part, Rows, parts
 from deep_clustering.platform.store._segments import Segments, id_in, short
 from deep_clustering.platform.store.schema import Damaged, NewerSchema
 
 #: The folder of the locks, under the name that other releases know as well.
 LOCKS = "claims"
-
-#: Path, what is wrong, and what mends it (returning what was done).
-Finding = tuple[str, str, Callable[[], str]]
 
 
 class Upkeep:
@@ -34,7 +32,7 @@ class Upkeep:
     def sweep(self) -> None:
         """Remove files half-written, files that no row names, and locks that nobody holds."""
         self._files.sweep()
-        for kind in ("epochs", "predictions", "probabilities", "models", "artefacts"):
+        for kind in (*TABLES, "models", "artefacts"):
             self._sweep(kind)
         for path in self._files.names(LOCKS):
             if lock := self._files.lock(path):
@@ -56,7 +54,7 @@ class Upkeep:
             if not dead:
                 continue
             try:
-                named = {path for row in mine for _, path, _ in parts(self._rows.row(row))}
+                named = {part.path for row in mine for part in parts(self._rows.row(row))}
             except (OSError, StorageError):
                 continue  # a row that cannot be read may name them
             for path in dead:
@@ -80,7 +78,9 @@ class Upkeep:
             for kind in ("runs", "epochs"):
                 yield from self._copies(kind)
             for path in self._plans.damaged():
-                yield path, "damaged plan", partial(self._away, path)
+                yield Finding(
+                    Problem(path, "damaged", "damaged plan"), partial(self._set_plan_aside, path)
+                )
 
     def _row(self, path: str) -> Iterator[Finding]:
         try:
@@ -88,36 +88,39 @@ class Upkeep:
         except FileNotFoundError:
             return
         except NewerSchema as error:
-            yield path, sentence(error), _left
+            yield Finding(problem(path, error), _leave)
             return
         except (Damaged, OSError) as error:
-            yield path, sentence(error), partial(self._mend_row, path)
+            yield Finding(problem(path, error), partial(self._mend_row, path))
             return
-        for kind, part, digest in parts(row):
+        for part in parts(row):
             try:
-                self._read(kind, part, digest)
+                self._read(part)
             except NewerSchema as error:
-                yield part, sentence(error), _left
+                yield Finding(problem(part.path, error), _leave)
             except (Damaged, OSError) as error:
-                reason = f"{sentence(error)}, belongs to {path}"
-                yield part, reason, partial(self._mend_part, part, path)
+                said = problem(part.path, error)
+                said = said._replace(reason=f"{said.reason}, belongs to {path}")
+                yield Finding(said, partial(self._mend_part, part, path))
 
-    def _read(self, kind: str, path: str, digest: str | None) -> None:
-        data = self._files.read(path)
-        if digest is None:
-            schema.decode(data, path, kind)
-        elif hashlib.sha256(data).hexdigest() != digest:
-            raise Damaged(f"{path} is damaged (its checksum does not match).")
+    def _read(self, part: Part) -> None:
+        data = self._files.read(part.path)
+        if part.sha256 is None:
+            schema.decode(data, part.path, part.kind)
+        elif hashlib.sha256(data).hexdigest() != part.sha256:
+            raise Damaged(part.path, "its checksum does not match")
 
     def _copies(self, kind: str) -> Iterator[Finding]:
         for name in self._segments.names(kind):
             frame = self._segments.read(name, kind, ["__file", "__digest"])
             if frame is None:
-                yield name, "damaged segment, a copy of other files", partial(self._drop, name)
+                damaged = Problem(name, "damaged", "damaged segment, a copy of other files")
+                yield Finding(damaged, partial(self._drop, name))
                 continue
             for path, digest in frame.unique().iter_rows():
                 if self._differs(path, kind, digest):
-                    yield name, f"segment with an earlier {path}", partial(self._drop, name)
+                    outdated = Problem(name, "outdated", f"segment with an earlier {path}")
+                    yield Finding(outdated, partial(self._drop, name))
                     break
 
     def _differs(self, path: str, kind: str, digest: str) -> bool:
@@ -139,16 +142,15 @@ class Upkeep:
         set_aside(self._files, path)
         return "moved to quarantine/, so that it is done again"
 
-    def _mend_part(self, path: str, row: str) -> str:
+    def _mend_part(self, part: Part, row: str) -> str:
         """Put back what a segment remembers of a damaged file, or take it away with its row."""
-        kind, digest = next((k, d) for k, p, d in parts(self._rows.row(row)) if p == path)
         with contextlib.suppress(Damaged, OSError):
-            self._read(kind, path, digest)
+            self._read(part)
             return "it can be read again"
-        data = self._segments.original(path) if path.startswith("epochs/") else None
+        data = self._segments.original(part.path) if part.kind == "epochs" else None
         if data is not None:
-            return self._restore(path, data)
-        for bad in (path, row):
+            return self._restore(part.path, data)
+        for bad in (part.path, row):
             with contextlib.suppress(FileNotFoundError):
                 set_aside(self._files, bad)
         self._segments.forget(row)
@@ -172,12 +174,13 @@ class Upkeep:
         self._files.delete(name)
         return "removed; the files it copies are not concerned"
 
-    def _away(self, path: str) -> str:
+    def _set_plan_aside(self, path: str) -> str:
         if self._plans.one(path) is not None:
             return "it can be read again"
         set_aside(self._files, path)
         return "moved to quarantine/"
 
 
-def _left() -> str:
+def _leave() -> str:
+    """What a newer release wrote is sound; it is for that release to read."""
     return "left as it is"

@@ -1,9 +1,6 @@
 """Reading a store's rows and the tables they name, whatever is damaged, gone or half-done."""
 
-import errno
-import os
 import re
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +8,7 @@ import polars as pl
 
 from deep_clustering.platform._disk import FileState
 from deep_clustering.platform.store import schema
+from deep_clustering.platform.store._damage import problem, warn
 from deep_clustering.platform.store._files import Files, reading
 from deep_clustering.platform.store._segments import Segments, id_in, pool
 from deep_clustering.platform.store.schema import Damaged, NewerSchema
@@ -23,8 +21,8 @@ _ROW = re.compile(
 )
 
 
-class StoreDamage(UserWarning):
-    """A file of the store could not be used; what it held is left out, nothing else."""
+#: The tables that a run may have beside its row.
+TABLES = ("epochs", "predictions", "probabilities")
 
 
 class Entry(NamedTuple):
@@ -46,30 +44,23 @@ def entry(path: str) -> Entry | None:
     return Entry(path, match["id"], number, match["attempt"] or "")
 
 
-def parts(row: Mapping[str, Any]) -> Iterator[tuple[str, str, str | None]]:
-    """The files that a row names: kind, path, and checksum where the file has none itself."""
-    for part in ("epochs", "predictions", "probabilities", "model"):
-        if path := row.get(f"{part}_file"):
-            yield part, path, row.get("model_sha256") if part == "model" else None
+class Part(NamedTuple):
+    """A file that a row names."""
+
+    kind: str  # one of `TABLES`, "model" or "artefact"
+    path: str
+    sha256: str | None  # None: a table, whose checksum is in its own file
+
+
+def parts(row: Mapping[str, Any]) -> Iterator[Part]:
+    """The files that a row names."""
+    for table in TABLES:
+        if path := row.get(f"{table}_file"):
+            yield Part(table, path, None)
+    if path := row.get("model_file"):
+        yield Part("model", path, row["model_sha256"])
     files, sums = row.get("artefact_files") or (), row.get("artefact_sha256") or ()
-    yield from (("artefact", path, digest) for path, digest in zip(files, sums, strict=True))
-
-
-def sentence(error: Exception) -> str:
-    """What is wrong with a file, in few words."""
-    if isinstance(error, NewerSchema):
-        return str(error).rstrip(".")
-    if isinstance(error, FileNotFoundError):
-        return "missing"
-    if isinstance(error, OSError):
-        return f"cannot be read ({os.strerror(error.errno or errno.EIO)})"
-    reason = re.search(r"\((.*)\)", str(error))
-    return f"damaged ({reason[1]})" if reason else "damaged"
-
-
-def warn(path: str, reason: str, then: str = "it is left out, nothing else") -> None:
-    """Say that a file could not be used."""
-    warnings.warn(f"{path}: {reason}; {then}", StoreDamage, stacklevel=4)
+    yield from (Part("artefact", path, sha256) for path, sha256 in zip(files, sums, strict=True))
 
 
 class Rows:
@@ -118,7 +109,7 @@ class Rows:
         except FileNotFoundError:
             return False
         except (Damaged, NewerSchema, OSError) as error:
-            warn(path, sentence(error))
+            warn(problem(path, error))
             return False
         if now is not None:
             self._sound[path] = now
@@ -132,7 +123,7 @@ class Rows:
         """
         frame = schema.decode(self._files.read(path), path, path.partition("/")[0], columns)
         if frame.height != 1 or frame[_key(path)][0] != id_in(path):
-            raise Damaged(f"{path} is damaged (it holds another row than its name says).")
+            raise Damaged(path, "it holds another row than its name says")
         return frame
 
     def row(self, path: str) -> dict[str, Any]:
@@ -168,7 +159,7 @@ class Rows:
         frames, missing = self._segments.rows(kind, ids)
         loose = [path for path in ids if path in missing]
 
-        def read(path: str) -> pl.DataFrame | Exception:
+        def read(path: str) -> pl.DataFrame | Damaged | NewerSchema | OSError:
             try:
                 return self.read(path)
             except (Damaged, NewerSchema, OSError) as error:
@@ -182,7 +173,7 @@ class Rows:
                     continue
                 bad.append(ids[path])
                 if not isinstance(found, FileNotFoundError):  # moved away since it was listed
-                    warn(path, sentence(found))
+                    warn(problem(path, found))
         return frames, bad
 
     def tables(self, kind: str, paths: Sequence[str]) -> Iterator[pl.DataFrame]:
@@ -197,7 +188,7 @@ class Rows:
             try:
                 yield self.one(kind, path)
             except (Damaged, NewerSchema, OSError) as error:
-                warn(path, sentence(error))
+                warn(problem(path, error))
 
     def one(self, kind: str, path: str) -> pl.DataFrame:
         """The table in a file.
@@ -207,7 +198,7 @@ class Rows:
         """
         frame = schema.decode(self._files.read(path), path, kind)
         if frame.height and frame["run_id"][0] != id_in(path):
-            raise Damaged(f"{path} is damaged (it holds another run than its name says).")
+            raise Damaged(path, "it holds another run than its name says")
         return frame
 
 

@@ -189,7 +189,19 @@ KINDS: dict[str, dict[str, Column]] = {
 
 
 class Damaged(StorageError):
-    """A file is not what was written."""
+    """A file is not what was written.
+
+    Attributes:
+        path: the file.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path, self.reason = path, reason
+
+    def __str__(self) -> str:
+        return f"{self.path} is damaged ({self.reason})."
 
 
 class NewerSchema(StorageError):
@@ -403,14 +415,14 @@ def check(data: bytes, name: str, kind: str) -> None:
     begin = data.rfind(_HEAD)
     match = _NOTE.match(data, begin) if begin >= 0 else None
     if match is None:
-        raise Damaged(f"{name} is damaged (its checksum is missing, {len(data)} bytes).")
+        raise Damaged(name, f"its checksum is missing, {len(data)} bytes")
     place = match.start(4)
     view = memoryview(data)
     digest = hashlib.sha256(view[:place])
     digest.update(b"0" * 64)
     digest.update(view[place + 64 :])
     if digest.hexdigest().encode() != match[4]:
-        raise Damaged(f"{name} is damaged (its checksum does not match).")
+        raise Damaged(name, "its checksum does not match")
     if int(match[2]) > SCHEMA:
         raise NewerSchema(
             f"{name} was written by deep-clustering {match[3].decode()} with schema "
@@ -418,7 +430,7 @@ def check(data: bytes, name: str, kind: str) -> None:
             f"{match[3].decode()} or newer to read it."
         )
     if match[1].decode() != kind:
-        raise Damaged(f"{name} holds {match[1].decode()}, not {kind}.")
+        raise Damaged(name, f"it holds {match[1].decode()}, not {kind}")
 
 
 def decode(
@@ -455,7 +467,7 @@ def _readable(name: str) -> Iterator[None]:
     try:
         yield
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise Damaged(f"{name} cannot be read ({str(error).splitlines()[0]}).") from error
+        raise Damaged(name, str(error).splitlines()[0]) from error
 
 
 # ---- many tables as one

@@ -42,14 +42,15 @@ from deep_clustering.platform._disk import FileState, Lock, attempt
 from deep_clustering.platform.errors import InputError, StorageError, storage_error
 from deep_clustering.platform.store import schema
 from deep_clustering.platform.store._backends import connect
+from deep_clustering.platform.store._damage import Problem, StoreDamage, problem, warn
 from deep_clustering.platform.store._files import Files, checked, reading, saving, set_aside
 from deep_clustering.platform.store._plans import Plans, as_json
 from deep_clustering.platform.store._repair import LOCKS, Upkeep
-from deep_clustering.platform.store._rows import Rows, StoreDamage, parts, sentence, warn
+from deep_clustering.platform.store._rows import TABLES, Rows, parts
 from deep_clustering.platform.store._segments import Segments, short
 from deep_clustering.platform.store.schema import Damaged
 
-__all__ = ["FORMAT", "LOOSE", "Problem", "Store", "StoreDamage"]
+__all__ = ["FORMAT", "LOOSE", "TABLES", "Problem", "Store", "StoreDamage"]
 
 #: Version of the layout above.
 FORMAT = 1
@@ -60,11 +61,11 @@ _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
-class Problem(NamedTuple):
-    """Something that `Store.verify` found."""
+class Mark(NamedTuple):
+    """What `store.json` says of the whole store."""
 
-    path: str
-    reason: str
+    format: int
+    written_by: str  # the release that made the store
 
 
 class Store:
@@ -146,35 +147,35 @@ class Store:
     def _agree(self, create: bool) -> None:
         """See that this code knows the store's format; write it down in a new store."""
         try:
-            body = _agreement(self._files.read("store.json"))
+            mark = _mark_in(self._files.read("store.json"))
         except FileNotFoundError:
             if not create:
                 raise InputError(
                     f"there is no store at {self._files.where}; `platform train` and the other "
                     "commands that compute make one, or name another with --store."
                 ) from None
-            self._mark()
+            self._write_mark()
             return
         except NotADirectoryError as error:
             raise InputError(f"the store {self._files.where} is not a folder.") from error
-        except (ValueError, KeyError, TypeError) as error:
-            warn("store.json", f"damaged ({error})", "the next command that writes renews it")
+        except Damaged as error:
+            warn(problem("store.json", error), "the next command that writes renews it")
             if create:
                 with contextlib.suppress(FileNotFoundError), saving(self._files, "store.json"):
                     set_aside(self._files, "store.json")
-                self._mark()
+                self._write_mark()
             return
         except OSError as error:
             raise StorageError(f"cannot read the store {self._files.where} ({error}).") from error
-        if body["format"] > FORMAT:
+        if mark.format > FORMAT:
             raise StorageError(
-                f"the store {self._files.where} was made by deep-clustering {body['written_by']} "
-                f"with format {body['format']}; this is {schema.release()} with format {FORMAT}: "
-                f"install {body['written_by']} or newer."
+                f"the store {self._files.where} was made by deep-clustering {mark.written_by} "
+                f"with format {mark.format}; this is {schema.release()} with format {FORMAT}: "
+                f"install {mark.written_by} or newer."
             )
 
-    def _mark(self) -> None:
-        body = {"format": FORMAT, "written_by": schema.release()}
+    def _write_mark(self) -> None:
+        body = Mark(FORMAT, schema.release())._asdict()
         data = as_json({**body, "check": short(as_json(body))})
         with contextlib.suppress(FileExistsError), saving(self._files, "store.json"):
             self._files.write("store.json", data, exclusive=True)
@@ -242,7 +243,7 @@ class Store:
         """Tables that rows name, in pieces; a damaged one is left out with a `StoreDamage` warning.
 
         Args:
-            kind: "epochs", "predictions" or "probabilities".
+            kind: one of `TABLES`.
             files: their paths, as in the column `epochs_file`.
         """
         return self._rows.tables(kind, files)
@@ -428,7 +429,7 @@ class Store:
         """`_discard`, but for what the result that won names too."""
         with contextlib.suppress(OSError, StorageError):
             rows = [self._rows.row(path) for path in self._rows.results(kind, id)]
-            named = {path for row in rows for _, path, _ in parts(row)}
+            named = {part.path for row in rows for part in parts(row)}
             self._discard(path for path in paths if path not in named)
 
     # ---- models
@@ -645,8 +646,7 @@ class Store:
 
     def verify(self) -> "list[Problem]":
         """Read everything; what is damaged or missing, with the reason. Changes nothing."""
-        found = [Problem(path, reason) for path, reason, _ in self._upkeep.findings()]
-        return [*self._damaged_mark(), *found]
+        return [*self._damaged_mark(), *(finding.problem for finding in self._upkeep.findings())]
 
     def repair(self) -> "list[Problem]":
         """Move what is damaged to `quarantine/`, so that it counts as missing and is done again.
@@ -656,23 +656,21 @@ class Store:
         Returns:
             What `verify` would have found; the reason also says what was done.
         """
-        done = []
-        for problem in self._damaged_mark():
+        mended = []
+        for damaged in self._damaged_mark():
             self._agree(create=True)
-            done.append(Problem(problem.path, f"{problem.reason}; written anew"))
-        for path, reason, mend in list(self._upkeep.findings()):
-            with saving(self._files, f"the repair of {path}"):
-                done.append(Problem(path, f"{reason}; {mend()}"))
+            mended.append(damaged._replace(reason=f"{damaged.reason}; written anew"))
+        for damaged, mend in list(self._upkeep.findings()):
+            with saving(self._files, f"the repair of {damaged.path}"):
+                mended.append(damaged._replace(reason=f"{damaged.reason}; {mend()}"))
         self._forget()
-        return done
+        return mended
 
     def _damaged_mark(self) -> "list[Problem]":
         try:
-            _agreement(self._files.read("store.json"))
-        except (ValueError, KeyError, TypeError) as error:
-            return [Problem("store.json", f"damaged ({error})")]
-        except OSError as error:
-            return [Problem("store.json", sentence(error))]
+            _mark_in(self._files.read("store.json"))
+        except (Damaged, OSError) as error:
+            return [problem("store.json", error)]
         return []
 
     # ---- bytes
@@ -711,17 +709,21 @@ class Store:
             return self._files.names(prefix)
 
 
-def _agreement(data: bytes) -> dict[str, Any]:
+def _mark_in(data: bytes) -> Mark:
     """What `store.json` says.
 
     Raises:
-        ValueError, KeyError, TypeError: it is damaged.
+        Damaged: it is not what was written.
     """
-    found = json.loads(data)
-    body = {k: found[k] for k in ("format", "written_by")}
-    if found["check"] != short(as_json(body)):
-        raise ValueError("its checksum does not match")
-    return body
+    try:
+        said = json.loads(data)
+        mark = Mark(said["format"], said["written_by"])
+        same = said["check"] == short(as_json(mark._asdict()))
+    except (ValueError, KeyError, TypeError) as error:
+        raise Damaged("store.json", str(error)) from error
+    if not same:
+        raise Damaged("store.json", "its checksum does not match")
+    return mark
 
 
 def _tables(

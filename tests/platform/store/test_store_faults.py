@@ -7,6 +7,7 @@ bad file harms only its own run; whatever goes wrong has a typed error.
 import errno
 import json
 import os
+import pickle
 import random
 import shutil
 import signal
@@ -351,7 +352,7 @@ def test_a_damaged_row_harms_only_its_run_and_is_done_again(tmp_path: Path) -> N
         assert store.finished() == {"run-0", "run-2"}
     with pytest.warns(StoreDamage):
         assert not store.has_run("run-1")
-    assert [p.path for p in store.verify()] == ["runs/run-1.ok.parquet"]
+    assert [(p.path, p.kind) for p in store.verify()] == [("runs/run-1.ok.parquet", "damaged")]
     with pytest.warns(StoreDamage):
         assert commit(store, "run-1", 0.9)
     assert whole(store, "run-1") == 0.9
@@ -465,6 +466,46 @@ def test_damaged_plans_and_marks_are_told_and_renewed(tmp_path: Path) -> None:
         store.repair()
     assert store.verify() == []
     assert Store.open(tmp_path).finished() == {"a"}
+
+
+def test_what_is_wrong_has_a_kind_beside_its_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store.open(tmp_path)
+    for id in ("cut", "gone", "late", "sealed"):
+        commit(store, id)
+    path = {id: store.run_row(id)["predictions_file"] for id in store.finished()}
+    _flip(tmp_path / path["cut"])
+    (tmp_path / path["gone"]).unlink()
+    table = schema.fit_table("predictions", "late", predictions())
+    newer = schema.encode("predictions", table, schema=schema.SCHEMA + 1)
+    (tmp_path / path["late"]).write_bytes(newer)
+    real = _disk.read
+
+    def read(place: Path) -> bytes:
+        if place == tmp_path / path["sealed"]:
+            raise PermissionError(errno.EACCES, "no")
+        return real(place)
+
+    monkeypatch.setattr(_disk, "read", read)
+    kinds = {p.path: p.kind for p in store.verify()}
+    assert kinds == {
+        path["cut"]: "damaged",
+        path["gone"]: "missing",
+        path["late"]: "newer",
+        path["sealed"]: "unreadable",
+    }
+    with pytest.warns(StoreDamage) as told:
+        results.predictions(store).collect()
+    said = [w.message for w in told]
+    assert {w.problem.path: w.problem.kind for w in said if isinstance(w, StoreDamage)} == kinds
+
+
+def test_damage_survives_the_way_between_processes() -> None:
+    error = pickle.loads(pickle.dumps(schema.Damaged("runs/a", "its checksum does not match")))
+    assert isinstance(error, schema.Damaged)
+    assert (error.path, error.reason) == ("runs/a", "its checksum does not match")
+    assert str(error) == "runs/a is damaged (its checksum does not match)."
 
 
 def test_an_empty_or_foreign_file_in_place_of_a_row(tmp_path: Path) -> None:
