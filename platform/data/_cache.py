@@ -9,18 +9,16 @@ A prepared dataset is a folder `prepared/<key>/` in the data directory:
     meta.json    format, fingerprint, class names, paths, skipped files, duplicates; written last
 
 It is built in a hidden folder beside its place, synced and renamed. A file lock per key makes a
-second process wait for the first; where the file system has no locks both build, and the first to
-rename wins.
+second process wait for the first; where the file system has no locks, both build, and what the
+first has renamed stays.
 """
 
-import contextlib
 import errno
 import hashlib
 import json
 import os
 import shutil
-import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,12 +26,8 @@ from typing import Literal
 
 import numpy as np
 
+from deep_clustering.platform import _disk
 from deep_clustering.platform.errors import StorageError
-
-try:
-    import fcntl
-except ImportError:  # not a POSIX system: no lock, the first rename wins
-    fcntl = None  # type: ignore[assignment]
 
 FORMAT = 1  # raised when the layout or the conversion rules change; older folders are then rebuilt
 
@@ -142,15 +136,14 @@ def obtain(root: Path, key: str, build: Callable[[Path], Content], *, name: str)
     if prepared is not None:
         return prepared
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(folder.parent / f".{key}.lock") as alone:
+        with _disk.lock(folder.parent / f".{key}.lock") as lock:
             prepared = load(folder)  # another process may have built it while this one waited
             if prepared is not None:
                 return prepared
-            if alone:
+            if lock.exclusive:  # nobody else is writing: what is there was left by a kill
                 for stale in folder.parent.glob(f".{key}.*.partial"):
                     shutil.rmtree(stale, ignore_errors=True)
-            partial = folder.parent / f".{key}.{uuid.uuid4().hex[:12]}.partial"
+            partial = folder.parent / f".{key}.{_disk.attempt()}.partial"
             partial.mkdir()
             try:
                 _write(partial, build(partial), name)
@@ -235,10 +228,8 @@ def _write(folder: Path, content: Content, name: str) -> None:
     }
     text = json.dumps(meta, ensure_ascii=True)
     for file in os.listdir(folder):
-        _sync(folder / file)
-    (folder / "meta.json").write_text(text, encoding="utf-8")
-    _sync(folder / "meta.json")
-    _sync(folder)
+        _disk.sync(folder / file)
+    _disk.write(folder / "meta.json", text.encode())
 
 
 def row_digests(images: np.ndarray) -> list[bytes]:
@@ -276,7 +267,7 @@ def _put(partial: Path, folder: Path) -> None:
     Replaces a damaged folder that is there, and keeps a good one that another process put there.
     """
     try:
-        os.rename(partial, folder)
+        _disk.rename(partial, folder)
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
@@ -284,35 +275,5 @@ def _put(partial: Path, folder: Path) -> None:
             return
         damaged = partial.with_name(partial.name.replace(".partial", ".damaged.partial"))
         os.rename(folder, damaged)
-        os.rename(partial, folder)
+        _disk.rename(partial, folder)
         shutil.rmtree(damaged, ignore_errors=True)
-    _sync(folder.parent)
-
-
-def _sync(path: Path) -> None:
-    """Force a file or a folder to disk; folders cannot be opened everywhere, which is no error."""
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except OSError:
-        if path.is_dir():
-            return
-        raise
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[bool]:
-    """Hold an exclusive lock on `path`; yields False where the file system has no locks."""
-    if fcntl is None:
-        yield False
-        return
-    with open(path, "ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:
-            yield False
-            return
-        yield True  # closing the file releases the lock, and so does the end of the process

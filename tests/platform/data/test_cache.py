@@ -1,5 +1,7 @@
 """Prepared arrays on disk: damage, other processes, kills, a full disk."""
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -93,7 +95,10 @@ def test_processes_at_once_end_with_one_copy(pictures: Path, tmp_path: Path) -> 
 def test_without_locks_the_first_rename_wins(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_cache, "fcntl", None)
+    def refuse(file: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks here")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
     spec, root = f"folder:{pictures}", tmp_path / "data"
     inner: list[Dataset] = []
 
