@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from deep_clustering.platform.metrics._arrays import Array
 from deep_clustering.platform.metrics.agreement import match
+from deep_clustering.platform.metrics.arrays import Array
 from deep_clustering.platform.metrics.calibration import reliability
 from deep_clustering.platform.metrics.rejection import risk_coverage
 

@@ -8,7 +8,7 @@ confidence that column's probability. Values are fractions, sums are taken in fl
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deep_clustering.platform.metrics._arrays import Array
+from deep_clustering.platform.metrics.arrays import Array
 from deep_clustering.platform.metrics.metric import PERCENT, Metric
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deep_clustering.platform.metrics._arrays import Array, by_confidence
+from deep_clustering.platform.metrics.arrays import Array, by_confidence
 from deep_clustering.platform.metrics.metric import PERCENT, Metric
 
 #: Equal-width bins of the expected calibration error (CDC, Sec. 4.1).

@@ -12,7 +12,7 @@ and under it each criterion takes its worst value: no search can win by collapsi
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deep_clustering.platform.metrics._arrays import Array
+from deep_clustering.platform.metrics.arrays import Array
 from deep_clustering.platform.metrics.metric import PERCENT, Metric, Unit
 from deep_clustering.platform.metrics.partition import cluster_sizes, partition_flags
 

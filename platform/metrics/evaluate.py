@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from deep_clustering.platform.metrics import agreement, calibration, rejection
-from deep_clustering.platform.metrics._arrays import checked, integers
 from deep_clustering.platform.metrics.agreement import ari, match, nmi, probability_of_label
+from deep_clustering.platform.metrics.arrays import checked, integers
 from deep_clustering.platform.metrics.calibration import (
     brier,
     ece,

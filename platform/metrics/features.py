@@ -5,8 +5,8 @@ import warnings
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deep_clustering.platform.metrics._arrays import Array, integers
 from deep_clustering.platform.metrics.agreement import match
+from deep_clustering.platform.metrics.arrays import Array, integers
 from deep_clustering.platform.metrics.metric import PERCENT, Metric
 
 #: Above this many images k-means runs in faiss, below it in scikit-learn.

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deep_clustering.platform.metrics._arrays import Array
+from deep_clustering.platform.metrics.arrays import Array
 from deep_clustering.platform.metrics.metric import PERCENT, Metric, Unit
 
 #: A larger share of images in one cluster counts as collapse. Labels cannot be asked here; nine

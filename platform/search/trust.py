@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from deep_clustering.platform.metrics._arrays import Array
+from deep_clustering.platform.metrics.arrays import Array
 from deep_clustering.platform.metrics.registry import GROUPS
 
 #: Fewer trials than this get a sentence instead of a number: of three trials, any criterion ranks

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from deep_clustering.platform.evaluation.bins import BARS, Bins
-from deep_clustering.platform.metrics._arrays import Array
+from deep_clustering.platform.metrics.arrays import Array
 from deep_clustering.platform.report.charts._layout import legend, panelled
 from deep_clustering.platform.report.charts._style import DASHES, INK, SERIES, styled
 from deep_clustering.platform.report.charts.chart import Chart

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 
-from deep_clustering.platform.metrics._arrays import Array
+from deep_clustering.platform.metrics.arrays import Array
 from deep_clustering.platform.report.charts._layout import legend, panelled
 from deep_clustering.platform.report.charts._style import DASHES, MUTED, SERIES, Dashes, styled
 from deep_clustering.platform.report.charts.chart import Chart

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from deep_clustering.platform.metrics._arrays import Array
+from deep_clustering.platform.metrics.arrays import Array
 from deep_clustering.platform.report.charts._layout import legend, short
 from deep_clustering.platform.report.charts._style import MUTED, PAPER, SERIES, WIDTH, styled
 from deep_clustering.platform.report.charts.chart import Chart
