@@ -9,6 +9,9 @@ certain probabilities has perfect confidence and perfect balance). `guard` names
 and under it each criterion takes its worst value: no search can win by collapsing.
 """
 
+import functools
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -108,19 +111,28 @@ FEWEST_SHARE = 0.25
 #: thousand images stay within 0.01 of 0; k-means on raw pixels of the digits has 0.88.
 LEAST_AGREEMENT = 0.05
 
+_TINY = 1e-140
+_PART = 1 << 18  # numbers in memory at a time, as float64
+_NEAR = 1 << 12  # rows of which differences are taken at a time
+_CANCELS = 1e-5  # of its terms: a smaller difference has lost too many of its digits
+_ROUNDING = 1e-25  # of all spread: a smaller one is made of rounding errors
+
 
 class Reference:
     """The space in which all partitions of a set of images are scored.
 
     Args:
-        features: (N, D), N >= 2. Results have the precision of its type (float32 or float64).
-        neighbours: (N, k) indices of each image's k nearest others.
+        features: (N, D), N >= 2, float32 or float64; kept as they are, without a copy. In one
+            dimension a direction is no more than a sign, and distances take its place.
+        neighbours: (N, k) indices of each image's k nearest others, the nearest first; in one
+            dimension they are looked up anew.
     """
 
     def __init__(self, features: ArrayLike, neighbours: ArrayLike) -> None:
         x = np.asarray(features)
         if x.dtype != np.float64:
-            x = x.astype(np.float32)
+            x = x.astype(np.float32, copy=False)
+        self.features = x
         self.neighbours = np.asarray(neighbours)
         if x.ndim != 2 or self.neighbours.ndim != 2 or len(x) != len(self.neighbours):
             raise ValueError(
@@ -131,15 +143,52 @@ class Reference:
             raise ValueError("the reference features contain NaN or infinity")
         if len(x) < 2:
             raise ValueError(f"the reference needs at least 2 images, got {len(x)}")
-        # Features are kept once, as directions and lengths: all images of a data set can be large.
-        self.norms = np.linalg.norm(x, axis=1)
-        self.unit = x / np.where(self.norms == 0, 1, self.norms)[:, None]
-        self.mean = x.mean(0, dtype=np.float64)
-        squares = self.norms.astype(np.float64) ** 2
-        self.spread = float(squares.sum() - len(x) * (self.mean**2).sum())
+        if x.shape[1] == 1:
+            self.neighbours = _neighbours_on_a_line(x[:, 0], self.neighbours.shape[1])
+        #: A power of two that brings the largest feature to about 1: squares stay in range.
+        largest = np.abs(x).max(initial=0)
+        self.scale = float(np.ldexp(1.0, -int(np.clip(np.frexp(largest)[1], -1000, 1000))))
+
+    def blocks(self) -> Iterator[tuple[slice, Array]]:
+        """The features a part at a time, scaled, less the first image's: float64, (n, D) each.
+
+        The differences are taken before anything is squared, so that features far from the origin
+        lose no digits.
+        """
+        first = self.features[0].astype(np.float64) * self.scale
+        for part in self._parts():
+            yield part, self.features[part].astype(np.float64) * self.scale - first
+
+    def directions(self) -> Iterator[tuple[slice, Array]]:
+        """The features at length 1, a part at a time: float64, (n, D) each; zeros stay zeros."""
+        for part in self._parts():
+            x = self.features[part].astype(np.float64) * self.scale
+            lengths = np.sqrt(np.einsum("nd,nd->n", x, x))
+            tiny = lengths < _TINY  # their squares are out of range
+            if tiny.any():
+                largest = np.abs(x[tiny]).max(1, keepdims=True)
+                x[tiny] /= np.where(largest == 0, 1, largest)
+                lengths[tiny] = np.maximum(np.linalg.norm(x[tiny], axis=1), 1)
+            x /= lengths[:, None]
+            yield part, x
+
+    @functools.cached_property
+    def centre(self) -> Array:
+        """Mean (D,) of the `blocks`."""
+        return _mean(self.blocks(), len(self))
+
+    @functools.cached_property
+    def direction(self) -> Array:
+        """Mean (D,) of the `directions`."""
+        return _mean(self.directions(), len(self))
+
+    def _parts(self) -> Iterator[slice]:
+        rows = max(1, _PART // max(self.features.shape[1], 1))
+        for start in range(0, len(self), rows):
+            yield slice(start, min(start + rows, len(self)))
 
     def __len__(self) -> int:
-        return len(self.unit)
+        return len(self.features)
 
 
 def criteria(probabilities: ArrayLike, reference: Reference) -> dict[str, float | str | None]:
@@ -193,7 +242,8 @@ def of_partition(
     found = np.asarray(cluster)
     sizes = np.bincount(found, minlength=clusters or 1)
     agreement = neighbour_agreement(found, reference)
-    reason = _guard(sizes, agreement, fewest=FEWEST_SHARE * clusters if clusters else 0)
+    fewest = FEWEST_SHARE * clusters if clusters else 0
+    reason = _guard(sizes, _within_reach(found, reference), fewest=fewest)
     none = {"confidence": None, "scan_consistency": None}
     if reason is not None:
         return {**WORST, **none, "guarded": 1.0, "criteria_guard": reason}
@@ -214,10 +264,11 @@ def guard(probabilities: ArrayLike, reference: Reference) -> str | None:
     Returns:
         "collapsed": see `partition.flags`. "too few clusters used": the exponential of the entropy
         of the cluster sizes is below `FEWEST_SHARE` of C. "no better than random": the
-        neighbour agreement is below `LEAST_AGREEMENT`.
+        neighbour agreement is below `LEAST_AGREEMENT`, where of each image so many neighbours
+        are asked as there are others in its cluster.
     """
     p = np.asarray(probabilities)
-    agreement = neighbour_agreement(p.argmax(1), reference)
+    agreement = _within_reach(p.argmax(1), reference)
     return _guard(cluster_sizes(p), agreement, fewest=FEWEST_SHARE * p.shape[1])
 
 
@@ -234,9 +285,9 @@ def _guard(sizes: Array, agreement: float, *, fewest: float) -> str | None:
 def silhouette(cluster: Array, reference: Reference) -> float:
     """Mean silhouette with the cosine distance, in [-1, 1]; -1 for fewer than two clusters.
 
-    Exact in N * C * D operations: the mean cosine distance to a cluster is one minus the product
-    with the mean of its unit vectors, so that no distance between two images is ever computed.
-    An image alone in its cluster counts 0, as in scikit-learn.
+    In one dimension with the distance itself. Exact in N * C * D operations: the mean distance to a
+    cluster follows from its mean, so that no distance between two images is ever computed. An image
+    alone in its cluster counts 0, as in scikit-learn.
 
     Args:
         cluster: (N,) integers from 0.
@@ -245,18 +296,68 @@ def silhouette(cluster: Array, reference: Reference) -> float:
     codes, sizes = _codes(cluster)
     if len(sizes) < 2:
         return WORST["silhouette"]
-    u = reference.unit
-    distance = sizes - u @ _sums(u, codes, len(sizes)).T  # (N, C), summed over the members
-    everyone = np.arange(len(u))
-    itself = 1 - np.einsum("nd,nd->n", u, u)
-    own = (distance[everyone, codes] - itself) / np.maximum(sizes[codes] - 1, 1)
-    distance /= sizes
+    if reference.features.shape[1] == 1:
+        x = np.concatenate([part[:, 0] for _, part in reference.blocks()])
+        return _silhouette(_sums_on_a_line(x, codes, len(sizes)), codes, sizes)
+    return _silhouette(_sums_of_cosine_distances(reference, codes, sizes), codes, sizes)
+
+
+def _silhouette(distance: Array, codes: Array, sizes: Array) -> float:
+    """Mean silhouette from the sums of distances (N, C) of each image to those of each cluster."""
+    everyone = np.arange(len(codes))
+    own = distance[everyone, codes] / np.maximum(sizes[codes] - 1, 1)
+    distance = distance / sizes
     distance[everyone, codes] = np.inf
     other = distance.min(1)
     larger = np.maximum(own, other)
     with np.errstate(invalid="ignore", divide="ignore"):
         value = np.where((sizes[codes] > 1) & (larger > 0), (other - own) / larger, 0)
-    return float(value.mean(dtype=np.float64))
+    return float(value.mean())
+
+
+def _sums_on_a_line(x: Array, codes: Array, clusters: int) -> Array:
+    """Sums (N, C) of the distances of each number to those of each cluster."""
+    found = np.empty((len(x), clusters))
+    for c in range(clusters):
+        members = np.sort(x[codes == c])
+        below = np.searchsorted(members, x)
+        sums = np.concatenate([[0.0], np.cumsum(members)])
+        under = x * below - sums[below]
+        found[:, c] = under + (sums[-1] - sums[below]) - x * (len(members) - below)
+    return np.maximum(found, 0)
+
+
+def _sums_of_cosine_distances(reference: Reference, codes: Array, sizes: Array) -> Array:
+    """Sums (N, C) of the cosine distances of each image to those of each cluster, itself left out.
+
+    Half the squared distance of two unit vectors is their cosine distance, and the mean squared
+    distance to a cluster is that to its mean plus the cluster's own spread. The products that give
+    the former fast lose digits where it is small; there it is taken from the differences.
+    """
+    clusters = len(sizes)
+    means = np.zeros((clusters, len(reference.direction)))
+    for part, u in reference.directions():
+        means += _sums(u - reference.direction, codes[part], clusters)
+    means /= sizes[:, None]
+    lengths = (means**2).sum(1)
+    found = np.empty((len(codes), clusters))  # squared distances to the means, at first
+    zeros = np.zeros(len(codes))  # the cosine distance of a zero vector is 1 to everything
+    for part, u in reference.directions():
+        zeros[part] = ~u.any(1)
+        w = u - reference.direction
+        terms = np.einsum("nd,nd->n", w, w)[:, None] + lengths
+        squared = terms - 2 * w @ means.T
+        near = np.nonzero(squared < _CANCELS * terms)
+        for start in range(0, len(near[0]), _NEAR):
+            rows, columns = near[0][start : start + _NEAR], near[1][start : start + _NEAR]
+            squared[rows, columns] = ((w[rows] - means[columns]) ** 2).sum(1)
+        found[part] = squared
+    everyone = np.arange(len(codes))
+    found = sizes * found + np.bincount(codes, found[everyone, codes], clusters)
+    # Half the squared distance of a zero vector to a unit vector is 1/2; 1/2 is missing.
+    found = (found + sizes * zeros[:, None] + np.bincount(codes, zeros, clusters)) / 2
+    found[everyone, codes] -= zeros
+    return np.maximum(found, 0)
 
 
 def calinski_harabasz(cluster: Array, reference: Reference) -> float:
@@ -272,10 +373,16 @@ def calinski_harabasz(cluster: Array, reference: Reference) -> float:
     n, k = len(codes), len(sizes)
     if k < 2 or k == n:
         return WORST["calinski_harabasz"]
-    sums = _sums(reference.unit, codes, k, reference.norms).astype(np.float64)
-    between = float((sizes * ((sums / sizes[:, None] - reference.mean) ** 2).sum(1)).sum())
-    within = reference.spread - between
-    if within <= 1e-12 * reference.spread:
+    means = np.zeros((k, len(reference.centre)))
+    for part, x in reference.blocks():
+        means += _sums(x - reference.centre, codes[part], k)
+    means /= sizes[:, None]
+    between = float((sizes * (means**2).sum(1)).sum())
+    within = 0.0
+    for part, x in reference.blocks():
+        away = x - reference.centre - means[codes[part]]
+        within += float(np.einsum("nd,nd->", away, away))
+    if within <= _ROUNDING * (between + within):
         return 1.0  # scikit-learn's value when every cluster is a point
     return between * (n - k) / (within * (k - 1))
 
@@ -296,6 +403,26 @@ def neighbour_agreement(cluster: Array, reference: Reference) -> float:
     if chance == 1:
         return 0.0
     agree = float((codes[reference.neighbours] == codes[:, None]).mean())
+    return max((agree - chance) / (1 - chance), -1.0)
+
+
+def _within_reach(cluster: Array, reference: Reference) -> float:
+    """`neighbour_agreement` that a perfect partition into small groups has in full.
+
+    A cluster with fewer others than an image has neighbours cannot hold them all: so of each image
+    only the nearest are asked, as many as its cluster has others. Where that is no limit, the value
+    is that of `neighbour_agreement`.
+    """
+    codes, sizes = _codes(cluster)
+    k = reference.neighbours.shape[1]
+    asked = np.minimum(sizes[codes] - 1, k)
+    if not asked.any():
+        return 0.0
+    alike = codes[reference.neighbours] == codes[:, None]
+    agree = float((alike & (np.arange(k) < asked[:, None])).sum() / asked.sum())
+    chance = float((asked * (sizes[codes] - 1)).sum() / (asked.sum() * (len(codes) - 1)))
+    if chance == 1:
+        return 0.0
     return max((agree - chance) / (1 - chance), -1.0)
 
 
@@ -339,13 +466,33 @@ def _codes(cluster: Array) -> tuple[Array, Array]:
     return codes, sizes
 
 
-def _sums(x: Array, codes: Array, clusters: int, weights: Array | None = None) -> Array:
-    """Sums (C, D) of the rows of each cluster, weighted by `weights` (N,)."""
+def _neighbours_on_a_line(x: Array, k: int) -> Array:
+    """Indices (N, k) of the k nearest others of each of N numbers, the nearest first."""
+    order = np.argsort(x, kind="stable")
+    values = x[order].astype(np.float64)
+    n = len(x)
+    # The k nearest others are among the k before and the k behind in the order of size.
+    offsets = np.concatenate([np.arange(-k, 0), np.arange(1, k + 1)])
+    places = np.arange(n)[:, None] + offsets
+    inside = (places >= 0) & (places < n)
+    distance = np.abs(values[np.clip(places, 0, n - 1)] - values[:, None])
+    nearest = np.argsort(np.where(inside, distance, np.inf), axis=1, kind="stable")[:, :k]
+    found = np.empty((n, k), np.int64)
+    found[order] = order[np.take_along_axis(places, nearest, 1)]
+    return found
+
+
+def _mean(parts: Iterable[tuple[slice, Array]], n: int) -> Array:
+    """Mean (D,) of the rows of all parts."""
+    return np.sum([part.sum(0) for _, part in parts], axis=0) / n
+
+
+def _sums(x: Array, codes: Array, clusters: int) -> Array:
+    """Sums (C, D) of the rows of each cluster."""
     from scipy.sparse import csr_array
 
     n = len(codes)
-    weights = np.ones(n, x.dtype) if weights is None else weights
-    members = csr_array((weights, codes, np.arange(n + 1)), shape=(n, clusters))
+    members = csr_array((np.ones(n), codes, np.arange(n + 1)), shape=(n, clusters))
     sums: Array = np.asarray(members.T @ x)
     return sums
 

@@ -58,6 +58,84 @@ def test_silhouette_and_calinski_harabasz_equal_scikit_learn(seed, n, clusters, 
     assert criteria.calinski_harabasz(cluster, reference) == pytest.approx(wanted, rel=1e-9)
 
 
+def exact_cosine_silhouette(x, cluster):
+    """From distances in extended precision, of the differences of directions."""
+    x = x.astype(np.longdouble)
+    length = np.sqrt((x**2).sum(1, keepdims=True))
+    u = x / np.where(length == 0, 1, length)
+    zero = ~x.any(1)
+    distance = ((u[:, None] - u[None]) ** 2).sum(2) / 2 + (zero[:, None] + 1 * zero[None]) / 2
+    np.fill_diagonal(distance, 0)
+    return silhouette_score(distance.astype(float), cluster, metric="precomputed")
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    shift=st.sampled_from([0, 0.1, 10, 1e3, 1e5, 1e6]),
+    scale=st.sampled_from([1e-25, 1e-9, 1, 1e6, 1e19, 1e25]),
+    repeats=st.booleans(),
+    zeros=st.booleans(),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+def test_criteria_keep_their_digits_far_from_the_origin(seed, shift, scale, repeats, zeros, dtype):
+    rng = np.random.default_rng(seed)
+    n, clusters, dimensions = rng.integers(8, 60), rng.integers(2, 6), rng.integers(2, 8)
+    cluster = rng.integers(0, clusters, n)
+    cluster[:2] = 0, 1
+    x = rng.normal(size=(n, dimensions)) + 3 * rng.normal(size=(clusters, dimensions))[cluster]
+    if repeats:
+        x = x[rng.integers(0, max(2, n // 4), n)]
+    x = ((x + shift) * scale).astype(dtype)
+    if zeros:
+        x[3] = 0
+    reference = reference_of(x)
+    found = criteria.silhouette(cluster, reference)
+    assert found == pytest.approx(exact_cosine_silhouette(x, cluster), abs=1e-6)
+    assert -1 <= found <= 1
+    centred = x.astype(float) / scale
+    centred -= centred.mean(0)
+    points = len(np.unique(np.column_stack([centred, cluster]), axis=0)) == len(set(cluster))
+    wanted = 1.0 if points else calinski_harabasz_score(centred, cluster)
+    assert criteria.calinski_harabasz(cluster, reference) == pytest.approx(wanted, rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_repeated_points_have_the_silhouette_of_scikit_learn(dtype):
+    x = np.repeat(np.array([[1.0, 0], [0, 1], [1, 1]]), 4, axis=0).astype(dtype)
+    cluster = np.array([0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 1, 1])
+    wanted = silhouette_score(x.astype(float), cluster, metric="cosine")
+    assert criteria.silhouette(cluster, reference_of(x)) == pytest.approx(wanted, abs=1e-6)
+    same = np.ones((12, 2), dtype)
+    assert criteria.silhouette(cluster, reference_of(same)) == 0
+
+
+@pytest.mark.parametrize("shift", [0, 1e4, 1e5])
+def test_clusters_that_are_points_have_the_score_of_scikit_learn(shift):
+    rng = np.random.default_rng(0)
+    x = np.repeat(rng.normal(size=(5, 3)), 4, axis=0) + shift
+    cluster = np.repeat(np.arange(5), 4)
+    cluster[0] = 5  # 5 distinct points in 6 clusters
+    assert criteria.calinski_harabasz(cluster, reference_of(x)) == 1.0
+
+
+@pytest.mark.parametrize("shift", [0, 1e4, 1e5])
+def test_on_a_line_the_distance_is_euclidean(shift):
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(size=30), 20 + rng.normal(size=50)])[:, None]
+    cluster = np.repeat([0, 1], [30, 50])
+    meaningless = np.stack([np.roll(np.arange(80), s) for s in range(1, 21)], 1)
+    reference = criteria.Reference(x + shift, meaningless)
+    wanted = silhouette_score(x, cluster)
+    assert criteria.silhouette(cluster, reference) == pytest.approx(wanted, abs=1e-6)
+    assert criteria.neighbour_agreement(cluster, reference) == 1
+    brute = NearestNeighbors(n_neighbors=21).fit(x).kneighbors(x)[1]
+    assert [set(row) for row in reference.neighbours] == [
+        set(row) - {i} for i, row in enumerate(brute)
+    ]
+    assert criteria.of_partition(cluster, reference, clusters=2)["criteria_guard"] is None
+
+
 def test_a_zero_vector_and_a_cluster_of_one_are_treated_as_in_scikit_learn():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(12, 4))
@@ -193,6 +271,37 @@ def test_two_honest_unequal_clusters_pass(digits):
     x, reference = digits
     zero = load_digits().target[: len(x)] == 0
     assert criteria.guard(one_hot(zero.astype(int), 2), reference) is None  # a tenth, nine tenths
+
+
+@pytest.mark.parametrize("sizes", [[4] * 3, [7] * 3, [3] * 12, [2, 9], [5, 5]], ids=str)
+def test_a_perfect_partition_into_small_groups_is_not_random(sizes):
+    rng = np.random.default_rng(0)
+    clusters, n = len(sizes), sum(sizes)
+    cluster = np.repeat(np.arange(clusters), sizes)
+    x = 20 * np.eye(clusters)[cluster] + rng.normal(size=(n, clusters))
+    reference = reference_of(x, min(20, n - 1))
+    found = criteria.of_partition(cluster, reference, clusters=None)
+    wanted = silhouette_score(x, cluster, metric="cosine")
+    assert found["criteria_guard"] is None
+    assert found["silhouette"] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_random_partitions_into_small_groups_stay_guarded():
+    rng = np.random.default_rng(0)
+    cluster = np.repeat(np.arange(100), 3)
+    x = 20 * np.eye(100)[cluster] + rng.normal(size=(300, 100))
+    reference = reference_of(x, 20)
+    assert criteria.of_partition(cluster, reference)["criteria_guard"] is None
+    for _ in range(20):
+        found = criteria.of_partition(rng.permutation(cluster), reference)
+        assert found["criteria_guard"] == "no better than random"
+
+
+def test_groups_larger_than_their_neighbours_are_guarded_by_the_agreement(digits, kmeans):
+    _, reference = digits
+    for cluster in (kmeans, np.random.default_rng(0).permutation(kmeans)):
+        within = criteria._within_reach(cluster, reference)
+        assert within == pytest.approx(criteria.neighbour_agreement(cluster, reference), abs=1e-12)
 
 
 def test_floor_is_never_above_a_real_value(digits):
