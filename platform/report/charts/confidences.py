@@ -74,7 +74,7 @@ def histograms(name: str, alt: str, panels: Mapping[str, Bins]) -> Chart:
             panel.locator_params(axis="y", nbins=5)
         legend(figure, axes)
         figure.supxlabel("confidence", fontsize=9.5)
-        figure.supylabel("share of the group, %", fontsize=9.5)
+        figure.supylabel("share, %", fontsize=9.5)
     return Chart(name=name, figure=figure, alt=alt)
 
 
@@ -106,5 +106,5 @@ def densities(
             panel.locator_params(axis="y", nbins=4)
         legend(figure, axes)
         figure.supxlabel(x, fontsize=9.5)
-        figure.supylabel("share of the images, %", fontsize=9.5)
+        figure.supylabel("share, %", fontsize=9.5)
     return Chart(name=name, figure=figure, alt=alt)

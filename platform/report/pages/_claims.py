@@ -89,7 +89,8 @@ def _difference(verdict: _Verdict) -> str:
 def _correlation(verdict: _Verdict) -> str:
     if verdict["paired"] is False:
         return "unpaired"
-    return "–" if verdict["correlation"] is None else f"{verdict['correlation']:.2f}"
+    given = verdict["correlation"]
+    return "–" if given is None else f"{given:.2f}".replace("-", "−")
 
 
 def _forest(report: Report, suite: str, judged: pl.DataFrame) -> Figure | None:
@@ -129,9 +130,11 @@ def _forest(report: Report, suite: str, judged: pl.DataFrame) -> Figure | None:
         '    .select("variant", "against", "difference", "low", "high", "published", "margin")'
         ".collect()"
     )
-    caption = (
-        "Dots: our differences, with 95 % intervals. Diamonds: the published differences. Bands: "
-        "the margin around the published difference, or around 0 where the paper prints none."
-    )
+    caption = "Dots: our differences, with 95 % intervals. "
+    if all(line.published is None for line in lines):
+        caption += "Bands: the margin around 0, as the paper prints no difference."
+    else:
+        caption += "Diamonds: the published differences. Bands: the margin around the published "
+        caption += "difference, or around 0 where the paper prints none."
     title = f"{measures.name(metric)} minus that of {against}, {dataset}."
     return report.figure(chart, title, caption, query)

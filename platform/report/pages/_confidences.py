@@ -53,7 +53,8 @@ _RIGHT = (
 _SIDES = "Right images point up, wrong ones down; the bars of each group add up to 100 %."
 _NO_LABELS = "There are no labels, so it is not known which images are right."
 _COVERAGE = "coverage %: most confident images that are kept"
-_RISK = "risk %: errors among them"
+_RISK = "risk %"
+_RISK_IS = "Risk is the share of errors among the images that are kept."
 
 
 def samples_query(
@@ -178,8 +179,10 @@ def _suite_risk(
         y=_RISK,
         reference=reference,
     )
-    caption = seeds(arms) + beside(reference)
-    caption += f" The code below gives the first run of {example.label}."
+    caption = (
+        f"{_RISK_IS} {seeds(arms)}{beside(reference)} The code below gives the first run of "
+        f"{example.label}."
+    )
     query = samples_query(report, example.runs[:1], example.head, _CURVE, rejection)
     return report.figure(chart, f"Risk and coverage, {dataset}.", caption, query)
 
@@ -265,9 +268,12 @@ def run_confidences(
             x=_COVERAGE,
             y=_RISK,
         )
-        caption = "The lower a curve is on its left side, the better confidence tells the errors."
+        caption = (
+            f"{_RISK_IS} The lower a curve is on its left side, the better confidence tells right "
+            f"from wrong images.{example}"
+        )
         query = samples_query(report, [run], first, _CURVE, rejection)
-        figures.append(report.figure(chart, "Risk and coverage.", caption + example, query))
+        figures.append(report.figure(chart, "Risk and coverage.", caption, query))
     return figures
 
 

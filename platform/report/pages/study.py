@@ -109,8 +109,8 @@ def _on_search(record: StudyRecord) -> list[Note]:
             Note(
                 level="bad",
                 head="Labels chose the best configuration.",
-                text=f"The objective {names} needs labels. The values of the best trial are "
-                "optimistic, and without labels nobody could have found it this way.",
+                text=f"They are needed for {names}. The values of the best trial are optimistic, "
+                "and without labels nobody could have found it this way.",
             )
         )
     else:

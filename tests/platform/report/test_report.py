@@ -1,8 +1,10 @@
 """The report: the numbers of the store, readable anywhere, from one file that loads nothing."""
 
 import ast
+import dataclasses
 import html
 import html.parser
+import json
 import re
 import shutil
 import subprocess
@@ -172,6 +174,28 @@ def test_every_query_that_is_shown_gives_rows(page: _Page) -> None:
         assert len(found) > 0, program
 
 
+@pytest.mark.parametrize("text", ["<script>run()</script>", "\"'><img src=x onerror=run()>"])
+def test_what_users_and_errors_write_never_runs(tmp_path: Path, text: str) -> None:
+    store = Store.open(tmp_path / "store")
+    of = suite("cdc-table10")
+    named = [dataclasses.replace(row, name=row.name + text) for row in of.rows]
+    of = renamed(of, rows=tuple(named), claims=(), title=text, note=text, mismatch=text)
+    entries = plan(store, of, [text], [0], commands=[text])
+    for number, entry in enumerate(entries):
+        if number % 2:
+            lost = base(entry["run_id"], 0) | {"status": "failed", "reason": text}
+            store.record_failure(lost | {"dataset": text, "device_name": text})
+        elif entry["run_id"] not in {e["run_id"] for e in entries[:number]}:
+            config = {"config_json": json.dumps({text: text})}
+            commit(store, entry["run_id"], dataset=text, device_name=text, **config)
+    for name in (None, "cdc-table10", *{entry["run_id"] for entry in entries}):
+        report.write(store, name, tmp_path / "a.html")
+        page = _Page(tmp_path / "a.html")
+        assert text in " ".join(page.words)
+        assert not {tag for tag, _ in page.found} & {"script", "img"}
+        assert not [a for _, given in page.found for a in given if a.startswith("on")]
+
+
 # ---- a suite
 
 
@@ -272,6 +296,33 @@ def test_confidences_of_other_images(tmp_path: Path) -> None:
     assert [c.split(" ")[0] for c in (row[1], row[5])] == [f"{100 * m:.1f}" for m in means]
     titles = [a["aria-label"] for t, a in page.found if t == "svg"]
     assert "CDC-Clu on cifar20: own images and others (cifar10, svhn)." in titles
+    text = " ".join(page.words)
+    assert "Out of distribution" in text
+    assert "2 runs pooled." in text
+    assert "damaged" not in text
+
+
+def test_a_damaged_evaluation_is_left_out_and_told(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    of = renamed(suite("cdc-table15"), ood=("svhn", "cifar10"))
+    (id,) = {entry["run_id"] for entry in plan(store, of, ["cifar20"], [0])}
+    commit(store, id)
+    stages = [out_of_distribution(store, id, o, 0.2)["stage_id"] for o in ("cifar10", "svhn")]
+    report.write(store, "cdc-table15", tmp_path / "a.html")
+    whole = _Page(tmp_path / "a.html")
+    file = store.stage_artefact(stages[0], "confidences")
+    file.write_bytes(file.read_bytes()[:-9])
+    report.write(Store.open(store.uri), "cdc-table15", tmp_path / "b.html")
+    rest = _Page(tmp_path / "b.html")
+    titles = [
+        [str(a["aria-label"]) for t, a in page.found if t == "svg" and "own images" in str(a)]
+        for page in (whole, rest)
+    ]
+    assert [title.split("(")[1] for title in titles[0]] == ["svhn, cifar10)."] * 2
+    assert [title.split("(")[1] for title in titles[1]] == ["svhn)."] * 2
+    told = "ood evaluations are damaged and left out: CDC-Clu, seed 0, CDC-Cal, seed 0."
+    assert told in " ".join(rest.words)
+    assert told not in " ".join(whole.words)
 
 
 def test_nothing_but_a_plan_is_a_page_too(tmp_path: Path) -> None:
