@@ -151,16 +151,14 @@ def _planned(store: Store, kind: str, name: str) -> pl.LazyFrame:
         raise InputError(
             f"there is no {kind} '{name}' in {store.uri}.{nearest(name, known)}{listed}"
         )
-    content = store.read_plan(kind, name)
-    entries = content.get("runs", [])
-    if "definitions" in content:  # a suite: only what belongs to its newest definition
+    asked = store.read_plan(kind, name)
+    labels = [{"run_id": run.run_id, **run.labels} for run in asked.runs]
+    if "definitions" in asked.details:  # a suite: only what belongs to its newest definition
         from deep_clustering.platform.suites import suites
 
-        entries = [
-            {k: e[k] for k in ("run_id", "variant", "head")}
-            for e in suites.current(content).entries
+        labels = [
+            {k: e[k] for k in ("run_id", "variant", "head")} for e in suites.current(asked).entries
         ]
-    labels = [e if isinstance(e, dict) else {"run_id": e} for e in entries]
     columns = dict.fromkeys(["run_id", *(k for e in labels for k in e)])
     plan = pl.DataFrame(
         {c: pl.Series(c, [e.get(c) for e in labels], strict=False) for c in columns},

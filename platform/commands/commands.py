@@ -18,7 +18,7 @@ from deep_clustering.platform.request.jobs import Job
 from deep_clustering.platform.request.request import Request
 from deep_clustering.platform.run import _ray
 from deep_clustering.platform.run.progress import Line
-from deep_clustering.platform.store.store import Store
+from deep_clustering.platform.store.store import Plan, Store
 
 #: What a study may be called: it becomes a file name.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -49,7 +49,7 @@ def train(
         _print_dry_run(request, jobs, todo, kept)
         return 0
     name = f"{method}-{request.dataset.name.partition(':')[0]}"
-    kept.write_plan("train", name, {"runs": [j.id for j in runs], "command": work.command_line()})
+    kept.write_plan("train", name, Plan.of([j.id for j in runs], work.command_line()))
     title = work.title(request, f"{seeds} seed{'s' * (seeds > 1)}")
     rows = [Line(f"seed {j.identity['seed']}", (j.id,)) for j in runs]
     if any(j.kind == "run" for j in todo):
@@ -192,7 +192,7 @@ def _search(
 
         def submit(jobs: list[dict[str, Any]], owner: str) -> None:
             found.update((j["id"], None) for j in jobs if j["kind"] == "run")
-            kept.write_plan("study", held.name, {"runs": sorted(found)})
+            kept.write_plan("study", held.name, Plan.of(sorted(found)))
             session.ask("submit", jobs, owner)
 
         searcher = search.Search(settings, held, total, known=known, submit=submit)

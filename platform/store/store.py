@@ -44,13 +44,13 @@ from deep_clustering.platform.store import schema
 from deep_clustering.platform.store._backends import connect
 from deep_clustering.platform.store._damage import Problem, StoreDamage, problem, warn
 from deep_clustering.platform.store._files import Files, checked, reading, saving, set_aside
-from deep_clustering.platform.store._plans import Plans, as_json
+from deep_clustering.platform.store._plans import Plan, PlannedRun, Plans, encoded
 from deep_clustering.platform.store._repair import LOCKS, Upkeep
 from deep_clustering.platform.store._rows import TABLES, Rows, parts
 from deep_clustering.platform.store._segments import Segments, short
 from deep_clustering.platform.store.schema import Damaged
 
-__all__ = ["FORMAT", "LOOSE", "TABLES", "Problem", "Store", "StoreDamage"]
+__all__ = ["FORMAT", "LOOSE", "TABLES", "Plan", "PlannedRun", "Problem", "Store", "StoreDamage"]
 
 #: Version of the layout above.
 FORMAT = 1
@@ -176,7 +176,7 @@ class Store:
 
     def _write_mark(self) -> None:
         body = Mark(FORMAT, schema.release())._asdict()
-        data = as_json({**body, "check": short(as_json(body))})
+        data = encoded({**body, "check": short(encoded(body))})
         with contextlib.suppress(FileExistsError), saving(self._files, "store.json"):
             self._files.write("store.json", data, exclusive=True)
 
@@ -588,23 +588,18 @@ class Store:
 
     # ---- plans
 
-    def write_plan(self, kind: str, name: str, plan: Mapping[str, Any]) -> None:
+    def write_plan(self, kind: str, name: str, plan: Plan) -> None:
         """Note which runs a command asks for.
 
         Args:
             kind: such as "train", "study" or "suite".
             name: of the study or suite.
-            plan: JSON; `runs` is a list of run ids, or of objects with `run_id` and labels such as
-                `variant` that become columns of `results.suite`.
+            plan: what it adds to the plans of this name.
         """
         self._plans.write(_checked_label(kind), _checked_label(name), plan)
 
-    def read_plan(self, kind: str, name: str) -> dict[str, Any]:
-        """The union of all plans of a name; empty when there is none.
-
-        Lists are joined without repetition and objects key by key; of other values the one of the
-        file that sorts last stays.
-        """
+    def read_plan(self, kind: str, name: str) -> Plan:
+        """The union of all plans of a name; one without runs when there is none."""
         return self._plans.read(_checked_label(kind), _checked_label(name))
 
     # ---- locks
@@ -718,7 +713,7 @@ def _mark_in(data: bytes) -> Mark:
     try:
         said = json.loads(data)
         mark = Mark(said["format"], said["written_by"])
-        same = said["check"] == short(as_json(mark._asdict()))
+        same = said["check"] == short(encoded(mark._asdict()))
     except (ValueError, KeyError, TypeError) as error:
         raise Damaged("store.json", str(error)) from error
     if not same:

@@ -24,6 +24,7 @@ from deep_clustering.platform.metrics.registry import METRICS
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.jobs import Job
 from deep_clustering.platform.request.request import Request
+from deep_clustering.platform.store.store import Plan, PlannedRun
 
 #: Smallest difference of accuracy and of ECE that a suite made up on the command line tells.
 _MARGIN = 0.005
@@ -368,13 +369,13 @@ def restored(value: Mapping[str, Any]) -> Suite:
     return found
 
 
-def plan(expansion: Expansion, before: Mapping[str, Any], now: str, command: str) -> dict[str, Any]:
+def plan(expansion: Expansion, before: Plan, now: str, command: str) -> Plan:
     """What a command adds to the plan of its suite: entries, definition, impossible rows.
 
     An entry that is the newest of its row, data set and seed already keeps its time, so that the
     same command again adds nothing.
     """
-    newest = {(e["variant"], e["dataset"], e["seed"]): e for e in _by_time(before.get("runs", []))}
+    newest = {(e["variant"], e["dataset"], e["seed"]): e for e in _by_time(_entries(before))}
     entries = []
     for arm in expansion.arms:
         for job in arm.runs:
@@ -387,11 +388,13 @@ def plan(expansion: Expansion, before: Mapping[str, Any], now: str, command: str
                 "arm": _arm(job),
             }
             old = newest.get((entry["variant"], entry["dataset"], entry["seed"]))
-            same = old is not None and {k: old[k] for k in entry} == entry
-            entries.append(old if same else entry | {"asked": now})
+            if old is not None and {k: old[k] for k in entry} == entry:
+                entries.append(old)
+            else:
+                entries.append(entry | {"asked": now})
     whole = definition(expansion.suite)
     mark = configs.digest(whole)
-    last = _by_time(before.get("definitions", []))[-1:]
+    last = _by_time(before.details.get("definitions", ()))[-1:]
     described = {"digest": mark, "suite": whole, "asked": now}
     if last and last[0]["digest"] == mark:
         described = last[0]
@@ -401,13 +404,15 @@ def plan(expansion: Expansion, before: Mapping[str, Any], now: str, command: str
         if a.impossible
     ]
     names = [{"dataset": name} for name in expansion.requests]
-    return {
-        "runs": entries,
-        "definitions": [described],
-        "impossible": impossible,
-        "datasets": names,
-        "commands": [command],
-    }
+    return Plan(
+        runs=tuple(PlannedRun.from_json(entry) for entry in entries),
+        commands=(command,),
+        details={
+            "definitions": (described,),
+            "impossible": tuple(impossible),
+            "datasets": tuple(names),
+        },
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -422,17 +427,17 @@ class Planned:
     commands: list[str]
 
 
-def current(content: Mapping[str, Any]) -> Planned:
+def current(plan: Plan) -> Planned:
     """The newest definition of a suite, with the entries that belong to it.
 
     Where a row's configuration, its data or its method changed, the runs from before the change are
     left out, so that one cell never mixes two configurations.
     """
-    described = _by_time(content["definitions"])
+    described = _by_time(plan.details["definitions"])
     suite = restored(described[-1]["suite"])
     order = {row.name: i for i, row in enumerate(suite.rows)}
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for entry in _by_time(content.get("runs", [])):
+    for entry in _by_time(_entries(plan)):
         if entry["variant"] in order:
             groups.setdefault((entry["dataset"], entry["variant"]), []).append(entry)
     kept: list[dict[str, Any]] = []
@@ -443,7 +448,7 @@ def current(content: Mapping[str, Any]) -> Planned:
         kept += sorted(unique.values(), key=lambda e: e["seed"])
         if len({e["asked"] for e in unique.values()}) > 1:
             late.add(dataset)
-    asked = sorted({d["dataset"] for d in content.get("datasets", [])})
+    asked = sorted({d["dataset"] for d in plan.details.get("datasets", ())})
     names = [d for d in suite.datasets if d in asked]
     names += [d for d in asked if d not in names]
     kept.sort(key=lambda e: (names.index(e["dataset"]), order[e["variant"]], e["seed"]))
@@ -454,11 +459,11 @@ def current(content: Mapping[str, Any]) -> Planned:
         suite=suite,
         entries=kept,
         impossible={
-            (i["variant"], i["dataset"]): i["reason"] for i in content.get("impossible", [])
+            (i["variant"], i["dataset"]): i["reason"] for i in plan.details.get("impossible", ())
         },
         datasets=names,
         remarks=remarks,
-        commands=list(content.get("commands", [])),
+        commands=list(plan.commands),
     )
 
 
@@ -466,6 +471,11 @@ def _arm(job: Job) -> str:
     """What the seeds of one row share: a run's identity without its seed."""
     rest = {k: v for k, v in job.identity.items() if k not in ("seed", "stage")}
     return configs.digest(rest)
+
+
+def _entries(plan: Plan) -> list[dict[str, Any]]:
+    """The runs of a plan with their labels."""
+    return [{"run_id": run.run_id, **run.labels} for run in plan.runs]
 
 
 def _by_time(items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from rich.console import Console
 from deep_clustering.platform import results
 from deep_clustering.platform.commands import _export
 from deep_clustering.platform.errors import InputError, StorageError
-from deep_clustering.platform.store.store import Store
+from deep_clustering.platform.store.store import Plan, PlannedRun, Store
 from support.store_rows import commit, epochs, predictions, run, stage
 
 
@@ -136,28 +136,19 @@ def test_reading_while_a_search_writes(tmp_path: Path) -> None:
 
 
 def test_suites_and_studies(store: Store) -> None:
-    store.write_plan(
-        "suite",
-        "table-2",
-        {
-            "runs": [
-                {"run_id": "aaaa1", "variant": "full", "order": 0},
-                {"run_id": "aaaa1", "variant": "same", "order": 1},
-                {"run_id": "c", "variant": "none", "order": 2},
-                {"run_id": "not yet", "variant": "none", "order": 2},
-            ]
-        },
-    )
+    asked = [("aaaa1", "full", 0), ("aaaa1", "same", 1), ("c", "none", 2), ("not yet", "none", 2)]
+    runs = (PlannedRun(run_id=id, labels={"variant": v, "order": n}) for id, v, n in asked)
+    store.write_plan("suite", "table-2", Plan(runs=tuple(runs)))
     frame = results.suite("table-2", store).collect()
     assert frame.columns[:3] == ["run_id", "order", "variant"]
     assert frame.select("variant", "acc").rows() == [("full", 0.5), ("same", 0.5), ("none", 0.7)]
-    store.write_plan("study", "s", {"runs": ["c", "lost", "none"]})
+    store.write_plan("study", "s", Plan.of(["c", "lost", "none"]))
     assert results.study("s", store).collect()["status"].to_list() == ["ok", "failed"]
     with pytest.raises(InputError, match=r"no suite 'table2' in .*Did you mean 'table-2'\? Known"):
         results.suite("table2", store)
     with pytest.raises(InputError, match=r"there is no study 'x' in .* Known: s\."):
         results.study("x", store)
-    store.write_plan("study", "empty", {"runs": []})
+    store.write_plan("study", "empty", Plan())
     assert results.study("empty", store).collect().height == 0
 
 

@@ -18,7 +18,7 @@ from deep_clustering.ablations import cdc
 from deep_clustering.ablations._suite import Suite
 from deep_clustering.platform.metrics import partition, rejection
 from deep_clustering.platform.metrics.evaluate import evaluate
-from deep_clustering.platform.store.store import Store
+from deep_clustering.platform.store.store import Plan, Store
 from deep_clustering.platform.suites import suites
 
 #: Classes and images of every made-up run.
@@ -141,7 +141,7 @@ def plan(
         for row in of.rows
         for seed in seeds
     ]
-    content = {
+    content: dict[str, Any] = {
         "runs": entries,
         "definitions": [
             {
@@ -154,7 +154,7 @@ def plan(
         "datasets": [{"dataset": name} for name in names],
         "commands": [f"platform ablate --suite {of.name}"],
     }
-    store.write_plan("suite", of.name, content | more)
+    store.write_plan("suite", of.name, Plan.from_json(content | more))
     return entries
 
 
@@ -235,7 +235,7 @@ def study(
                 values=values, user_attrs={"runs": [id], "metrics": kept}, **common
             )
         )
-    store.write_plan("study", name, {"runs": runs})
+    store.write_plan("study", name, Plan.of(runs))
     return found
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from deep_clustering.platform import _disk
 from deep_clustering.platform.errors import PlatformError
 from deep_clustering.platform.store import _local
-from deep_clustering.platform.store.store import Store
+from deep_clustering.platform.store.store import Plan, Store
 from support.store_rows import commit, epochs, run, stage
 
 #: Calls of the file layer that change the disk.
@@ -63,7 +63,7 @@ OPERATIONS = {
         run("lost", status="failed", reason="out of memory"), epochs()
     ),
     "stage": lambda store: stage(store, "shared"),
-    "plan": lambda store: store.write_plan("study", "s", {"runs": ["old", "new"]}),
+    "plan": lambda store: store.write_plan("study", "s", Plan.of(["old", "new"])),
     "compact": _compact,
     "repair": _repair,
 }

@@ -1,8 +1,7 @@
 """The page of one run: its metrics, its training, its confidences, its configuration."""
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
@@ -88,15 +87,11 @@ def _summary(report: Report, row: RunRow) -> list[str]:
         f"{kind} {name}"
         for kind in ("suite", "study")
         for name in report.store.plans(kind)
-        if _asks(report.store.read_plan(kind, name), row["run_id"])
+        if row["run_id"] in report.store.read_plan(kind, name).run_ids
     ]
     if asked:
         summary.append(f"It belongs to {listed(asked)}.")
     return summary
-
-
-def _asks(plan: Mapping[str, Any], run: str) -> bool:
-    return any(run == (e["run_id"] if isinstance(e, dict) else e) for e in plan["runs"])
 
 
 def _outcome(row: RunRow) -> str:

@@ -88,8 +88,7 @@ def _suites(report: Report, names: Sequence[str], status: Mapping[str, str]) -> 
 def _studies(report: Report, names: Sequence[str], status: Mapping[str, str]) -> list[Part]:
     lines = []
     for name in names:
-        entries = report.store.read_plan("study", name).get("runs", [])
-        runs = {entry["run_id"] if isinstance(entry, dict) else entry for entry in entries}
+        runs = set(report.store.read_plan("study", name).run_ids)
         lines.append([label(name), *map(number, _ends(runs, status))])
     heads = ["study", "runs planned", "finished", "without a result"]
     return [table("Studies", heads, lines), _statuses(report, "study", names[0])]

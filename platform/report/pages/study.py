@@ -42,8 +42,7 @@ _FAILED_RUNS = 30
 
 def build(report: Report, name: str) -> Page:
     """The page of a study of the store."""
-    entries = report.store.read_plan("study", name).get("runs", [])
-    wanted = [entry["run_id"] if isinstance(entry, dict) else entry for entry in entries]
+    wanted = list(report.store.read_plan("study", name).run_ids)
     rows = report.store.rows("runs").filter(pl.col("run_id").is_in(wanted)).rows(named=True)
     record = read(report.store, name)
     select = f"results.study({name!r}, store)"

@@ -20,7 +20,7 @@ from deep_clustering.platform import _disk, results
 from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.store import _segments, schema
 from deep_clustering.platform.store._remote import RemoteFiles
-from deep_clustering.platform.store.store import FORMAT, Store, StoreDamage
+from deep_clustering.platform.store.store import FORMAT, Plan, PlannedRun, Store, StoreDamage
 from support.store_rows import commit, epochs, predictions, probabilities, run, stage, whole
 
 
@@ -297,24 +297,53 @@ def test_a_model_that_is_not_there(store: Store) -> None:
 
 
 def test_plans_are_united(store: Store) -> None:
-    assert store.read_plan("suite", "t2") == {}
-    store.write_plan("suite", "t2", {"runs": [{"run_id": "a", "variant": "x"}], "command": "one"})
-    store.write_plan("suite", "t2", {"runs": [{"run_id": "b", "variant": "y"}], "command": "one"})
-    store.write_plan("suite", "t2", {"runs": [{"run_id": "b", "variant": "y"}], "command": "one"})
-    found = store.read_plan("suite", "t2")
-    assert sorted(r["run_id"] for r in found["runs"]) == ["a", "b"]
-    assert found["command"] == "one"
+    assert store.read_plan("suite", "t2") == Plan()
+    first = PlannedRun(run_id="a", labels={"variant": "x", "seed": 0})
+    second = PlannedRun(run_id="b", labels={"variant": "y", "seed": 0})
+    noted = {"datasets": ({"dataset": "digits"},)}
+    for planned in (first, second, second):
+        store.write_plan("suite", "t2", Plan(runs=(planned,), commands=("one",), details=noted))
+    plan = store.read_plan("suite", "t2")
+    assert set(plan.run_ids) == {"a", "b"}
+    assert sorted(plan.runs, key=lambda r: r.run_id) == [first, second]
+    assert plan.commands == ("one",)
+    assert plan.details == noted
     assert store.plans("suite") == ["t2"]
     assert store.plans("study") == []
     with pytest.raises(InputError, match="a name has 1 to 128"):
-        store.write_plan("suite", "../x", {})
+        store.write_plan("suite", "../x", Plan())
+
+
+def test_a_plan_comes_back_from_its_json() -> None:
+    runs = (PlannedRun(run_id="a"), PlannedRun(run_id="a", labels={"variant": "x", "order": 1}))
+    plan = Plan(runs=runs, commands=("c",), details={"definitions": ({"digest": "d"},)})
+    assert Plan.from_json(json.loads(json.dumps(plan.as_json()))) == plan
+    assert plan.run_ids == ("a",)
+    assert Plan.from_json({}) == Plan()
+    assert Plan.of(["a", "b"], "c").as_json() == {"runs": ["a", "b"], "commands": ["c"]}
+
+
+def test_plans_of_the_first_release_are_read(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    data = json.dumps({"command": "platform train cdc", "runs": ["a"]}, indent=1).encode()
+    store.write_bytes(f"plans/train/cdc/{_segments.short(data)}.json", data)
+    assert store.read_plan("train", "cdc") == Plan.of(["a"], "platform train cdc")
+
+
+def test_what_a_plan_says_more_than_another() -> None:
+    small, large = Plan.of(["a"], "x"), Plan.of(["a", "b"], "x")
+    assert small.within(large)
+    assert not large.within(small)
+    assert not small.within(Plan.of(["a"], "y"))
+    assert not Plan(details={"d": ({"k": 1},)}).within(Plan(details={"d": ({"k": 2},)}))
+    assert small | large == large | small == large
 
 
 def test_a_growing_plan_stays_one_file(store: Store) -> None:
     for n in range(1, 6):
-        store.write_plan("study", "s", {"runs": [f"r{i}" for i in range(n)]})
+        store.write_plan("study", "s", Plan.of(f"r{i}" for i in range(n)))
     assert len(store.list("plans")) == 1
-    assert len(store.read_plan("study", "s")["runs"]) == 5
+    assert len(store.read_plan("study", "s").runs) == 5
 
 
 def test_bytes(store: Store) -> None:

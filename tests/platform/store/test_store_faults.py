@@ -26,7 +26,7 @@ import pytest
 from deep_clustering.platform import _disk, results
 from deep_clustering.platform.errors import StorageError
 from deep_clustering.platform.store import _local, schema
-from deep_clustering.platform.store.store import Store, StoreDamage
+from deep_clustering.platform.store.store import Plan, Store, StoreDamage
 from support.store_child import CHANGING, OPERATIONS
 from support.store_rows import commit, epochs, predictions, probabilities, run, stage, whole
 
@@ -168,7 +168,7 @@ def _template(folder: Path, operation: str) -> Path:
     store = Store.open(folder)
     commit(store, "old", 0.25)
     commit(store, "older", 0.125)
-    store.write_plan("study", "s", {"runs": ["old"]})
+    store.write_plan("study", "s", Plan.of(["old"]))
     if operation == "repair":
         store.compact()
         commit(store, "hurt", 0.5)
@@ -182,7 +182,7 @@ def _check(store: Store, operation: str, acknowledged: bool) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", StoreDamage)
         assert whole(store, "old") == 0.25
-        assert set(store.read_plan("study", "s")["runs"]) >= {"old"}
+        assert set(store.read_plan("study", "s").run_ids) >= {"old"}
         if operation == "repair":
             store.repair()
             assert whole(store, "older") == 0.125
@@ -194,7 +194,7 @@ def _check(store: Store, operation: str, acknowledged: bool) -> None:
             "commit": lambda: store.has_run("new"),
             "failure": lambda: store.failures() == {"lost": "out of memory"},
             "stage": lambda: store.stage_ready("shared"),
-            "plan": lambda: "new" in store.read_plan("study", "s")["runs"],
+            "plan": lambda: "new" in store.read_plan("study", "s").run_ids,
             "compact": lambda: len(store.list("segments")) == 2,
             "repair": lambda: store.verify() == [],
         }
@@ -452,12 +452,12 @@ def test_a_damaged_artefact_is_computed_anew(tmp_path: Path) -> None:
 def test_damaged_plans_and_marks_are_told_and_renewed(tmp_path: Path) -> None:
     store = Store.open(tmp_path)
     commit(store, "a")
-    store.write_plan("study", "s", {"runs": ["a"], "command": "x"})
-    store.write_plan("study", "s", {"runs": ["b"], "command": "y"})
+    store.write_plan("study", "s", Plan.of(["a"], "x"))
+    store.write_plan("study", "s", Plan.of(["b"], "y"))
     first = store.list("plans")[0]
     _flip(tmp_path / first)
     with pytest.warns(StoreDamage, match="damaged"):
-        assert len(store.read_plan("study", "s")["runs"]) == 1
+        assert len(store.read_plan("study", "s").run_ids) == 1
     _flip(tmp_path / "store.json", 20, 1)
     assert {p.path for p in store.verify()} == {"store.json", first}
     with pytest.warns(StoreDamage, match=r"store\.json"):

@@ -9,7 +9,7 @@ import pytest
 
 from deep_clustering.platform import results
 from deep_clustering.platform.errors import InputError, StorageError
-from deep_clustering.platform.store.store import Store, StoreDamage
+from deep_clustering.platform.store.store import Plan, Store, StoreDamage
 from support.store_rows import commit, epochs, run, stage, whole
 
 moto = pytest.importorskip("moto.server", reason="moto[server] is not installed")
@@ -50,7 +50,7 @@ def test_everything_a_command_does(address: str) -> None:
         assert commit(store, f"r{i}", i / 10)
     assert not commit(store, "r0", 0.9)
     store.record_failure(run("lost", status="failed", reason="x"), epochs())
-    store.write_plan("study", "s", {"runs": ["r0", "r1"]})
+    store.write_plan("study", "s", Plan.of(["r0", "r1"]))
     store.write_bytes("checkpoints/r9/000001.json", b"{}")
     assert store.list("checkpoints") == ["checkpoints/r9/000001.json"]
     store.delete("checkpoints/r9/000001.json")

@@ -8,6 +8,7 @@ import pytest
 from deep_clustering.ablations._variants import Times
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.request.request import resolve
+from deep_clustering.platform.store.store import Plan
 from deep_clustering.platform.suites import suites
 from support.small import SETS, images
 
@@ -188,17 +189,15 @@ def small(tmp_path_factory):
 
 
 def joined(*plans):
-    """As the store joins them: lists without repetition."""
-    union = {}
+    """As the store keeps and joins them."""
+    union = Plan()
     for plan in plans:
-        for key, value in plan.items():
-            known = union.setdefault(key, [])
-            known += [v for v in json.loads(json.dumps(value)) if v not in known]
+        union |= Plan.from_json(json.loads(json.dumps(plan.as_json())))
     return union
 
 
 def test_the_same_command_again_adds_nothing_to_the_plan(small):
-    first = suites.plan(small(2), {}, "2026-01-01T00:00", "platform ablate")
+    first = suites.plan(small(2), Plan(), "2026-01-01T00:00", "platform ablate")
     again = suites.plan(small(2), first, "2026-01-02T00:00", "platform ablate")
     assert again == first
     planned = suites.current(first)
@@ -209,7 +208,7 @@ def test_the_same_command_again_adds_nothing_to_the_plan(small):
 
 
 def test_seeds_that_were_added_later_are_said(small):
-    first = suites.plan(small(2), {}, "2026-01-01T00:00", "a")
+    first = suites.plan(small(2), Plan(), "2026-01-01T00:00", "a")
     more = joined(first, suites.plan(small(3), first, "2026-01-02T00:00", "b"))
     planned = suites.current(more)
     assert len(planned.entries) == 6
@@ -218,7 +217,7 @@ def test_seeds_that_were_added_later_are_said(small):
 
 
 def test_a_changed_configuration_never_shares_a_cell_with_the_old_one(small):
-    first = suites.plan(small(3), {}, "2026-01-01T00:00", "a")
+    first = suites.plan(small(3), Plan(), "2026-01-01T00:00", "a")
     new = small(2, "hidden=14")
     plan = joined(first, suites.plan(new, first, "2026-01-02T00:00", "b"))
     planned = suites.current(plan)
@@ -230,7 +229,7 @@ def test_a_changed_configuration_never_shares_a_cell_with_the_old_one(small):
 
 
 def test_a_margin_that_changed_is_said_and_the_newest_counts(small):
-    first = suites.plan(small(2), {}, "2026-01-01T00:00", "a")
+    first = suites.plan(small(2), Plan(), "2026-01-01T00:00", "a")
     claims = tuple(dataclasses.replace(c, margin=0.2) for c in suites.current(first).suite.claims)
     second = suites.plan(small(2, claims=claims), first, "2026-01-02T00:00", "b")
     planned = suites.current(joined(first, second))
