@@ -29,7 +29,7 @@ from deep_clustering.platform.data._entry import (
 )
 from deep_clustering.platform.data._text import quoted
 from deep_clustering.platform.data.catalogue import CATALOGUE
-from deep_clustering.platform.data.folder import list_folder
+from deep_clustering.platform.data.folder import list_folder, located
 from deep_clustering.platform.data.pixels import view_side
 from deep_clustering.platform.data.protocols import TEST
 from deep_clustering.platform.errors import InputError, nearest
@@ -109,11 +109,11 @@ class Source:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, without those that are as by default."""
-        found: dict[str, Any] = {"spec": self.spec, "root": str(self.root)}
-        found |= {"skip_broken": True} if self.skip_broken else {}
-        found |= {"side": self.side} if self.side is not None else {}
-        found |= {"protocol": self.protocol} if self.protocol is not None else {}
-        return found
+        plain: dict[str, Any] = {"spec": self.spec, "root": str(self.root)}
+        plain |= {"skip_broken": True} if self.skip_broken else {}
+        plain |= {"side": self.side} if self.side is not None else {}
+        plain |= {"protocol": self.protocol} if self.protocol is not None else {}
+        return plain
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Source":
@@ -278,7 +278,7 @@ def _common(name: str, prepared: Prepared, protocol: str, repeat: str) -> dict[s
 
 
 def _open_folder(source: Source, progress: Progress | None) -> ImageSet:
-    place = _existing_folder(source.spec.removeprefix("folder:"))
+    place = located(source.spec.removeprefix("folder:"))
     if source.side is not None:
         _check_side(source.side)
     listing = list_folder(place)
@@ -300,39 +300,6 @@ def _open_folder(source: Source, progress: Progress | None) -> ImageSet:
     )
     _decode.refuse_skipped(prepared, place, source.skip_broken)
     return _images(name, prepared, protocol, IMAGENET_MEAN, IMAGENET_STD)
-
-
-def _existing_folder(text: str) -> Path:
-    """The absolute path with links resolved, so that all spellings of a folder are one."""
-    if not text:
-        raise InputError("folder: needs a path, as in folder:/home/me/pictures.")
-    if "\0" in text:
-        raise InputError(f"A path cannot hold a zero byte, and {text!r} does.")
-    try:
-        place = Path(os.path.realpath(os.path.expanduser(text)))
-        if place.is_dir():
-            return place
-        exists = place.exists()
-    except OSError as error:  # a name too long, a loop of links
-        raise InputError(
-            f"The folder {quoted(text)} cannot be opened ({error.strerror}); correct the path."
-        ) from error
-    if exists:
-        raise InputError(
-            f"{quoted(place)} is a file, and folder: takes a folder of images; unpack it if it is "
-            "an archive, or give the folder it lies in."
-        )
-    parent = place.parent
-    while not parent.is_dir():
-        place, parent = parent, parent.parent
-    try:
-        siblings = sorted(entry.name for entry in os.scandir(parent) if entry.is_dir())
-    except OSError:
-        siblings = []
-    raise InputError(
-        f"There is no folder {quoted(text)}: {quoted(parent)} has no {place.name!r}."
-        f"{nearest(place.name, siblings)}"
-    )
 
 
 # --- tables of vectors ---------------------------------------------------------------------------

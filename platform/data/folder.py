@@ -17,7 +17,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ import numpy as np
 from deep_clustering.platform.data._cache import FORMAT
 from deep_clustering.platform.data._text import quoted
 from deep_clustering.platform.data.protocols import TEST, TRAIN
-from deep_clustering.platform.errors import InputError
+from deep_clustering.platform.errors import InputError, nearest
 
 SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp",
@@ -35,14 +35,37 @@ SUFFIXES = (
 SPLITS = ("train", "test", "val")
 UNREADABLE = -1  # in place of a file size: not a regular file, or a link to nothing
 
-_File = tuple[str, int, int]  # name, bytes, time of change in ns
+_Place = tuple[str, ...]  # the path of a folder below the root, in parts
+
+
+class _File(NamedTuple):
+    name: str
+    size: int  # bytes, or UNREADABLE
+    mtime: int  # ns
 
 
 class _Group(NamedTuple):
     """The images that lie directly in one folder."""
 
-    folder: tuple[str, ...]  # its path below the root, in parts
+    folder: _Place
     files: list[_File]  # in the order of their names
+
+
+class _Labelling(NamedTuple):
+    """The labels that the places of images give them."""
+
+    labels: np.ndarray | None  # int64 (N,)
+    class_names: tuple[str, ...] | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """What lies below a folder."""
+
+    groups: list[_Group] = field(default_factory=list)  # folders with images
+    folders: list[_Place] = field(default_factory=list)  # all folders
+    others: Counter[str] = field(default_factory=Counter)  # suffix -> files that are no images
 
 
 @dataclass(frozen=True)
@@ -73,6 +96,45 @@ class Listing:
         return hashlib.sha256(text).hexdigest()[:16]
 
 
+def located(text: str) -> Path:
+    """The folder that is meant by what follows "folder:", absolute and with links resolved.
+
+    So all spellings of a folder are one dataset.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    if not text:
+        raise InputError("folder: needs a path, as in folder:/home/me/pictures.")
+    if "\0" in text:
+        raise InputError(f"A path cannot hold a zero byte, and {text!r} does.")
+    try:
+        place = Path(os.path.realpath(os.path.expanduser(text)))
+        if place.is_dir():
+            return place
+        exists = place.exists()
+    except OSError as error:  # a name too long, a loop of links
+        raise InputError(
+            f"The folder {quoted(text)} cannot be opened ({error.strerror}); correct the path."
+        ) from error
+    if exists:
+        raise InputError(
+            f"{quoted(place)} is a file, and folder: takes a folder of images; unpack it if it is "
+            "an archive, or give the folder it lies in."
+        )
+    parent = place.parent
+    while not parent.is_dir():
+        place, parent = parent, parent.parent
+    try:
+        siblings = sorted(entry.name for entry in os.scandir(parent) if entry.is_dir())
+    except OSError:
+        siblings = []
+    raise InputError(
+        f"There is no folder {quoted(text)}: {quoted(parent)} has no {place.name!r}."
+        f"{nearest(place.name, siblings)}"
+    )
+
+
 def list_folder(root: Path) -> Listing:
     """List a user's folder by the rules above.
 
@@ -80,13 +142,13 @@ def list_folder(root: Path) -> Listing:
         InputError: the folder cannot be read, has no image, has an empty class folder, or has
             splits with different classes.
     """
-    groups, folders, others = _walk(os.fspath(root))
-    if not groups:
-        raise InputError(_nothing_found(root, folders, others))
-    tops = {parts[0] for parts in folders}
-    if not tops or not tops <= set(SPLITS) or any(not group.folder for group in groups):
-        return _by_class(root, groups, folders, 0, {})
-    return _by_class(root, groups, folders, 1, _splits(tops))
+    tree = _walk(os.fspath(root))
+    if not tree.groups:
+        raise _no_images(root, tree)
+    tops = {place[0] for place in tree.folders}
+    if not tops or not tops <= set(SPLITS) or any(not group.folder for group in tree.groups):
+        return _listed(root, tree, 0, {})
+    return _listed(root, tree, 1, _splits(tops))
 
 
 def _splits(tops: Set[str]) -> Mapping[str, int]:
@@ -115,85 +177,82 @@ def list_classes(root: Path, parts: Sequence[tuple[str, int]], names: Sequence[s
     Raises:
         InputError: a class folder cannot be read or has no image.
     """
-    groups: list[_Group] = []
-    folders = [(part, name) for part, _ in parts for name in names]
-    for part, name in folders:
-        found, _, _ = _walk(os.path.join(root, part, name))
-        groups += [_Group((part, name, *group.folder), group.files) for group in found]
-    return _by_class(root, groups, folders, 1, dict(parts))
+    tree = _Tree(folders=[(part, name) for part, _ in parts for name in names])
+    for part, name in tree.folders:
+        below = _walk(os.path.join(root, part, name))
+        tree.groups.extend(
+            _Group((part, name, *group.folder), group.files) for group in below.groups
+        )
+    return _listed(root, tree, 1, dict(parts))
 
 
-def _by_class(
-    root: Path,
-    groups: list[_Group],
-    folders: Sequence[tuple[str, ...]],
-    depth: int,
-    splits: Mapping[str, int],
-) -> Listing:
-    """Order the groups and give them labels; class folders lie below `depth` others.
+def _listed(root: Path, tree: _Tree, depth: int, splits: Mapping[str, int]) -> Listing:
+    """The images in their order, with labels by the class folders, which lie below `depth` others.
 
-    `splits` gives the split of each first-level folder when depth is 1.
+    Args:
+        splits: the split of each first-level folder, when `depth` is 1.
     """
 
     def split(group: _Group) -> int:
         return splits[group.folder[0]] if depth else TRAIN
 
-    groups.sort(key=lambda group: (split(group), group.folder))
-    counts = [len(group.files) for group in groups]
-    labels: np.ndarray | None = None
-    names: tuple[str, ...] | None = None
-    notes: tuple[str, ...] = ()
-    direct = sum(len(group.files) for group in groups if len(group.folder) == depth)
-    if direct:
-        if direct < sum(counts):
-            notes = (
-                f"{direct} images lie beside the sub-folders, so these are not taken for classes: "
-                f"all {sum(counts)} images are used without labels",
-            )
-    else:
-        names = _class_names(root, groups, folders, depth)
-        label = {name: number for number, name in enumerate(names)}
-        labels = np.repeat(
-            np.array([label[group.folder[depth]] for group in groups], np.int64), counts
-        )
-        if len(names) == 1:
-            notes = (
-                f"there is one class, {names[0]!r}, so scores against labels are undefined; "
-                "give its folder itself to have no labels",
-            )
+    tree.groups.sort(key=lambda group: (split(group), group.folder))
+    counts = [len(group.files) for group in tree.groups]
+    labelling = _labelling(root, tree, depth)
     paths: list[str] = []
-    for group in groups:
+    for group in tree.groups:
         prefix = "".join(f"{part}/" for part in group.folder)
-        paths += [prefix + name for name, _, _ in group.files]
+        paths += [prefix + file.name for file in group.files]
     return Listing(
         root=os.fspath(root),
         paths=paths,
-        sizes=[size for group in groups for _, size, _ in group.files],
-        mtimes=[mtime for group in groups for _, _, mtime in group.files],
-        labels=labels,
-        split=np.repeat(np.array([split(group) for group in groups], np.uint8), counts),
-        class_names=names,
-        notes=notes,
+        sizes=[file.size for group in tree.groups for file in group.files],
+        mtimes=[file.mtime for group in tree.groups for file in group.files],
+        labels=labelling.labels,
+        split=np.repeat(np.array([split(group) for group in tree.groups], np.uint8), counts),
+        class_names=labelling.class_names,
+        notes=labelling.notes,
     )
 
 
-def _class_names(
-    root: Path, groups: Sequence[_Group], folders: Sequence[tuple[str, ...]], depth: int
-) -> tuple[str, ...]:
+def _labelling(root: Path, tree: _Tree, depth: int) -> _Labelling:
+    """Labels by the class folders; none when images lie beside these."""
+    counts = [len(group.files) for group in tree.groups]
+    beside = sum(len(group.files) for group in tree.groups if len(group.folder) == depth)
+    notes: tuple[str, ...] = ()
+    if beside:
+        if beside < sum(counts):
+            notes = (
+                f"{beside} images lie beside the sub-folders, so these are not taken for classes: "
+                f"all {sum(counts)} images are used without labels",
+            )
+        return _Labelling(None, None, notes)
+    names = _class_names(root, tree, depth)
+    label = {name: number for number, name in enumerate(names)}
+    labels = np.array([label[group.folder[depth]] for group in tree.groups], np.int64)
+    if len(names) == 1:
+        notes = (
+            f"there is one class, {names[0]!r}, so scores against labels are undefined; "
+            "give its folder itself to have no labels",
+        )
+    return _Labelling(np.repeat(labels, counts), names, notes)
+
+
+def _class_names(root: Path, tree: _Tree, depth: int) -> tuple[str, ...]:
     """Sorted names of the class folders; every split must have all, and each holds an image."""
-    places = {parts[: depth + 1] for parts in folders if len(parts) > depth}
-    names = sorted({place[-1] for place in places})
-    told = []
-    for above in sorted({place[:-1] for place in places}):
-        lacking = [name for name in names if (*above, name) not in places]
+    classes = {place[: depth + 1] for place in tree.folders if len(place) > depth}
+    names = sorted({place[-1] for place in classes})
+    lacks = []
+    for above in sorted({place[:-1] for place in classes}):
+        lacking = [name for name in names if (*above, name) not in classes]
         if lacking:
-            told.append(f"{above[0]!r} lacks {', '.join(map(repr, lacking[:5]))}")
-    if told:
+            lacks.append(f"{above[0]!r} lacks {', '.join(map(repr, lacking[:5]))}")
+    if lacks:
         raise InputError(
             f"The splits in {quoted(root)} must have the same class folders, and "
-            f"{'; '.join(told)}: add or rename the folders, or give one split alone."
+            f"{'; '.join(lacks)}: add or rename the folders, or give one split alone."
         )
-    empty = sorted(places - {group.folder[: depth + 1] for group in groups})
+    empty = sorted(classes - {group.folder[: depth + 1] for group in tree.groups})
     if empty:
         listed = ", ".join(quoted("/".join(place)) for place in empty[:10])
         raise InputError(
@@ -203,48 +262,58 @@ def _class_names(
     return tuple(names)
 
 
-def _walk(top: str) -> tuple[list[_Group], list[tuple[str, ...]], Counter[str]]:
-    """Folders with images, all folders, and a count of the other files by suffix."""
-    groups: list[_Group] = []
-    folders: list[tuple[str, ...]] = []
-    others: Counter[str] = Counter()
-    # Visited folders are kept per branch, down to where classes lie: a link may repeat a folder in
-    # another class, while a loop inside a branch ends at the second visit.
-    pending: list[tuple[str, tuple[str, ...], set[tuple[int, int]]]] = [(top, (), set())]
+def _walk(top: str) -> _Tree:
+    """All that lies below a folder; links are followed.
+
+    Each branch knows the folders that it has visited: a loop of links ends at the second visit of a
+    folder, while another class may link to the same folder. Below the classes a branch is not split
+    further, so that a folder is visited once per class.
+    """
+    tree = _Tree()
+    pending: list[tuple[str, _Place, set[tuple[int, int]]]] = [(top, (), set())]
     while pending:
-        folder, parts, seen = pending.pop()
+        folder, place, visited = pending.pop()
         try:
             about = os.stat(folder)
-            if (about.st_dev, about.st_ino) in seen:
+            if (about.st_dev, about.st_ino) in visited:
                 continue
-            seen.add((about.st_dev, about.st_ino))
-            inner: list[tuple[bool, str]] = []
-            files: list[_File] = []
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    name = entry.name
-                    if name.startswith("."):
-                        continue
-                    if _is_folder(entry):
-                        inner.append((entry.is_symlink(), name))
-                    elif name.lower().endswith(SUFFIXES):
-                        files.append((name, *_size_and_time(entry)))
-                    else:
-                        others[os.path.splitext(name)[1].lower() or "no extension"] += 1
+            visited.add((about.st_dev, about.st_ino))
+            inner, files = _entries(folder, tree.others)
         except OSError as error:
             raise InputError(
                 f"The folder {quoted(folder)} cannot be read ({error.strerror or error}); correct "
                 "its permissions or take it out of the dataset."
             ) from error
         if files:
-            groups.append(_Group(parts, sorted(files)))
+            tree.groups.append(_Group(place, sorted(files)))
         # The last is taken first: real folders before links, each in the order of the names.
         for _, name in sorted(inner, reverse=True):
-            below = (*parts, name)
-            folders.append(below)
-            branch = set(seen) if len(below) <= 2 else seen
+            below = (*place, name)
+            tree.folders.append(below)
+            branch = set(visited) if len(below) <= 2 else visited
             pending.append((os.path.join(folder, name), below, branch))
-    return groups, folders, others
+    return tree
+
+
+def _entries(folder: str, others: Counter[str]) -> tuple[list[tuple[bool, str]], list[_File]]:
+    """The folders in a folder (whether it is a link, and its name) and its images.
+
+    `others` counts the other files, by suffix.
+    """
+    inner: list[tuple[bool, str]] = []
+    files: list[_File] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = entry.name
+            if name.startswith("."):
+                continue
+            if _is_folder(entry):
+                inner.append((entry.is_symlink(), name))
+            elif name.lower().endswith(SUFFIXES):
+                files.append(_File(name, *_size_and_time(entry)))
+            else:
+                others[os.path.splitext(name)[1].lower() or "no extension"] += 1
+    return inner, files
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -263,10 +332,10 @@ def _size_and_time(entry: os.DirEntry[str]) -> tuple[int, int]:
     return (about.st_size if stat.S_ISREG(about.st_mode) else UNREADABLE), about.st_mtime_ns
 
 
-def _nothing_found(root: Path, folders: Sequence[object], others: Counter[str]) -> str:
-    found = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(5))
-    return (
-        f"There is no image in {quoted(root)}: it has {len(folders)} sub-folders and "
-        f"{f'other files ({found})' if found else 'no files'}; an image ends in one of "
+def _no_images(root: Path, tree: _Tree) -> InputError:
+    others = ", ".join(f"{count} {suffix}" for suffix, count in tree.others.most_common(5))
+    return InputError(
+        f"There is no image in {quoted(root)}: it has {len(tree.folders)} sub-folders and "
+        f"{f'other files ({others})' if others else 'no files'}; an image ends in one of "
         f"{', '.join(SUFFIXES)}."
     )
