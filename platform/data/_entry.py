@@ -32,6 +32,7 @@ class Entry:
     prepare: "Callable[[Order], Prepared]"
     #: Protocols whose samples are prepared on their own, because they are others.
     separate: tuple[str, ...] = ()
+    same_samples: tuple[str, ...] = ()  # names of others that have these samples, with other labels
 
     @property
     def key(self) -> str:

@@ -69,6 +69,7 @@ _ENTRIES: tuple[Entry, ...] = (
         summary="CIFAR-100 with its 20 coarse labels, 50,000 and 10,000 images of 32x32",
         classes=20, side=32, count=60_000, origin="download", protocols=_BOTH,
         prepare=built(partial(_arrays.cifar, kind="CIFAR100", label_key="coarse_labels")),
+        same_samples=("cifar100",),
         mean=(0.5071, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2762),
     ),
     ImageEntry(
@@ -76,6 +77,7 @@ _ENTRIES: tuple[Entry, ...] = (
         summary="CIFAR-100 with its 100 fine labels, 50,000 and 10,000 images of 32x32",
         classes=100, side=32, count=60_000, origin="download", protocols=_BOTH,
         prepare=built(partial(_arrays.cifar, kind="CIFAR100", label_key="fine_labels")),
+        same_samples=("cifar20",),
         mean=(0.5071, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2762),
     ),
     ImageEntry(
@@ -163,3 +165,8 @@ def held_out_protocol(name: str) -> str | None:
     """
     having = CATALOGUE[name].protocols if name in CATALOGUE else ()
     return next((p for p in having if p in HELD_OUT), None)
+
+
+def same_samples(name: str, other: str) -> bool:
+    """Whether two datasets of the catalogue have the same samples with other labels."""
+    return name in CATALOGUE and other in CATALOGUE[name].same_samples

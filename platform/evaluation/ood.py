@@ -41,7 +41,12 @@ import torch
 
 from deep_clustering.platform.data import dataset as data
 from deep_clustering.platform.data import folder
-from deep_clustering.platform.data.catalogue import CATALOGUE, ImageEntry, held_out_protocol
+from deep_clustering.platform.data.catalogue import (
+    CATALOGUE,
+    ImageEntry,
+    held_out_protocol,
+    same_samples,
+)
 from deep_clustering.platform.data.dataset import ImageSet, Progress, Source
 from deep_clustering.platform.data.pixels import resized
 from deep_clustering.platform.data.protocols import HELD_OUT
@@ -54,7 +59,6 @@ from deep_clustering.platform.request import configs
 VERSION = 1
 
 _CHUNK = 1000  # images in memory at a time
-_SAME_IMAGES = {"cifar20", "cifar100"}  # two sets of labels
 _OF_THE_RUN = (
     "method",
     "version",
@@ -152,7 +156,7 @@ def _others(
     found = data.open(source, progress)
     if not isinstance(found, ImageSet):
         raise InputError(f"{name} has vectors, and run {row['run_id']} sees images; name images.")
-    alike = {row["dataset"], found.name} <= _SAME_IMAGES
+    alike = same_samples(row["dataset"], found.name)
     if alike or found.fingerprint == row["dataset_fingerprint"]:
         raise InputError(
             f"{name} holds the images that run {row['run_id']} was trained on; "

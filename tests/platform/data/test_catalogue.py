@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from deep_clustering.platform.data import _imagenet, catalogue, dataset
-from deep_clustering.platform.data._entry import Entry, ImageEntry, Order, PointEntry
+from deep_clustering.platform.data import _cache, _imagenet, catalogue, dataset
+from deep_clustering.platform.data._cache import Content
+from deep_clustering.platform.data._entry import Entry, ImageEntry, Order, PointEntry, built
 from deep_clustering.platform.data.catalogue import CATALOGUE, held_out_protocol, status
 from deep_clustering.platform.data.dataset import ImageSet, PointSet, Source
 from deep_clustering.platform.data.pixels import view_side
-from deep_clustering.platform.data.protocols import HELD_OUT, PROTOCOLS
+from deep_clustering.platform.data.protocols import HELD_OUT, PROTOCOLS, TEST, TRAIN
 from deep_clustering.platform.errors import InputError
 
 every_entry = pytest.mark.parametrize("entry", CATALOGUE.values(), ids=CATALOGUE)
@@ -88,6 +90,36 @@ def test_prepared_folders_do_not_share_a_name(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert len(set(keys)) == len(keys) == 23
     assert {"digits-v1", "textures-v1.64", "tiny-imagenet-v1.train-val"} < set(keys)
+
+
+def test_same_samples_are_said_by_both() -> None:
+    pairs = {(name, other) for name, entry in CATALOGUE.items() for other in entry.same_samples}
+    assert pairs == {("cifar20", "cifar100"), ("cifar100", "cifar20")}
+    assert catalogue.same_samples("cifar20", "cifar100")
+    assert not catalogue.same_samples("cifar10", "cifar100")
+    assert not catalogue.same_samples("folder:/x", "cifar100")
+
+
+def test_a_new_dataset_is_a_record_with_its_builder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(order: Order, folder: Path) -> Content:
+        _cache.write_vectors(folder, np.arange(6.0).reshape(3, 2))
+        return Content(
+            labels=np.array([0, 1, 1]),
+            split=np.array([TRAIN, TRAIN, TEST], np.uint8),
+            class_names=("a", "b"),
+        )
+
+    toy = PointEntry(
+        name="toy", summary="three samples", classes=2, count=3, dimensions=2, origin="built in",
+        protocols=("train-test",), prepare=built(build),
+    )  # fmt: skip
+    monkeypatch.setitem(catalogue.CATALOGUE, "toy", toy)
+    opened = dataset.open(Source("toy", tmp_path))
+    assert isinstance(opened, PointSet)
+    assert opened.points.tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert (opened.train.tolist(), opened.score.tolist()) == ([0, 1], [2])
 
 
 def test_status(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
