@@ -26,7 +26,8 @@ from deep_clustering.methods._fields import (
 from deep_clustering.methods._method import Method, Pretrain
 from deep_clustering.methods.clustering.kmeans import kmeans
 from deep_clustering.methods.differences.cdc import DIFFERENCES
-from deep_clustering.methods.images.augment import Strong, Weak
+from deep_clustering.methods.images.strong import Strong
+from deep_clustering.methods.images.weak import Weak
 from deep_clustering.methods.learning.aside import Aside
 from deep_clustering.methods.learning.clusterer import Clusterer, negative_entropy
 from deep_clustering.methods.learning.learner import Context, Parts, adam, evaluation

@@ -21,7 +21,7 @@ from deep_clustering.methods._fields import Precision, check, choice, not_negati
 from deep_clustering.methods._method import Method, Pretrain
 from deep_clustering.methods.clustering.kmeans import kmeans
 from deep_clustering.methods.differences.dpac import DIFFERENCES
-from deep_clustering.methods.images.augment import View
+from deep_clustering.methods.images.view import View
 from deep_clustering.methods.learning.clusterer import Clusterer, negative_entropy
 from deep_clustering.methods.learning.learner import Context, Parts, adam, descend, evaluation
 from deep_clustering.methods.learning.random import derived, generator

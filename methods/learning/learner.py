@@ -12,8 +12,9 @@ from typing import Any, NotRequired, TypedDict
 import torch
 from torch import Tensor, nn
 
-from deep_clustering.methods.images.augment import Clean, View
+from deep_clustering.methods.images.clean import clean_view
 from deep_clustering.methods.images.images import Images
+from deep_clustering.methods.images.view import View
 from deep_clustering.methods.learning.random import seeded
 from deep_clustering.methods.learning.replicas import Replicas
 from deep_clustering.methods.learning.state import pack, prepare, unpack
@@ -132,11 +133,6 @@ class Learner(ABC):
     @abstractmethod
     def _parts(self) -> Parts:
         """All that has a state, by name."""
-
-
-def clean_view(side: int, enlargement: float | None) -> Clean:
-    """The middle of an image brought to `enlargement` times the side; None takes it as stored."""
-    return Clean(side=side, resize=None if enlargement is None else round(side * enlargement))
 
 
 @contextmanager

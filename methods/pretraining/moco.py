@@ -25,7 +25,7 @@ from deep_clustering.methods._fields import (
     share,
     spread,
 )
-from deep_clustering.methods.images.augment import Contrastive
+from deep_clustering.methods.images.contrastive import Contrastive
 from deep_clustering.methods.learning.learner import Context, descend
 from deep_clustering.methods.learning.random import generator, seeded
 from deep_clustering.methods.learning.replicas import Replicas

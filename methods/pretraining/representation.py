@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deep_clustering.methods._fields import check, choice, positive
-from deep_clustering.methods.images.augment import View
-from deep_clustering.methods.learning.learner import Context, clean_view
+from deep_clustering.methods.images.clean import clean_view
+from deep_clustering.methods.images.view import View
+from deep_clustering.methods.learning.learner import Context
 from deep_clustering.methods.learning.random import seeded
 from deep_clustering.methods.learning.replicas import Replicas
 from deep_clustering.methods.learning.state import pack

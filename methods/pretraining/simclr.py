@@ -24,7 +24,8 @@ from deep_clustering.methods._fields import (
     share,
     spread,
 )
-from deep_clustering.methods.images.augment import Contrastive, Strong
+from deep_clustering.methods.images.contrastive import Contrastive
+from deep_clustering.methods.images.strong import Strong
 from deep_clustering.methods.learning.learner import Context, adam, descend
 from deep_clustering.methods.learning.random import seeded
 from deep_clustering.methods.learning.replicas import Replicas

@@ -9,8 +9,12 @@ from _bench import MEAN, STD, Row, Setting, seconds
 from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
-from deep_clustering.methods.images.augment import Clean, Contrastive, Strong, View, Weak
+from deep_clustering.methods.images.clean import Clean
+from deep_clustering.methods.images.contrastive import Contrastive
 from deep_clustering.methods.images.images import Images
+from deep_clustering.methods.images.strong import Strong
+from deep_clustering.methods.images.view import View
+from deep_clustering.methods.images.weak import Weak
 
 Picture = Image.Image
 BATCH = 250

@@ -11,19 +11,15 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
-from deep_clustering.methods.images import augment as _augment
-from deep_clustering.methods.images.augment import (
-    STRONG_RANGES,
-    Clean,
-    Contrastive,
-    Operation,
-    Strong,
-    View,
-    Weak,
-    affine_matrices,
-    crop_boxes,
-    operate,
-)
+from deep_clustering.methods.images import view as _view
+from deep_clustering.methods.images.clean import Clean
+from deep_clustering.methods.images.contrastive import Contrastive
+from deep_clustering.methods.images.crops import crop_boxes
+from deep_clustering.methods.images.operations import Operation, affine_matrices, operate
+from deep_clustering.methods.images.resampling import Kernel, cubic, resampling_weights, triangle
+from deep_clustering.methods.images.strong import STRONG_RANGES, Strong
+from deep_clustering.methods.images.view import View
+from deep_clustering.methods.images.weak import Weak
 
 MEAN, STD = torch.tensor([0.49, 0.48, 0.45]), torch.tensor([0.2, 0.25, 0.3])
 UNIT = (torch.zeros(3), torch.full((3,), 1 / 255))  # "normalised" values are then the levels
@@ -307,16 +303,16 @@ def test_crop_is_pillows(kernel: str, source: int, side: int) -> None:
     assert (apart == 0).float().mean() > 0.94
 
 
-@pytest.mark.parametrize("kernel", [_augment._triangle, _augment._cubic])
+@pytest.mark.parametrize("kernel", [triangle, cubic])
 @pytest.mark.parametrize(("source", "target"), [(8, 8), (32, 32), (96, 32), (32, 96)])
 def test_resampling_weights_leave_no_room_for_rounding(
-    kernel: _augment.Kernel, source: int, target: int
+    kernel: Kernel, source: int, target: int
 ) -> None:
     start = torch.randint(source - 3, (200,), generator=generator())
     length = (torch.rand(200, generator=generator(1)) * (source - start)).long() + 1
     mirrored = torch.arange(200) % 2 == 0
     span = torch.stack([start, length], dim=1)
-    weight = _augment._resampling_weights(span, mirrored, source, target, kernel)
+    weight = resampling_weights(span, mirrored, source, target, kernel)
     whole = weight * 1024
     assert torch.equal(whole, whole.round())
     assert whole.abs().max() <= 2048  # 11 bits, what TF32 keeps
@@ -365,7 +361,7 @@ def test_rows_depend_on_nothing_but_themselves(
     for rows in (shuffled, shuffled[:13], torch.arange(1, n, 2), torch.tensor([7])):
         assert torch.equal(view.apply(images[rows], rows_of(draws, rows), MEAN, STD), whole[rows])
     assert view.apply(images[:0], rows_of(draws, slice(0)), MEAN, STD).shape[0] == 0
-    monkeypatch.setattr(_augment, "CPU_PART", 1)  # parts of the smallest size
+    monkeypatch.setattr(_view, "CPU_PART", 1)  # parts of the smallest size
     assert torch.equal(view.apply(images, draws, MEAN, STD), whole)
 
 

@@ -1,0 +1,95 @@
+"""The view of contrastive pretraining: crop, colour jitter, grey and blur."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from deep_clustering.methods.images._checks import (
+    probability_mistake,
+    refuse,
+    scale_mistake,
+    side_mistake,
+)
+from deep_clustering.methods.images.crops import crop, draw_crop
+from deep_clustering.methods.images.operations import Operation, operate
+from deep_clustering.methods.images.resampling import cubic
+from deep_clustering.methods.images.view import Draws, in_parts, normalise
+
+BLUR_RADIUS = (0.1, 2.0)  # pixels, standard deviation; MoCo v2
+
+
+@dataclass(frozen=True)
+class Contrastive:
+    """The view of contrastive pretraining (MoCo v2, SimCLR), in the order of solo-learn's pipeline.
+
+    Random resized crop (bicubic); with probability ``jitter`` brightness, contrast, saturation and
+    hue in an order drawn per sample; grey; Gaussian blur of radius uniform in ``BLUR_RADIUS``;
+    horizontal flip; normalise. Brightness, contrast and saturation factors are uniform in
+    [max(0, 1 - s), 1 + s], the hue shift in [-s, s] turns.
+    """
+
+    side: int
+    crop_scale: tuple[float, float] = (0.08, 1.0)  # share of the image's area
+    jitter: float = 0.8  # probability
+    jitter_strength: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1)  # s of b, c, s, hue
+    grey: float = 0.2  # probability
+    blur: float = 0.5  # probability
+    flip: float = 0.5  # probability
+
+    def __post_init__(self) -> None:
+        strengths_fit = (
+            len(self.jitter_strength) == 4
+            and min(self.jitter_strength) >= 0
+            and self.jitter_strength[3] <= 0.5
+        )
+        refuse(
+            side_mistake(self.side),
+            scale_mistake(self.crop_scale),
+            probability_mistake("jitter", self.jitter),
+            None
+            if strengths_fit
+            else "jitter_strength: four numbers >= 0 (brightness, contrast, saturation, hue), hue "
+            f"at most 0.5, got {self.jitter_strength}",
+            probability_mistake("grey", self.grey),
+            probability_mistake("blur", self.blur),
+            probability_mistake("flip", self.flip),
+        )
+
+    def draw(self, n: int, generator: Generator) -> Draws:
+        """See ``View.draw``."""
+        device = generator.device
+        draws = draw_crop(n, self.crop_scale, self.flip, generator)
+        happens = torch.rand((n, 3), generator=generator, device=device)
+        jittered, greyed, blurred = (
+            happens < torch.tensor([self.jitter, self.grey, self.blur], device=device)
+        ).unbind(1)
+
+        which = (Operation.BRIGHTNESS, Operation.CONTRAST, Operation.COLOUR, Operation.HUE)
+        low = [max(0.0, 1 - s) for s in self.jitter_strength[:3]] + [-self.jitter_strength[3]]
+        high = [1 + s for s in self.jitter_strength[:3]] + [self.jitter_strength[3]]
+        share = torch.rand((n, 4), generator=generator, device=device)
+        factors = torch.tensor(low, device=device).lerp(torch.tensor(high, device=device), share)
+        order = torch.rand((n, 4), generator=generator, device=device).argsort(dim=1)
+        radius = torch.empty(n, device=device).uniform_(*BLUR_RADIUS, generator=generator)
+
+        identity = torch.full((n, 6), int(Operation.IDENTITY), device=device)
+        operation = torch.tensor(which, device=device)[order]
+        grey_and_blur = torch.tensor([Operation.COLOUR, Operation.BLUR], device=device).expand(n, 2)
+        chosen = torch.cat([jittered[:, None].expand(n, 4), greyed[:, None], blurred[:, None]], 1)
+        draws["operation"] = torch.where(
+            chosen, torch.cat([operation, grey_and_blur], dim=1), identity
+        )
+        draws["magnitude"] = torch.cat(  # colour with factor 0 is grey
+            [factors.gather(1, order), torch.zeros(n, 1, device=device), radius[:, None]], dim=1
+        )
+        return draws
+
+    @in_parts
+    def apply(self, images: Tensor, draws: Draws, mean: Tensor, std: Tensor) -> Tensor:
+        """See ``View.apply``. The flip commutes with all that follows it here."""
+        pixels = crop(images, draws, self.side, cubic)
+        pixels = operate(pixels, draws["operation"], draws["magnitude"])
+        return normalise(pixels, mean, std)

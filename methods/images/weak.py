@@ -1,0 +1,42 @@
+"""The weak view: crop and flip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Generator, Tensor
+
+from deep_clustering.methods.images._checks import (
+    probability_mistake,
+    refuse,
+    scale_mistake,
+    side_mistake,
+)
+from deep_clustering.methods.images.crops import crop, draw_crop
+from deep_clustering.methods.images.resampling import triangle
+from deep_clustering.methods.images.view import Draws, in_parts, normalise
+
+
+@dataclass(frozen=True)
+class Weak:
+    """Random resized crop (bilinear), horizontal flip, normalise (CDC Sec. 4.1)."""
+
+    side: int
+    crop_scale: tuple[float, float] = (0.08, 1.0)  # share of the image's area
+    flip: float = 0.5  # probability
+
+    def __post_init__(self) -> None:
+        refuse(
+            side_mistake(self.side),
+            scale_mistake(self.crop_scale),
+            probability_mistake("flip", self.flip),
+        )
+
+    def draw(self, n: int, generator: Generator) -> Draws:
+        """See ``View.draw``."""
+        return draw_crop(n, self.crop_scale, self.flip, generator)
+
+    @in_parts
+    def apply(self, images: Tensor, draws: Draws, mean: Tensor, std: Tensor) -> Tensor:
+        """See ``View.apply``."""
+        return normalise(crop(images, draws, self.side, triangle), mean, std)
