@@ -39,9 +39,25 @@ def integers(labels: ArrayLike, n: int) -> Array:
     return found.astype(np.int64)
 
 
+def finite(confidence: ArrayLike) -> Array:
+    """Confidences (N,) as an array; refused where one is NaN or infinite.
+
+    Raises:
+        ValueError: names the first such image.
+    """
+    given = np.asarray(confidence)
+    good = np.isfinite(given)
+    if not good.all():
+        image = int(np.argmin(good))
+        raise ValueError(
+            f"confidences must be finite numbers, got {given[image]} for image {image}"
+        )
+    return given
+
+
 def by_confidence(confidence: ArrayLike, correct: ArrayLike) -> tuple[Array, Array]:
     """Confidences in descending order, and the share of errors among each one's equals."""
-    given = np.minimum(np.asarray(confidence).astype(np.float64), 1)
+    given = np.minimum(finite(confidence).astype(np.float64), 1)
     values, group, sizes = np.unique(-given, return_inverse=True, return_counts=True)
     errors = np.bincount(group, ~np.asarray(correct).astype(bool)) / sizes
     return np.repeat(-values, sizes), np.repeat(errors, sizes)

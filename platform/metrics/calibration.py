@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deep_clustering.platform.metrics.arrays import Array, by_confidence
+from deep_clustering.platform.metrics.arrays import Array, by_confidence, finite
 from deep_clustering.platform.metrics.metric import PERCENT, Metric
 
 #: Equal-width bins of the expected calibration error (CDC, Sec. 4.1).
@@ -31,7 +31,7 @@ def reliability(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> 
         `low`, `high` (edges), `count`, `confidence` and `accuracy` (means, NaN in an empty bin),
         each (bins,).
     """
-    confidence, correct = np.asarray(confidence), np.asarray(correct)
+    confidence, correct = finite(confidence), np.asarray(correct)
     which, edges = _bins(confidence, bins)
     counts, right, sums = _per_bin(which, bins, correct, np.minimum(confidence.astype(float), 1))
     with np.errstate(invalid="ignore"):
@@ -52,7 +52,7 @@ def ece(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> float:
         correct: (N,) booleans.
         bins: of equal width.
     """
-    confidence, correct = np.asarray(confidence), np.asarray(correct)
+    confidence, correct = finite(confidence), np.asarray(correct)
     which, _ = _bins(confidence, bins)
     _, right, sums = _per_bin(which, bins, correct, np.minimum(confidence.astype(float), 1))
     return float(np.abs(right - sums).sum() / len(confidence))
@@ -82,7 +82,7 @@ def ece_floor(confidence: ArrayLike, bins: int = BINS, seed: int = 0) -> float:
         bins: as in `ece`.
         seed: of the simulation.
     """
-    confidence = np.asarray(confidence)
+    confidence = finite(confidence)
     which, edges = _bins(confidence, bins)
     clipped = np.minimum(confidence.astype(np.float64), 1)
     # The number right among images of equal confidence is binomial. Each bin is cut into parts so

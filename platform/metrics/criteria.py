@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deep_clustering.platform.metrics.arrays import Array
+from deep_clustering.platform.metrics.arrays import Array, finite
 from deep_clustering.platform.metrics.metric import PERCENT, Metric, Unit
 from deep_clustering.platform.metrics.partition import cluster_sizes, partition_flags
 
@@ -211,6 +211,7 @@ def criteria(probabilities: ArrayLike, reference: Reference) -> dict[str, float 
         raise ValueError(
             f"the probabilities are of {len(p)} images, the reference of {len(reference)}"
         )
+    confidence = finite(p.max(1))
     found = of_partition(p.argmax(1), reference, clusters=p.shape[1])
     if found["guarded"]:
         return {
@@ -220,7 +221,7 @@ def criteria(probabilities: ArrayLike, reference: Reference) -> dict[str, float 
         }
     return {
         **found,
-        "confidence": float(p.max(1).mean(dtype=np.float64)),
+        "confidence": float(confidence.mean(dtype=np.float64)),
         "scan_consistency": scan_consistency(p, reference),
     }
 
@@ -268,6 +269,7 @@ def guard(probabilities: ArrayLike, reference: Reference) -> str | None:
         are asked as there are others in its cluster.
     """
     p = np.asarray(probabilities)
+    finite(p.max(1))
     agreement = _within_reach(p.argmax(1), reference)
     return _guard(cluster_sizes(p), agreement, fewest=FEWEST_SHARE * p.shape[1])
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deep_clustering.platform.metrics.arrays import Array
+from deep_clustering.platform.metrics.arrays import Array, finite
 from deep_clustering.platform.metrics.metric import PERCENT, Metric, Unit
 
 #: A larger share of images in one cluster counts as collapse. Labels cannot be asked here; nine
@@ -32,7 +32,7 @@ def flags(probabilities: ArrayLike) -> list[str]:
     """
     p = np.asarray(probabilities)
     found = partition_flags(cluster_sizes(p))
-    if np.ptp(p.max(1).astype(np.float64)) <= 1e-6:
+    if np.ptp(finite(p.max(1)).astype(np.float64)) <= 1e-6:
         found.append("constant_confidence")
     return found
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deep_clustering.platform.metrics.arrays import Array, by_confidence
+from deep_clustering.platform.metrics.arrays import Array, by_confidence, finite
 from deep_clustering.platform.metrics.metric import PERCENT, Metric, Unit
 
 
@@ -21,7 +21,7 @@ def failure_rejection(confidence: ArrayLike, correct: ArrayLike) -> dict[str, fl
         most confident images, a fraction (papers often print it times 1000); images of equal
         confidence share their errors evenly.
     """
-    confidence, correct = np.asarray(confidence), np.asarray(correct).astype(bool)
+    confidence, correct = finite(confidence), np.asarray(correct).astype(bool)
     n = len(confidence)
     _, wrong = by_confidence(confidence, correct)
     aurc = float((np.cumsum(wrong) / np.arange(1, n + 1)).mean())

@@ -1,0 +1,46 @@
+"""Confidences that are no numbers are refused wherever a value is made of them."""
+
+import numpy as np
+import pytest
+
+from deep_clustering.platform.metrics import calibration, criteria, partition, rejection
+from deep_clustering.platform.metrics.evaluate import evaluate
+
+RIGHT = np.array([True, False, True, True])
+#: Each takes confidences (4,).
+OF_CONFIDENCES = {
+    "ece": lambda c: calibration.ece(c, RIGHT),
+    "ece_equal_mass": lambda c: calibration.ece_equal_mass(c, RIGHT),
+    "ece_floor": calibration.ece_floor,
+    "reliability": lambda c: calibration.reliability(c, RIGHT),
+    "failure_rejection": lambda c: rejection.failure_rejection(c, RIGHT),
+    "risk_coverage": lambda c: rejection.risk_coverage(c, RIGHT),
+}
+REFERENCE = criteria.Reference(np.eye(4), [[1], [0], [3], [2]])
+#: Each takes probabilities (4, 2).
+OF_PROBABILITIES = {
+    "flags": partition.flags,
+    "evaluate": evaluate,
+    "criteria": lambda p: criteria.criteria(p, REFERENCE),
+    "guard": lambda p: criteria.guard(p, REFERENCE),
+}
+
+
+@pytest.mark.parametrize("name", OF_CONFIDENCES)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_no_value_is_made_of_nan(name, bad, dtype):
+    good = np.array([0.9, 0.8, 0.7, 0.6], dtype)
+    assert OF_CONFIDENCES[name](good) is not None
+    good[2] = bad
+    with pytest.raises(ValueError, match=f"finite numbers, got {bad} for image 2"):
+        OF_CONFIDENCES[name](good)
+
+
+@pytest.mark.parametrize("name", OF_PROBABILITIES)
+def test_no_probabilities_are_nan(name):
+    p = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.4, 0.6]])
+    OF_PROBABILITIES[name](p)
+    p[1] = np.nan
+    with pytest.raises(ValueError, match="finite"):
+        OF_PROBABILITIES[name](p)
