@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from deep_clustering.ablations._published import Cell
 from deep_clustering.platform.audit._names import OWN, as_elsewhere, keys, name
+from deep_clustering.platform.metrics.registry import METRICS as OURS
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -21,7 +22,7 @@ METRICS = (
 )  # fmt: skip
 
 #: Those whose lower values are better.
-LOWER = frozenset({"ece", "fpr95"})
+LOWER = frozenset(m for m in METRICS if m in OURS and OURS[m].better == "min")
 
 
 @dataclass(frozen=True, kw_only=True)

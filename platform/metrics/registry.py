@@ -35,6 +35,18 @@ GROUPS: Mapping[str, tuple[Metric, ...]] = MappingProxyType(_groups())
 #: Name -> metric, by rank.
 METRICS: Mapping[str, Metric] = MappingProxyType(_by_name(GROUPS))
 
+#: Names of the metrics that are computed after every epoch, by rank.
+EVERY_EPOCH = tuple(name for name, metric in METRICS.items() if metric.every_epoch)
+
+#: Names of the metrics that a report shows on top, by rank.
+HEADLINES = tuple(name for name, metric in METRICS.items() if metric.headline)
+
+
+def names(*groups: str) -> tuple[str, ...]:
+    """Names of the metrics of some modules of this folder, by rank."""
+    chosen = {metric.name for group in groups for metric in GROUPS[group]}
+    return tuple(name for name in METRICS if name in chosen)
+
 
 def shown(*, labels: bool, probabilities: bool) -> tuple[str, ...]:
     """Names of the metrics that the live view shows unless it is asked for others.

@@ -33,14 +33,14 @@ from deep_clustering.platform.metrics import criteria
 from deep_clustering.platform.metrics.evaluate import evaluate as evaluate_head
 from deep_clustering.platform.metrics.features import kmeans_accuracy
 from deep_clustering.platform.metrics.partition import flags
-from deep_clustering.platform.metrics.registry import METRICS
+from deep_clustering.platform.metrics.registry import EVERY_EPOCH
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.jobs import NEIGHBOURS, Job
 from deep_clustering.platform.run import points as fitting
 from deep_clustering.platform.run.checkpoints import Checkpoints
 
 #: What every epoch reports of each head when labels exist; the rest is computed once, at the end.
-_EPOCH_METRICS = frozenset(m.name for m in METRICS.values() if m.every_epoch)
+_EPOCH_METRICS = frozenset(EVERY_EPOCH)
 
 
 class Cancelled(Exception):

@@ -18,6 +18,7 @@ from deep_clustering.platform.evaluation.bins import (
     pooled,
 )
 from deep_clustering.platform.metrics import calibration, rejection
+from deep_clustering.platform.metrics.registry import names
 from deep_clustering.platform.report import samples
 from deep_clustering.platform.report.charts.confidences import histograms, reliability
 from deep_clustering.platform.report.charts.lines import Band, curves
@@ -29,7 +30,7 @@ from deep_clustering.platform.report.pages._words import ids, listed, slug
 from deep_clustering.platform.suites import cells, verdicts
 
 #: Metrics of the table of failure rejection.
-_REJECTION = ("auroc", "aurc", "fpr95")
+_REJECTION = names("rejection")
 
 _BINS = (
     'confidence, right = images["confidence"].to_numpy(), images["right"].to_numpy()\n'

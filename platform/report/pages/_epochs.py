@@ -8,14 +8,14 @@ import polars as pl
 
 from deep_clustering.platform import results
 from deep_clustering.platform.evaluation import measures
-from deep_clustering.platform.metrics.registry import METRICS
+from deep_clustering.platform.metrics.registry import HEADLINES, METRICS
 from deep_clustering.platform.report.charts.lines import Band, curves
 from deep_clustering.platform.report.markup.parts import Figure, Query
 from deep_clustering.platform.report.pages._report import Report
 from deep_clustering.platform.report.pages._rows import Arm, Comparison
 from deep_clustering.platform.report.pages._words import listed, quoted, slug
 
-_METRICS = ("acc", "ece")
+_METRICS = tuple(name for name in HEADLINES if METRICS[name].better)
 #: Losses that one panel of several can tell apart.
 _MOST_LOSSES = 6
 #: Columns of epochs that a method reports beside its losses: counts and states.
@@ -174,7 +174,7 @@ def _run_metrics(
 ) -> Figure | None:
     panels: dict[str, dict[str, Band]] = {}
     used: list[str] = []
-    for metric in ("acc", "ece", "mean_confidence"):
+    for metric in HEADLINES:
         of_heads = {h: f"{h}_{metric}" if h else metric for h in heads}
         lines = {head: column for head, column in of_heads.items() if column in columns}
         if not lines and metric in columns:

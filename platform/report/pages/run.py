@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from deep_clustering.platform.evaluation import bins, measures
+from deep_clustering.platform.metrics.registry import HEADLINES, METRICS, names
 from deep_clustering.platform.report.charts.bars import columns
 from deep_clustering.platform.report.markup.parts import (
     Figure,
@@ -32,10 +33,7 @@ from deep_clustering.platform.report.pages._provenance import glossary, provenan
 from deep_clustering.platform.report.pages._report import Report, RunRow
 from deep_clustering.platform.report.pages._words import listed, quoted
 
-_SHOWN = (
-    *("acc", "nmi", "ari", "ece", "ece_floor", "ece_equal_mass", "brier", "nll"),
-    *("auroc", "aurc", "fpr95", "mean_confidence"),
-)
+_SHOWN = names("agreement", "calibration", "rejection")
 #: Images in the table of images.
 _IMAGES = 15
 #: Why metrics are missing -> the sentence that says so.
@@ -100,7 +98,7 @@ def _outcome(row: RunRow) -> str:
         return f"{row['status']} after {epochs}."
     values = [
         f"{measures.name(m)} {measures.value(m, row[m])}{measures.unit(m).suffix}"
-        for m in ("acc", "ece", "mean_confidence")
+        for m in HEADLINES
         if row.get(m) is not None
     ]
     return f"{', '.join(values)} after {epochs}."
@@ -115,9 +113,13 @@ def _first(report: Report, row: RunRow) -> list[Part]:
     why = row.get("metrics_reason")
     if why:
         notes.append(Note(text=_MISSING.get(why, f"Metrics are missing: {why}.")))
-    if row["ece"] is not None and row["ece_floor"] is not None and row["ece"] <= row["ece_floor"]:
-        text = "The ECE is not above its floor: it cannot be told from perfect calibration."
-        notes.append(Note(level="good", text=text))
+    for metric in METRICS.values():
+        value, floor = row.get(metric.name), row.get(metric.floor or "")
+        if value is not None and floor is not None and value <= floor:
+            text = f"The {metric.title} is not above its floor: "
+            notes.append(
+                Note(level="good", text=f"{text}it cannot be told from perfect calibration.")
+            )
     notes += mixtures([row])
     notes.append(
         Note(

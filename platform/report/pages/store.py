@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from deep_clustering.platform.evaluation import measures
+from deep_clustering.platform.metrics.registry import EVERY_EPOCH
 from deep_clustering.platform.report.markup.parts import (
     Code,
     Note,
@@ -24,7 +25,6 @@ from deep_clustering.platform.suites import suites
 
 #: How many of the newest runs are shown, and of the newest failures.
 _NEWEST = 30
-_METRICS = ("acc", "nmi", "ari", "ece", "mean_confidence")
 
 
 def build(report: Report) -> Page:
@@ -42,7 +42,7 @@ def build(report: Report) -> Page:
         sections.append(Section(title="Studies", parts=_studies(report, study_names, status)))
     if done:
         sections.append(Section(title="Newest runs", parts=_newest(report, done[:_NEWEST])))
-        sections += glossary(_METRICS)
+        sections += glossary(EVERY_EPOCH)
         sections.append(provenance(report, done, "results.runs(store)"))
     count = measures.plural
     summary = [
@@ -108,7 +108,7 @@ def _statuses(report: Report, kind: str, first: str) -> Part:
 
 
 def _newest(report: Report, rows: Sequence[RunRow]) -> list[Part]:
-    shown = [m for m in _METRICS if any(row[m] is not None for row in rows)]
+    shown = [m for m in EVERY_EPOCH if any(row[m] is not None for row in rows)]
     lines = [
         [
             label([Code(row["run_id"])]),

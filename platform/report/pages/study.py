@@ -6,6 +6,7 @@ import polars as pl
 
 from deep_clustering.platform.evaluation import measures
 from deep_clustering.platform.metrics.objectives import OBJECTIVES
+from deep_clustering.platform.metrics.registry import HEADLINES
 from deep_clustering.platform.report.markup.parts import (
     Definitions,
     Note,
@@ -189,7 +190,7 @@ def _trials(record: StudyRecord) -> Part:
 def _metrics(record: StudyRecord) -> list[str]:
     """What the table of trials shows: the objectives, and what else is known."""
     known = {name for trial in record.done for name in metrics(trial)}
-    more = [m for m in ("acc", "ece", "mean_confidence") if m in known]
+    more = [m for m in HEADLINES if m in known]
     return list(dict.fromkeys([*record.objectives, *more]))
 
 

@@ -6,6 +6,7 @@ import polars as pl
 
 from deep_clustering.platform.evaluation import measures
 from deep_clustering.platform.evaluation.bins import Reader
+from deep_clustering.platform.metrics.registry import HEADLINES, names
 from deep_clustering.platform.report.markup.parts import Figures, Note, Notes, Page, Part, Section
 from deep_clustering.platform.report.pages._claims import claims
 from deep_clustering.platform.report.pages._confidences import suite_confidences
@@ -25,7 +26,7 @@ from deep_clustering.platform.report.pages._words import counted, listed, senten
 from deep_clustering.platform.suites import cells
 
 #: Metrics that the charts show and the table may not.
-_IN_CHARTS = ("auroc", "aurc", "fpr95", "acc", "ece", "mean_confidence")
+_IN_CHARTS = (*names("rejection"), *HEADLINES)
 
 
 def build(report: Report, name: str) -> Page:
