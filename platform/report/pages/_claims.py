@@ -1,7 +1,6 @@
 """The claims of a suite: their verdicts, and their differences beside the published ones."""
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, fields
 
 import polars as pl
 
@@ -28,8 +27,33 @@ from deep_clustering.platform.report.pages._words import sentence, slug
 _DIRECTIONS = {"higher": "above", "lower": "below", "equal": "equal to"}
 _HEADS = ("claim", "data set", "difference", "published", "margin", "n", "p (Holm)", "pairing r")
 
-#: A line of `results.verdicts`: column -> value.
-_Verdict = Mapping[str, Any]
+
+@dataclass(frozen=True, kw_only=True)
+class _Verdict:
+    """A line of `results.verdicts`: what was claimed, and what our runs say."""
+
+    variant: str
+    against: str
+    dataset: str
+    metric: str
+    direction: str
+    verdict: str
+    reason: str
+    n: int
+    paired: bool | None
+    correlation: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    published: float | None
+    margin: float
+    adjusted: float | None
+    further_seeds: int | None
+
+
+def _read(judged: pl.DataFrame) -> list[_Verdict]:
+    lines = judged.select(field.name for field in fields(_Verdict))
+    return [_Verdict(**line) for line in lines.iter_rows(named=True)]
 
 
 def claims(report: Report, suite: str, judged: pl.DataFrame) -> list[Part]:
@@ -43,7 +67,7 @@ def claims(report: Report, suite: str, judged: pl.DataFrame) -> list[Part]:
             "percentage point. “Pairing r” is the correlation of runs that share pretraining and "
             "seed."
         ),
-        table("Verdicts", _HEADS, [_row(verdict) for verdict in judged.iter_rows(named=True)]),
+        table("Verdicts", _HEADS, [_row(verdict) for verdict in _read(judged)]),
         report.query(f"results.verdicts({suite!r}, store).collect()"),
     ]
     groups = judged.partition_by("dataset", "metric", "against", maintain_order=True)
@@ -52,44 +76,44 @@ def claims(report: Report, suite: str, judged: pl.DataFrame) -> list[Part]:
 
 
 def _row(verdict: _Verdict) -> list[TableCell]:
-    metric = verdict["metric"]
+    metric = verdict.metric
     words = (
-        f"{verdict['variant']} {_DIRECTIONS[verdict['direction']]} {verdict['against']} "
+        f"{verdict.variant} {_DIRECTIONS[verdict.direction]} {verdict.against} "
         f"in {measures.name(metric)}"
     )
     what: list[Piece] = [
-        Badge(verdict["verdict"]),
+        Badge(verdict.verdict),
         " ",
         Strong(words),
-        Sentence(sentence(verdict["reason"])),
+        Sentence(sentence(verdict.reason)),
     ]
-    if verdict["further_seeds"]:
-        more = measures.plural(verdict["further_seeds"], "more seed")
+    if verdict.further_seeds:
+        more = measures.plural(verdict.further_seeds, "more seed")
         what.append(Sentence(f"About {more} could settle it.", muted=True))
     return [
         wide(what),
-        cell(verdict["dataset"]),
+        cell(verdict.dataset),
         number(_difference(verdict)),
-        number(measures.value(metric, verdict["published"], signed=True)),
-        number(measures.value(metric, verdict["margin"])),
-        number(str(verdict["n"])),
-        number(measures.p_value(verdict["adjusted"])),
+        number(measures.value(metric, verdict.published, signed=True)),
+        number(measures.value(metric, verdict.margin)),
+        number(str(verdict.n)),
+        number(measures.p_value(verdict.adjusted)),
         number(_correlation(verdict)),
     ]
 
 
 def _difference(verdict: _Verdict) -> str:
-    metric = verdict["metric"]
-    if verdict["difference"] is None:
+    metric = verdict.metric
+    if verdict.difference is None:
         return "–"
-    low, high = (measures.value(metric, verdict[end], signed=True) for end in ("low", "high"))
-    return f"{measures.value(metric, verdict['difference'], signed=True)} [{low}, {high}]"
+    low, high = (measures.value(metric, end, signed=True) for end in (verdict.low, verdict.high))
+    return f"{measures.value(metric, verdict.difference, signed=True)} [{low}, {high}]"
 
 
 def _correlation(verdict: _Verdict) -> str:
-    if verdict["paired"] is False:
+    if verdict.paired is False:
         return "unpaired"
-    given = verdict["correlation"]
+    given = verdict.correlation
     return "–" if given is None else f"{given:.2f}".replace("-", "−")
 
 
@@ -106,14 +130,14 @@ def _forest(report: Report, suite: str, judged: pl.DataFrame) -> Figure | None:
 
     lines = [
         ForestLine(
-            label=verdict["variant"],
-            value=scaled(verdict["difference"]),
-            low=scaled(verdict["low"]),
-            high=scaled(verdict["high"]),
-            published=scaled(verdict["published"]),
-            margin=verdict["margin"] * factor,
+            label=verdict.variant,
+            value=scaled(verdict.difference),
+            low=scaled(verdict.low),
+            high=scaled(verdict.high),
+            published=scaled(verdict.published),
+            margin=verdict.margin * factor,
         )
-        for verdict in known.iter_rows(named=True)
+        for verdict in _read(known)
     ]
     values = "; ".join(
         f"{x.label} {'not measured' if x.value is None else f'{x.value:+.1f}'}" for x in lines

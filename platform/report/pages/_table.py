@@ -1,8 +1,7 @@
 """The table of a suite: our values beside the printed ones."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 
 import polars as pl
 
@@ -23,9 +22,6 @@ from deep_clustering.platform.report.markup.parts import (
 from deep_clustering.platform.report.pages._report import Report
 from deep_clustering.platform.report.pages._words import slug
 
-#: A line of `results.cells`: column -> value.
-_Line = Mapping[str, Any]
-
 
 @dataclass(frozen=True)
 class _Column:
@@ -38,6 +34,25 @@ class _Column:
     def heading(self) -> str:
         """Its name with its unit."""
         return measures.heading(self.metric) + (f", {self.other}" if self.other else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Line:
+    """A line of `results.cells`: what a row shows in a column."""
+
+    section: str
+    variant: str
+    column: _Column
+    mark: str
+    n: int
+    failed: int
+    mean: float | None
+    low: float | None
+    high: float | None
+    printed: str | None
+    protocol_match: bool | None
+    flag: str | None
+    reason: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +79,9 @@ def suite_tables(report: Report, suite: str, lines: pl.DataFrame) -> list[Part]:
 
 
 def _dataset(dataset: str, frame: pl.DataFrame) -> list[Part]:
-    lines = frame.rows(named=True)
-    columns = list(dict.fromkeys(_column(line) for line in lines))
-    printed = {_column(line) for line in lines if line["printed"]}
+    lines = _read(frame)
+    columns = list(dict.fromkeys(line.column for line in lines))
+    printed = {line.column for line in lines if line.printed}
     prefix = slug("note", dataset)
     remarks: dict[str, int] = {}  # footnote -> its number
     rows = []
@@ -84,24 +99,27 @@ def _dataset(dataset: str, frame: pl.DataFrame) -> list[Part]:
     return [table, Footnotes(prefix=prefix, texts=list(remarks))] if remarks else [table]
 
 
-def _column(line: _Line) -> _Column:
-    return _Column(line["ood_dataset"], line["metric"])
+def _read(frame: pl.DataFrame) -> list[_Line]:
+    names = [field.name for field in fields(_Line) if field.name != "column"]
+    return [
+        _Line(
+            column=_Column(other=line["ood_dataset"], metric=line["metric"]),
+            **{name: line[name] for name in names},
+        )
+        for line in frame.iter_rows(named=True)
+    ]
 
 
 def _rows(lines: Sequence[_Line]) -> list[_RowOfTable]:
     """Lines that follow each other and name the same row, as one."""
     rows: list[_RowOfTable] = []
     for line in lines:
-        section, variant, column = line["section"], line["variant"], _column(line)
         last = rows[-1] if rows else None
-        if (
-            last is None
-            or (last.section, last.variant) != (section, variant)
-            or (column in last.lines)
-        ):
-            last = _RowOfTable(section=section, variant=variant)
+        same = last is not None and (last.section, last.variant) == (line.section, line.variant)
+        if last is None or not same or line.column in last.lines:
+            last = _RowOfTable(section=line.section, variant=line.variant)
             rows.append(last)
-        last.lines[column] = line
+        last.lines[line.column] = line
     return rows
 
 
@@ -112,8 +130,8 @@ def _row(
     remarks: dict[str, int],
     prefix: str,
 ) -> TableRow:
-    only = all(line["mark"] == "published only" for line in row.lines.values())
-    failed = max(line["failed"] for line in row.lines.values())
+    only = all(line.mark == "published only" for line in row.lines.values())
+    failed = max(line.failed for line in row.lines.values())
     name: list[Piece] = [row.variant]
     if only:
         name += [" ", Small("printed only")]
@@ -147,25 +165,26 @@ def _heads(columns: Sequence[_Column], printed: set[_Column]) -> list[TableRow]:
 
 
 def _ours(line: _Line | None) -> Text:
-    if line is None or line["mark"] == "published only":
+    if line is None or line.mark == "published only":
         return "–"
-    if line["mark"] != "measured":
-        return [Small(line["mark"])]
-    return measures.cell(line["metric"], line["mean"], line["low"], line["high"], line["n"])
+    if line.mark != "measured":
+        return [Small(line.mark)]
+    assert line.mean is not None
+    return measures.cell(line.column.metric, line.mean, line.low, line.high, line.n)
 
 
 def _theirs(line: _Line | None, remarks: dict[str, int], prefix: str) -> Text:
     """The printed value; its footnotes, which are added to `remarks`, tell doubts."""
-    if line is None or not line["printed"]:
+    if line is None or not line.printed:
         return "–"
     texts = []
-    if line["flag"]:
-        texts.append(f"Doubtful in the paper: {line['flag']}.")
-    if line["reason"] and line["protocol_match"] is False:
-        texts.append(f"Not the same protocol (≠): {line['reason']}.")
-    sign = "≠ " if line["protocol_match"] is False else ""
+    if line.flag:
+        texts.append(f"Doubtful in the paper: {line.flag}.")
+    if line.reason and line.protocol_match is False:
+        texts.append(f"Not the same protocol (≠): {line.reason}.")
+    sign = "≠ " if line.protocol_match is False else ""
     numbers = [remarks.setdefault(text, len(remarks) + 1) for text in texts]
     return [
-        sign + line["printed"].replace("-", "−"),
+        sign + line.printed.replace("-", "−"),
         *(Reference(prefix, index) for index in numbers),
     ]
