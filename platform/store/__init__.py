@@ -1,6 +1,9 @@
 """What has been computed: one immutable file per result, on a disk or in an object store.
 
-`store.Store` is the door; `schema` says which columns its tables have.
+`store.Store` is the door, and `schema` says which columns the tables have; others import these two.
+Behind the door `_rows`, `_plans` and `_segments` read and write, `_repair` cleans up, and `_damage`
+says what is wrong with a file. `_files` is what a place for files has to offer, `_local` and
+`_remote` are two such places, and `_backends` finds the one that an address belongs to.
 
-May import errors; nothing further to the right.
+May import errors, `_disk` and metrics; nothing further to the right.
 """

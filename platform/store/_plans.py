@@ -134,7 +134,7 @@ class Plans:
         try:
             return _decoded(path, self._files.read(path))
         except FileNotFoundError:
-            return None  # a larger one has just taken its place
+            return None  # the writer of a larger plan has just removed it
         except (Damaged, OSError) as error:
             if warned:
                 warn(problem(path, error), "the runs themselves are not concerned")

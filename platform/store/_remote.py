@@ -15,8 +15,9 @@ class RemoteFiles:
     """Files below a prefix of any `pyarrow.fs.FileSystem`, an object store as a rule.
 
     One write of the whole value from memory. There is no conditional write in that interface, so
-    `exclusive` is only a look before; the store gives every attempt a name of its own instead. An
-    upload that breaks may publish a part of the object: what is read has checksums.
+    `exclusive` only looks first, and another writer may come between; the store gives every attempt
+    a name of its own instead. An upload that breaks off may publish a part of the object, which a
+    reader notices by its checksum.
     """
 
     exclusive = False
@@ -75,9 +76,9 @@ class RemoteFiles:
         """All files at any depth below a folder, sorted; none when there is no such folder."""
         selector = pafs.FileSelector(self._place(folder), recursive=True, allow_not_found=True)
         with _as_oserror():
-            found = self._filesystem.get_file_info(selector)
+            infos = self._filesystem.get_file_info(selector)
         skip = len(self._prefix) + 1 if self._prefix else 0
-        names = (f.path[skip:] for f in found if f.type == pafs.FileType.File)
+        names = (i.path[skip:] for i in infos if i.type == pafs.FileType.File)
         return sorted(n for n in names if not any(p.startswith(".") for p in n.split("/")))
 
     def delete(self, path: str) -> None:

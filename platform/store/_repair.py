@@ -22,7 +22,7 @@ LOCKS = "claims"
 
 
 class Upkeep:
-    """Works on a store's files as they are."""
+    """Cleans up after dead processes, looks for damage, mends it."""
 
     def __init__(self, files: Files, rows: Rows, segments: Segments, plans: Plans) -> None:
         self._files, self._rows, self._segments, self._plans = files, rows, segments, plans
@@ -49,7 +49,7 @@ class Upkeep:
         for id, paths in by_id.items():
             mine = rows.get(id, [])
             if len(paths) == 1 and len(mine) == 1:
-                continue  # the rule, and not worth reading a row for
+                continue  # as it should be: one row, and the one file that it names
             dead = [p for p in paths if self._given_up(p)]
             if not dead:
                 continue
@@ -170,7 +170,7 @@ class Upkeep:
         return "copied to quarantine/ and restored from a segment"
 
     def _drop(self, name: str) -> str:
-        """Segments are copies: to drop one costs time, nothing else."""
+        """A segment holds copies, so nothing is lost without it."""
         self._files.delete(name)
         return "removed; the files it copies are not concerned"
 

@@ -79,8 +79,8 @@ class Rows:
         """Paths of an id's results, the one that counts first."""
         with reading(self._files):
             plain = f"{kind}/{id}.ok.parquet"
-            found = [plain] if self._files.exists(plain) else []
-            return found + [p for p in self._files.names(f"{kind}/{id}.ok") if entry(p)]
+            paths = [plain] if self._files.exists(plain) else []
+            return paths + [p for p in self._files.names(f"{kind}/{id}.ok") if entry(p)]
 
     def result(self, kind: str, id: str) -> str | None:
         """Path of the row that is an id's result; None without a sound one."""
@@ -132,19 +132,19 @@ class Rows:
         try:
             frame = self.read(path)
         except (Damaged, OSError):
-            found, _ = self._segments.rows(kind, {path})
-            if not found:
+            copies, _ = self._segments.rows(kind, {path})
+            if not copies:
                 raise
-            frame = found[0]
+            frame = copies[0]
         return dict.fromkeys(schema.KINDS[kind]) | frame.row(0, named=True)
 
     def table(self, kind: str) -> pl.DataFrame:
         """One row per id: its result, or what its last attempt without one left."""
         choices: dict[str, list[Entry]] = {}
-        for found in self.entries(kind):
-            choices.setdefault(found.id, []).append(found)
+        for file in self.entries(kind):
+            choices.setdefault(file.id, []).append(file)
         for entries in choices.values():
-            # A result before failures; of results the first, of failures the last.
+            # Results before failures; the first result counts, and the last failure.
             entries.sort(key=lambda e: (e.failure is not None, -(e.failure or 0), e.attempt))
         frames: list[pl.DataFrame] = []
         while choices:
@@ -167,13 +167,13 @@ class Rows:
 
         bad = []
         with pool(self._files) as threads:
-            for path, found in zip(loose, threads.map(read, loose), strict=True):
-                if isinstance(found, pl.DataFrame):
-                    frames.append(found)
+            for path, answer in zip(loose, threads.map(read, loose), strict=True):
+                if isinstance(answer, pl.DataFrame):
+                    frames.append(answer)
                     continue
                 bad.append(ids[path])
-                if not isinstance(found, FileNotFoundError):  # moved away since it was listed
-                    warn(problem(path, found))
+                if not isinstance(answer, FileNotFoundError):  # moved away since it was listed
+                    warn(problem(path, answer))
         return frames, bad
 
     def tables(self, kind: str, paths: Sequence[str]) -> Iterator[pl.DataFrame]:

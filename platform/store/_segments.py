@@ -40,27 +40,27 @@ class Segments:
 
     def __init__(self, files: Files) -> None:
         self._files = files
-        self._held: dict[str, frozenset[str]] = {}
+        self._contents: dict[str, frozenset[str]] = {}
         self._frames: dict[str, pl.DataFrame] = {}
 
     def names(self, kind: str) -> list[str]:
         """The segments of a kind ("runs" or "epochs")."""
         prefix = f"segments/{kind}-"
         with reading(self._files):
-            found = [p for p in self._files.names("segments") if p.startswith(prefix)]
-        for gone in [n for n in self._held if n.startswith(prefix) and n not in found]:
-            del self._held[gone]
+            names = [p for p in self._files.names("segments") if p.startswith(prefix)]
+        for gone in [n for n in self._contents if n.startswith(prefix) and n not in names]:
+            del self._contents[gone]
             self._frames.pop(gone, None)
-        return found
+        return names
 
     def _files_of(self, name: str, kind: str) -> frozenset[str]:
         """The files that a segment holds; none when it is damaged or just gone."""
-        if name not in self._held:
+        if name not in self._contents:
             frame = self.read(name, kind, ["__file"])
             if frame is None:
                 return frozenset()
-            self._held[name] = frozenset(frame["__file"])
-        return self._held[name]
+            self._contents[name] = frozenset(frame["__file"])
+        return self._contents[name]
 
     def covered(self, kind: str) -> set[str]:
         """All files that are in a segment."""
@@ -84,8 +84,8 @@ class Segments:
         """What segments hold of some files, and the files that none of them holds."""
         frames, missing = [], set(paths)
         for name in self.names(kind) if missing else ():
-            held = self._files_of(name, kind)
-            wanted = missing & held
+            files = self._files_of(name, kind)
+            wanted = missing & files
             if not wanted:
                 continue
             frame = self._frames.get(name)
@@ -95,7 +95,7 @@ class Segments:
                     continue
                 if kind == "runs":  # small, and asked for often
                     self._frames[name] = frame
-            if len(wanted) < len(held):
+            if len(wanted) < len(files):
                 frame = frame.filter(pl.col("__file").is_in(list(wanted)))
             frames.append(frame.drop("__file", "__digest"))
             missing -= wanted
@@ -112,13 +112,13 @@ class Segments:
             with contextlib.suppress(FileNotFoundError, Damaged, NewerSchema):
                 data = self._files.read(name)
                 frame = schema.decode(data, name, kind, ["__file", "__bytes"])
-                found = frame.filter(pl.col("__file") == path)["__bytes"].drop_nulls()
-                if len(found):
-                    return bytes(found[0])
+                copies = frame.filter(pl.col("__file") == path)["__bytes"].drop_nulls()
+                if len(copies):
+                    return bytes(copies[0])
         return None
 
     def forget(self, path: str) -> None:
-        """Drop segments that hold an earlier file of a name that is about to be given again."""
+        """Remove segments that hold an earlier file under a path that is about to be written."""
         kind = path.partition("/")[0]
         for name in self.names(kind):
             if path in self._files_of(name, kind):
@@ -130,22 +130,22 @@ class Segments:
         New segments are durable before old ones go, and the files stay: it can be killed anywhere,
         and two at once do no harm.
         """
-        held = {name: self._files_of(name, kind) for name in self.names(kind)}
-        small = [name for name, files in held.items() if len(files) < FULL]
-        settled = set().union(*(files for files in held.values() if len(files) >= FULL))
+        contents = {name: self._files_of(name, kind) for name in self.names(kind)}
+        small = [name for name, files in contents.items() if len(files) < FULL]
+        settled = set().union(*(files for files in contents.values() if len(files) >= FULL))
         todo = [p for p in paths if p not in settled]
         left = set(todo)
-        if len(small) <= 1 and left <= set().union(*(held[name] for name in small)):
+        if len(small) <= 1 and left <= set().union(*(contents[name] for name in small)):
             return
         blocks = []
         for name in small:
             frame = self.read(name, kind, ())
             if frame is not None:
                 blocks.append(frame.filter(pl.col("__file").is_in(list(left))))
-                left -= held[name]
+                left -= contents[name]
         with pool(self._files) as threads:
-            found = threads.map(self._tagged, [p for p in todo if p in left])
-            blocks += [frame for frame in found if frame is not None]
+            frames = threads.map(self._tagged, [p for p in todo if p in left])
+            blocks += [frame for frame in frames if frame is not None]
         written = self._write(kind, schema.union(blocks, kind)) if blocks else []
         for name in small:
             if name not in written:

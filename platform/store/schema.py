@@ -1,8 +1,8 @@
 """What the tables of a store contain, and the form in which one table is one file.
 
 A file is Parquet that any reader opens. Its footer says what kind of table it holds, the version of
-this schema, the release that wrote it, and a SHA-256 of the whole file (taken with the sixty-four
-places of the digest itself as zeros), so that no changed byte is ever read as a value.
+this schema, the release that wrote it, and a SHA-256 of the whole file (computed with zeros in the
+place of the digest itself), so that no changed byte is ever read as a value.
 
 Versions: 1 is the first. A release reads all versions up to its own; a file of a newer one is
 refused, alone. A column that a file lacks is null.
@@ -23,6 +23,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+from polars.datatypes import DataTypeClass
 
 from deep_clustering.platform.errors import StorageError
 from deep_clustering.platform.metrics import registry
@@ -304,7 +305,7 @@ def fit_table(kind: str, run: str, table: pa.Table) -> pa.Table:
         ValueError: a core column that does not fit, or rows of another run.
     """
     core = KINDS[kind]
-    columns: dict[str, Any] = {"run_id": pa.array([run] * table.num_rows, _TEXT)}
+    columns: dict[str, pa.Array] = {"run_id": pa.array([run] * table.num_rows, _TEXT)}
     if "run_id" in table.column_names:
         given = set(table["run_id"].to_pylist())
         if given - {run}:
@@ -334,7 +335,7 @@ def probabilities_table(
     Raises:
         ValueError: all heads that do not fit, together.
     """
-    columns: dict[str, Any] = {"sample": samples}
+    columns: dict[str, pa.Array] = {"sample": samples}
     wrong: list[str] = []
     for head, values in probabilities.items():
         if head in PROBABILITIES:
@@ -474,35 +475,35 @@ def _readable(name: str) -> Iterator[None]:
 
 
 @functools.cache
-def polars_type(kind: pa.DataType) -> Any:
+def polars_type(kind: pa.DataType) -> pl.DataType:
     """The polars type of an Arrow type."""
     return pl.from_arrow(pa.array([], kind)).dtype  # type: ignore[union-attr]
 
 
-def core_schema(kind: str) -> dict[str, Any]:
+def core_schema(kind: str) -> dict[str, pl.DataType]:
     """Column name -> polars type of the columns that a kind of table always has."""
     return {name: polars_type(column.type) for name, column in KINDS[kind].items()}
 
 
-def common(schemas: Iterable[Mapping[str, Any]], kind: str) -> dict[str, Any]:
+def common(schemas: Iterable[Mapping[str, pl.DataType]], kind: str) -> dict[str, pl.DataType]:
     """The columns of tables laid under each other, in the documented order.
 
     Core columns come first, then all others sorted by name, `config.*` last. A column that has
     several types gets one that holds all of them: numbers become float64, anything else text.
     """
     core = core_schema(kind)
-    found: dict[str, list[Any]] = {}
+    types: dict[str, list[pl.DataType]] = {}
     for schema in schemas:
         for name, dtype in schema.items():
-            kinds = found.setdefault(name, [])
-            if dtype not in kinds:
-                kinds.append(dtype)
-    rest = sorted((n for n in found if n not in core), key=lambda n: (n.startswith("config."), n))
-    return core | {name: _common(found[name]) for name in rest}
+            known = types.setdefault(name, [])
+            if dtype not in known:
+                known.append(dtype)
+    rest = sorted((n for n in types if n not in core), key=lambda n: (n.startswith("config."), n))
+    return core | {name: _common(types[name]) for name in rest}
 
 
-def _common(kinds: list[Any]) -> Any:
-    known = [k for k in kinds if k != pl.Null]
+def _common(types: list[pl.DataType]) -> pl.DataType:
+    known = [k for k in types if k != pl.Null]
     if len(known) <= 1:
         return known[0] if known else pl.Null()
     if all(k.is_integer() for k in known):
@@ -510,13 +511,20 @@ def _common(kinds: list[Any]) -> Any:
     if all(k.is_numeric() or k == pl.Boolean for k in known):
         return pl.Float64()
     if all(isinstance(k, (pl.List, pl.Array)) for k in known):
-        return pl.List(_common([k.inner for k in known if isinstance(k, (pl.List, pl.Array))]))
+        return pl.List(
+            _common([_instance(k.inner) for k in known if isinstance(k, (pl.List, pl.Array))])
+        )
     return pl.String()
+
+
+def _instance(dtype: pl.DataType | DataTypeClass) -> pl.DataType:
+    """The type as an object, where polars gives the class that stands for it."""
+    return dtype if isinstance(dtype, pl.DataType) else dtype()
 
 
 def union(frames: Sequence[pl.DataFrame], kind: str) -> pl.DataFrame:
     """Tables laid under each other; what one lacks is null in it, and nothing is dropped."""
-    alike: dict[tuple[Any, ...], list[pl.DataFrame]] = {}
+    alike: dict[tuple[tuple[str, pl.DataType], ...], list[pl.DataFrame]] = {}
     for frame in frames:
         alike.setdefault(tuple(frame.schema.items()), []).append(frame)
     blocks = [pl.concat(group, rechunk=True) for group in alike.values()]
@@ -526,7 +534,7 @@ def union(frames: Sequence[pl.DataFrame], kind: str) -> pl.DataFrame:
     )
 
 
-def _meaningful(frame: pl.DataFrame) -> dict[str, Any]:
+def _meaningful(frame: pl.DataFrame) -> dict[str, pl.DataType]:
     """The schema, with columns of nothing but nulls as having no type."""
     counts = frame.null_count().row(0)
     return {
@@ -535,7 +543,7 @@ def _meaningful(frame: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-def conform(frame: pl.DataFrame, target: Mapping[str, Any]) -> pl.DataFrame:
+def conform(frame: pl.DataFrame, target: Mapping[str, pl.DataType]) -> pl.DataFrame:
     """A table with exactly the columns and types of `target`."""
     have = frame.schema
     columns = []
@@ -559,7 +567,7 @@ def described(table: pa.Table) -> str:
     return json.dumps({f.name: str(f.type) for f in table.schema})
 
 
-def restored(text: str) -> dict[str, Any]:
+def restored(text: str) -> dict[str, pl.DataType]:
     """The polars schema of what `described` wrote."""
     return {name: polars_type(_arrow_type(t)) for name, t in json.loads(text).items()}
 

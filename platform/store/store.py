@@ -1,11 +1,10 @@
 """The store: what has been computed, as one immutable file per result.
 
-State is plan minus files; nothing that changes in place says what is done. A run is its row,
-`runs/<id>.ok.parquet`, written last and exclusively; the row names the tables of epochs,
-predictions and probabilities and the model that belong to it, and only what a row names is ever
-read. A copy of many
-rows in one file (`segments/`) makes reading quick. It is never needed: what is not in a segment, or
-in a damaged one, is read from its own file.
+What is left to do is what the plans ask for and the store does not have; no file that says so is
+ever changed in place. A run is its row, `runs/<id>.ok.parquet`, written last and exclusively. The
+row names the tables of epochs, predictions and probabilities and the model that belong to it, and
+only what a row names is ever read. A copy of many rows in one file (`segments/`) makes reading
+quick. It is never needed: what is not in a segment, or in a damaged one, is read from its own file.
 
     store.json                         format of the store
     runs/<id>.ok.parquet               a finished run
@@ -15,7 +14,7 @@ in a damaged one, is read from its own file.
     models/                            <id>.<hash>.safetensors, named by it too
     stages/<id>.ok.parquet             shared work; its files are artefacts/<id>/<attempt>/<name>
     plans/<kind>/<name>/<hash>.json    which runs a command asked for; several are united
-    checkpoints/, studies/             kept by their own modules
+    checkpoints/, studies/             belong to the rooms run and search
     segments/                          copies of many rows and tables in one file
     claims/                            the locks of work in progress
     quarantine/                        damaged files, never deleted
@@ -298,7 +297,7 @@ class Store:
 
         Returns:
             True when this attempt is the run's result; False when there was one already, which
-            stays, and nothing of this attempt is kept.
+            stays, and nothing of this attempt does.
 
         Raises:
             StorageError: nothing was acknowledged; the run is absent or complete.
@@ -336,7 +335,7 @@ class Store:
 
         Args:
             row: as in `commit_run`; `status` is "failed", "stopped" or "interrupted", and `reason`
-                says why in a line. Its metrics are not kept.
+                says why in a line. Its metrics are left out.
             epochs: the epochs that were done.
 
         Raises:
@@ -399,7 +398,8 @@ class Store:
             return False
         except (OSError, StorageError):
             with contextlib.suppress(OSError):
-                if not self._files.exists(path):  # it may have its name, and only that be unsure
+                # When only the sync of its folder failed, the row is there and needs its files.
+                if not self._files.exists(path):
                     self._discard(before)
             raise
         return True
@@ -426,7 +426,7 @@ class Store:
                 self._files.delete(path)
 
     def _discard_unnamed(self, kind: str, id: str, paths: Iterable[str]) -> None:
-        """`_discard`, but for what the result that won names too."""
+        """Remove those files of an attempt that the result of another one does not name as well."""
         with contextlib.suppress(OSError, StorageError):
             rows = [self._rows.row(path) for path in self._rows.results(kind, id)]
             named = {part.path for row in rows for part in parts(row)}
@@ -435,10 +435,10 @@ class Store:
     # ---- models
 
     def write_model(self, id: str, data: bytes) -> str:
-        """Keep the weights of a run that is about to be committed from this object.
+        """Write the weights of a run, before this same object commits the run.
 
         Returns:
-            Their path in the store, which `commit_run` puts into the row with their checksum.
+            Their path in the store. `commit_run` puts it into the row, with their checksum.
         """
         digest = hashlib.sha256(data).hexdigest()
         path = f"models/{_checked_id(id)}.{digest[:16]}.safetensors"
@@ -536,7 +536,7 @@ class Store:
     def stage_artefact(self, id: str, name: str) -> Path:
         """A file on this machine with what a stage made, verified.
 
-        On an object store it is fetched once and kept in `cache`.
+        From an object store it is fetched once, into `cache`.
 
         Raises:
             InputError: no such stage, or it has no such artefact.
@@ -561,7 +561,7 @@ class Store:
         return path
 
     def _verified(self, file: str, digest: str) -> Path | None:
-        """A local file with the content of a stored one; None when that is not what it was."""
+        """A file on this machine with the content of a stored one; None: missing or damaged."""
         if self.local is not None:
             path = self.local / checked(file)
         else:

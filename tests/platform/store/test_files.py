@@ -11,12 +11,15 @@ from deep_clustering.platform.store._backends import connect
 from deep_clustering.platform.store._files import Files
 from deep_clustering.platform.store._local import LocalFiles
 from deep_clustering.platform.store._remote import RemoteFiles
+from support.memory import MemoryFiles
 
 
-@pytest.fixture(params=["disk", "object store"])
+@pytest.fixture(params=["disk", "object store", "a backend from outside"])
 def files(request: pytest.FixtureRequest, tmp_path: Path) -> Files:
     if request.param == "disk":
         return LocalFiles(tmp_path)
+    if request.param == "a backend from outside":
+        return MemoryFiles(str(tmp_path))
     return RemoteFiles(pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem()), "", "remote")
 
 
@@ -45,6 +48,7 @@ def test_an_exclusive_write_leaves_what_is_there(files: Files) -> None:
 def test_names_are_sorted_deep_and_without_hidden_ones(files: Files, tmp_path: Path) -> None:
     for name in ("k/b", "k/a/z", "k/a/y", "other/c", "k/c.d"):
         files.write(name, b"")
+    (tmp_path / "k").mkdir(exist_ok=True)
     (tmp_path / "k/.hidden").touch()
     assert files.names("k") == ["k/a/y", "k/a/z", "k/b", "k/c.d"]
     assert files.names("nowhere") == []

@@ -1,4 +1,4 @@
-"""The contract of a store, on a disk and through the way object stores take."""
+"""The contract of a store: on a disk, as in an object store, and in a backend from outside."""
 
 import errno
 import json
@@ -18,9 +18,10 @@ import pytest
 
 from deep_clustering.platform import _disk, results
 from deep_clustering.platform.errors import InputError, StorageError
-from deep_clustering.platform.store import _segments, schema
+from deep_clustering.platform.store import _backends, _segments, schema
 from deep_clustering.platform.store._remote import RemoteFiles
 from deep_clustering.platform.store.store import FORMAT, Plan, PlannedRun, Store, StoreDamage
+from support import memory
 from support.store_rows import commit, epochs, predictions, probabilities, run, stage, whole
 
 
@@ -32,12 +33,15 @@ def remote(folder: Path) -> Store:
     return store
 
 
-@pytest.fixture(params=["disk", "object store"])
+@pytest.fixture(params=["disk", "object store", "a backend from outside"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     place = tmp_path / "store"
     if request.param == "disk":
         return Store.open(place)
+    if request.param == "a backend from outside":
+        monkeypatch.setitem(_backends.BACKENDS, "memory", memory.connect)
+        return Store.open(f"memory://{place}")
     place.mkdir()
     return remote(place)
 
