@@ -5,5 +5,5 @@ Behind the door `_rows`, `_plans` and `_segments` read and write, `_repair` clea
 says what is wrong with a file. `_files` is what a place for files has to offer, `_local` and
 `_remote` are two such places, and `_backends` finds the one that an address belongs to.
 
-May import errors, `_disk` and metrics; nothing further to the right.
+May import errors, registry, metrics and data; nothing further to the right.
 """

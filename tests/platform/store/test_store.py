@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import shutil
+import tarfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -576,6 +577,37 @@ def test_the_schema_of_the_first_version_stays_readable(tmp_path: Path) -> None:
     assert types["flags"] == "list<item: string>"
     assert {types[m] for m in ("acc", "nmi", "ari", "ece", "brier", "nll", "aurc")} == {"double"}
     assert all(c.meaning for columns in schema.KINDS.values() for c in columns.values())
+
+
+def test_a_store_from_before_probabilities_is_read_and_continued(tmp_path: Path) -> None:
+    """Its files were written by the code before `failure_kind`, `probabilities` and `Plan`."""
+    with tarfile.open(Path(__file__).with_name("format_1.tar.gz")) as archive:
+        archive.extractall(tmp_path, filter="data")
+    store = Store.open(tmp_path)
+    assert store.verify() == []
+    assert len(store.list("segments")) == 2
+    assert store.finished() == {"r0", "r1", "r2", "r3", "late"}
+    assert store.done(["r0", "enc", "lost"]) == {"r0", "enc"}
+    frame = results.runs(store).sort("run_id").collect()
+    assert frame["acc"].to_list() == [0.9, None, 0.0, 0.1, 0.2, 0.3]
+    assert frame["reason"].to_list() == [None, "out of memory", None, None, None, None]
+    assert frame["failure_kind"].null_count() == 6
+    assert results.epochs(store).collect().height == 18
+    assert results.predictions(store).collect().height == 20
+    assert results.probabilities(store).collect().height == 0
+    assert store.model_path("r2").read_bytes() == b"weights 0.2" * 10
+    assert store.stage_artefact("enc", "features").read_bytes() == b"weights" * 3
+    assert store.read_plan("train", "cdc-digits") == Plan.of(["r0", "r1"], "platform train cdc")
+    assert store.read_plan("study", "s").run_ids == ("r0", "r2")
+    assert results.suite("t", store).collect()["variant"].to_list() == ["full"]
+    assert not commit(store, "r0", 0.75)
+    assert commit(store, "new", 0.75)
+    store.compact()
+    store.sweep()
+    assert whole(store, "new") == 0.75
+    assert store.run_row("r3")["acc"] == 0.3
+    assert results.runs(store).collect().height == 7
+    assert store.verify() == []
 
 
 def test_tables_of_different_shape_lie_under_each_other(store: Store) -> None:
