@@ -81,8 +81,8 @@ def test_epochs_and_predictions(store: Store) -> None:
     means = tables.group_by("run_id").agg(pl.col("loss").mean()).sort("run_id").collect()
     assert means["loss"].to_list() == pytest.approx([5.5 / 3, 5.6 / 3, 5.7 / 3, 5.5 / 3])
     assert tables.collect_schema().names() == ["run_id", "epoch", "seconds", "loss"]
-    found = results.predictions(store).filter(pl.col("cluster") == 1).collect()
-    assert found["sample"].to_list() == [2, 2, 2]
+    second = results.predictions(store).filter(pl.col("cluster") == 1).collect()
+    assert second["sample"].to_list() == [2, 2, 2]
     assert results.predictions(store).select(pl.len()).collect().item() == 12
     assert results.predictions(store).head(5).collect().height == 5
 

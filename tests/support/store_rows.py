@@ -76,14 +76,14 @@ def whole(store: Store, id: str) -> float:
     assert row["config.crop"] == [0.2, 1.0]
     (losses,) = store.tables("epochs", [row["epochs_file"]])
     assert losses["loss"].to_list() == [3.0, 2.0, acc]
-    (found,) = store.tables("predictions", [row["predictions_file"]])
-    assert found["confidence"].to_list() == [np.float32(v) for v in (0.5, 0.6, 0.7, acc)]
+    (scored,) = store.tables("predictions", [row["predictions_file"]])
+    assert scored["confidence"].to_list() == [np.float32(v) for v in (0.5, 0.6, 0.7, acc)]
     soft = store.probabilities(id)
     assert list(soft) == ["clustering", "calibration"]
     for head, values in probabilities(acc).items():
         assert soft[head].dtype == np.float32
         assert soft[head].tobytes() == values.tobytes()
-    assert set(found["run_id"]) == set(losses["run_id"]) == {id}
+    assert set(scored["run_id"]) == set(losses["run_id"]) == {id}
     assert store.model_path(id).read_bytes() == f"weights {acc}".encode() * 10
     return acc
 

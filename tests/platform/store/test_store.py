@@ -88,8 +88,8 @@ def test_numbers_of_every_kind_come_back_bit_for_bit(store: Store) -> None:
     hard = [0.1 + 0.2, 5e-324, -0.0, float("inf"), float("nan"), 1 / 3]
     store.commit_run(run("a", **{f"m{i}": v for i, v in enumerate(hard)}), None, None)
     row = store.run_row("a")
-    found = [row[f"m{i}"] for i in range(len(hard))]
-    assert np.array(found).tobytes() == np.array(hard).tobytes()
+    values = [row[f"m{i}"] for i in range(len(hard))]
+    assert np.array(values).tobytes() == np.array(hard).tobytes()
 
 
 def test_values_get_the_type_that_fits_them() -> None:
@@ -155,8 +155,8 @@ def test_tables_of_a_run_get_the_types_of_their_kind() -> None:
         "flag": pl.Boolean(),
         "word": pl.String(),
     }
-    kept = schema.fit_table("predictions", "a", pa.table({"n": pa.array([1], pa.int8())}))
-    assert str(kept.schema.field("n").type) == "int8"
+    table = schema.fit_table("predictions", "a", pa.table({"n": pa.array([1], pa.int8())}))
+    assert str(table.schema.field("n").type) == "int8"
 
 
 def test_wrong_values_are_named_together(store: Store) -> None:
