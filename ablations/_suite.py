@@ -89,7 +89,8 @@ class Suite:
         protocols: the same for single data sets.
         preset: a reading of the method, such as "paper".
         seeds: per row.
-        ood: data sets that confidences are compared with; their metrics are `auroc` and `fpr95`.
+        evaluations: name of an evaluation of finished runs -> what each run is compared with there;
+            the metrics of the table are then the evaluation's.
         mismatch: why the published values are of another setting, "" where they are not.
         note: a sentence on how the table is to be read, or "".
     """
@@ -106,7 +107,7 @@ class Suite:
     protocols: Mapping[str, str] = field(default_factory=dict)
     preset: str | None = None
     seeds: int = 5
-    ood: tuple[str, ...] = ()
+    evaluations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     mismatch: str = ""
     note: str = ""
 

@@ -135,7 +135,7 @@ def _ood(table: str, dataset: str, near: str) -> Suite:
             Row(name="CDC-Cal", printed=("", "CDC-Cal")),
         ),
         metrics=("auroc", "fpr95"),
-        ood=(near, "tiny-imagenet", "svhn", "textures", "places365"),
+        evaluations={"ood": (near, "tiny-imagenet", "svhn", "textures", "places365")},
         note="splits of the out-of-distribution sets are not stated in the paper",
     )
 

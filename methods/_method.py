@@ -6,11 +6,17 @@ that are trained epoch by epoch on images (`build`), or an algorithm that fits a
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import Field, dataclass, field
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from torch import Tensor
+
+
+class Config(Protocol):
+    """A configuration: a frozen dataclass, possibly with others nested in it."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
 
 class Trainable(Protocol):
@@ -20,7 +26,8 @@ class Trainable(Protocol):
     needs. `initialise` runs once before the first epoch, and not when a state is loaded. `step`
     takes the indices (B,) of a global batch, the same on every rank, and returns 0-d tensors under
     the same names every time, without waiting for the device. `state` is flat and complete: a
-    trainable that loads it continues as if nothing had happened.
+    trainable that loads it continues as if nothing had happened. `features` (n, D) are those of
+    clean views, in evaluation mode.
     """
 
     @property
@@ -37,20 +44,108 @@ class Trainable(Protocol):
 
     def load_state(self, state: Mapping[str, Tensor]) -> None: ...
 
+    def features(self, indices: Tensor) -> Tensor: ...
+
+
+class Pretraining(Trainable, Protocol):
+    """A `Trainable` whose encoder others start from.
+
+    `encoder_state` is what runs are given; `load_encoder` takes it back, for features without
+    training.
+    """
+
+    def encoder_state(self) -> dict[str, Tensor]: ...
+
+    def load_encoder(self, state: Mapping[str, Tensor]) -> None: ...
+
+
+class Model(Protocol):
+    """A trained model: probabilities, logits and features of images.
+
+    `heads` are the names under which `predict` gives probabilities (n, K) float32 of clean views of
+    the images at some indices; `final_head` is the one that is the method's answer.
+    """
+
+    @property
+    def heads(self) -> tuple[str, ...]: ...
+
+    @property
+    def final_head(self) -> str: ...
+
+    def predict(self, indices: Tensor) -> dict[str, Tensor]: ...
+
+    def features(self, indices: Tensor) -> Tensor: ...
+
+
+class Clustering(Trainable, Model, Protocol):
+    """What `Method.build` returns; `model_state` is what `Method.restore` takes."""
+
+    def model_state(self) -> dict[str, Tensor]: ...
+
+
+# ---- what a method stands on
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrain:
     """A stage that makes an encoder, shared by all runs whose `config.pretrain` is the same.
 
-    `build(config.pretrain, *, images, replicas, seed, index=None)` returns a `Trainable` that also
-    has `encoder_state() -> dict[str, Tensor]`. The seed is the run's; a configuration with a seed
-    of its own does not use it. `index` (n,): the images trained on, None for all; its length sets
-    the steps of an epoch (`n // batch_size`) and with them the learning-rate schedule.
+    The run is given `encoder_state() -> dict[str, Tensor]` of what `build` returns.
+
+    Attributes:
+        build: `build(config.pretrain, *, images, replicas, seed, index=None)` returns a
+            `Pretraining`. The seed is the run's; a configuration with a seed of its own does not
+            use it. `index` (n,): the images trained on, None for all; its length sets the steps of
+            an epoch (`n // batch_size`) and with them the learning-rate schedule.
     """
 
     summary: str
     config: type
-    build: Callable[..., Any]
+    build: Callable[..., Pretraining]
+    name: str = "encoder_state"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Neighbours:
+    """A stage that lists the nearest neighbours of images by the features of the pretraining.
+
+    The run is given an int64 tensor (n, k): for each of the n images, ascending, the positions
+    among them of its k nearest others by cosine similarity, nearest first.
+
+    Attributes:
+        count: the configuration field that holds k, at least 1 and below n.
+        images: whose neighbours: those trained on, or those scored.
+    """
+
+    count: str
+    images: Literal["train", "score"] = "train"
+    name: str = "neighbours"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseOutputs:
+    """What a finished run says about images: its soft predictions and an embedding.
+
+    Attributes:
+        index: (n,) int64, ascending: the images.
+        probabilities: (n, K) float32 of its final head; rows of a method that gives none are 0 and
+            1.
+        features: (n, D) float32: of its encoder, or the points that it clustered.
+    """
+
+    index: Tensor
+    probabilities: Tensor
+    features: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """A finished run of any method on the same images; the run is given `BaseOutputs`."""
+
+    name: str = "base"
+
+
+Need = Pretrain | Neighbours | Base
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,16 +190,16 @@ class Method:
         citation: of the paper.
         version: raised when a change alters results; part of the run id.
         config: the dataclass of its configuration.
-        build: `build(config, *, images, replicas, seed, encoder_state, index=None)` returns a
-            `Trainable` that also has `predict`, `features`, `heads`, `final_head` and
-            `model_state`. `index` (n,) is as in `Pretrain`: the images trained on, None for all.
+        build: `build(config, *, images, replicas, seed, index=None, **given)` returns a
+            `Clustering`; `given` has what `needs` asks for, under the names that it says. `index`
+            (n,) is as in `Pretrain`: the images trained on, None for all.
         restore: `restore(config, model_state, *, images, replicas)`: the same for prediction only.
         fit: `fit(config, points, seed)` returns a `Fitted`. `points`: float32 (n, d), which it
             does not change; all randomness comes from the seed, and the order of columns plays
             no part beyond rounding. Raises ValueError for points that it cannot cluster so.
-            It has no pretraining and leaves no model; the configuration of a method that takes the
-            number of clusters has a field `clusters`.
-        pretrain: its shared stage, None without one.
+            It stands on no other work and leaves no model; the configuration of a method that
+            takes the number of clusters has a field `clusters`.
+        needs: the work that has to be finished before a run starts, each under another name.
         presets: data set name -> overrides of the defaults, dotted names.
         by_side: image side in pixels -> the preset for a data set without one of its own; None
             where the defaults serve.
@@ -117,10 +212,10 @@ class Method:
     citation: str
     version: int
     config: type
-    build: Callable[..., Any] | None = None
-    restore: Callable[..., Any] | None = None
+    build: Callable[..., Clustering] | None = None
+    restore: Callable[..., Model] | None = None
     fit: Callable[[Any, np.ndarray, int], Fitted] | None = None
-    pretrain: Pretrain | None = None
+    needs: tuple[Need, ...] = ()
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     by_side: Callable[[int], str] | None = None
     readings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -132,8 +227,23 @@ class Method:
             raise ValueError("a method has either build or fit; give exactly one of them")
         if (self.build is None) != (self.restore is None):
             raise ValueError("build and restore belong together; give both or neither")
-        if self.fit is not None and self.pretrain is not None:
-            raise ValueError("a method that fits at once has no pretraining; leave pretrain out")
+        if self.fit is not None and self.needs:
+            raise ValueError("a method that fits at once stands on no other work; leave needs out")
+        names = [need.name for need in self.needs]
+        if len(set(names)) < len(names):
+            raise ValueError(f"needs: each must have another name, got {', '.join(names)}")
+        if self.pretrain is None and any(isinstance(need, Neighbours) for need in self.needs):
+            raise ValueError("neighbours are those of a pretraining; add one to needs")
+
+    @property
+    def pretrain(self) -> Pretrain | None:
+        """The pretraining that it starts from, None without one."""
+        return next((need for need in self.needs if isinstance(need, Pretrain)), None)
+
+    @property
+    def base(self) -> Base | None:
+        """The finished run that it starts from, None without one."""
+        return next((need for need in self.needs if isinstance(need, Base)), None)
 
     def layers(
         self, dataset: str, side: int, reading: str | None = None

@@ -758,8 +758,8 @@ METHOD = Method(
     config=CDCConfig,
     build=CDC,
     restore=CDC.restore,
-    pretrain=Pretrain(
-        summary="MoCo v2+ on the images, without labels", config=MoCoConfig, build=MoCo
+    needs=(
+        Pretrain(summary="MoCo v2+ on the images, without labels", config=MoCoConfig, build=MoCo),
     ),
     presets=PRESETS,
     by_side=_by_side,

@@ -685,10 +685,12 @@ METHOD = Method(
     config=DPACConfig,
     build=DPAC,
     restore=DPAC.restore,
-    pretrain=Pretrain(
-        summary="SimCLR, MoCo or an autoencoder on the images, without labels",
-        config=PretrainConfig,
-        build=pretraining,
+    needs=(
+        Pretrain(
+            summary="SimCLR, MoCo or an autoencoder on the images, without labels",
+            config=PretrainConfig,
+            build=pretraining,
+        ),
     ),
     presets=PRESETS,
     by_side=_by_side,

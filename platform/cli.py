@@ -1,20 +1,27 @@
 """The command `platform`: options and help only; the work is in the modules it imports late."""
 
+import typing
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import click
 
 from deep_clustering.platform import registry
 from deep_clustering.platform.errors import PlatformError, nearest
+from deep_clustering.platform.request import options as records
 from deep_clustering.platform.run._ray import leave
+
+F = TypeVar("F", bound=Callable[..., object] | click.Command)
+R = TypeVar("R", bound=records.Options)
 
 
 class _Commands(click.Group):
     """A group that names the nearest command to a misspelt one, and tells failures in a line."""
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             known = self.list_commands(ctx)
             ctx.fail(
@@ -34,8 +41,8 @@ class _Command(click.Command):
                     formatter.write(f"  {line}\n")
 
 
-def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def decorate(function: Any) -> Any:
+def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
         for option in reversed(options):
             function = option(function)
         return function
@@ -43,11 +50,17 @@ def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return decorate
 
 
-def _method_names(_: Any, __: Any, start: str) -> list[str]:
+def _record(kind: type[R], given: dict[str, object]) -> R:
+    """The record of a command's options: lists become tuples, everything else stays as parsed."""
+    plain = {k: tuple(v) if isinstance(v, (list, tuple)) else v for k, v in given.items()}
+    return kind(**plain)  # type: ignore[arg-type]
+
+
+def _method_names(_: click.Context, __: click.Parameter, start: str) -> list[str]:
     return [n for n in registry.names() if n.startswith(start)]
 
 
-def _dataset_names(_: Any, __: Any, start: str) -> list[str]:
+def _dataset_names(_: click.Context, __: click.Parameter, start: str) -> list[str]:
     from deep_clustering.platform.data.catalogue import CATALOGUE
 
     return [n for n in CATALOGUE if n.startswith(start)]
@@ -102,6 +115,12 @@ _features = click.option(
     help="Cluster the features of a pretraining: that of a method (its fields pretrain.* can be "
     "--set), or a stage id of `platform results stages`. [default: pixels, or the dataset's "
     "vectors]",
+)
+_base = click.option(
+    "--base",
+    metavar="RUN|METHOD",
+    help="The finished run that the method starts from: a run id, or a method, which is then run "
+    "first. Methods that start from none refuse it.",
 )
 _seeds = click.option(
     "--seeds",
@@ -160,17 +179,18 @@ def cli() -> None:
 @_dataset
 @_request
 @_features
+@_base
 @_seeds
 @_compute
-def train(**options: Any) -> int:
+def train(**options: object) -> int:
     """Train one configuration on one or several seeds.
 
     Leaves the models as safetensors and the predictions as a table in the store. Methods that fit
     all samples at once (kmeans, pac, ...) leave no model.
     """
-    from deep_clustering.platform.commands import commands
+    from deep_clustering.platform.commands import train as command
 
-    return commands.train(**options)
+    return command.train(_record(records.Train, options))
 
 
 @cli.command(
@@ -182,6 +202,7 @@ def train(**options: Any) -> int:
 @_dataset
 @_request
 @_features
+@_base
 @_seeds
 @_compute
 @click.option(
@@ -209,14 +230,14 @@ def train(**options: Any) -> int:
 @click.option(
     "--sampler-seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N"
 )
-def tune(**options: Any) -> int:
+def tune(**options: object) -> int:
     """Search over a method's hyperparameters with Ray Tune and Optuna.
 
     The study is kept in the store, in Optuna's own format.
     """
-    from deep_clustering.platform.commands import commands
+    from deep_clustering.platform.commands import tune as command
 
-    return commands.tune(**options)
+    return command.tune(_record(records.Tune, options))
 
 
 @cli.command(
@@ -250,37 +271,48 @@ def tune(**options: Any) -> int:
     help="Seeds per row, the same for all: 0 to N-1. [default: the suite's, 5]",
 )
 @_compute
-def ablate(**options: Any) -> int:
+def ablate(**options: object) -> int:
     """Run an ablation suite and say which published claims hold.
 
     Rows that suites share, and their pretraining, are computed once.
     """
-    from deep_clustering.platform.commands import ablate as ablation
+    from deep_clustering.platform.commands import ablate as command
 
-    return ablation.ablate(**options)
+    return command.ablate(_record(records.Ablate, options))
+
+
+def _evaluations(function: F) -> F:
+    """An option for each evaluation, under its name."""
+    for name in reversed(registry.names("evaluations")):
+        record = registry.evaluation(name)
+        option = click.option(
+            f"--{name}",
+            multiple=True,
+            metavar=record.metavar,
+            help=record.help,
+            shell_complete=_dataset_names if record.sets else None,
+        )
+        function = option(function)
+    return function
 
 
 @cli.command(cls=_Command, epilog="platform evaluate 3f2a --ood svhn --ood folder:photos")
 @click.argument("run")
-@click.option(
-    "--ood",
-    multiple=True,
-    required=True,
-    metavar="NAME",
-    shell_complete=_dataset_names,
-    help="Images of other things; repeatable. A name of `platform datasets`, or folder:PATH.",
-)
+@_evaluations
 @click.option("--skip-broken", is_flag=True, help="Leave unreadable images out and say which.")
 @_store
 @_data
-def evaluate(**options: Any) -> int:
-    """How well a run's confidence tells other images from its own (AUROC, FPR95).
+def evaluate(**options: object) -> int:
+    """Evaluate a finished run; what is in the store is not computed again.
 
     RUN is a run id of `platform results`, or its first letters.
     """
     from deep_clustering.platform.commands import evaluate as command
 
-    return command.evaluate(**options)
+    names = registry.names("evaluations")
+    given = ((name, typing.cast("tuple[str, ...]", options.pop(name))) for name in names)
+    options["asked"] = tuple((name, values) for name, values in given if values)
+    return command.evaluate(_record(records.Evaluate, options))
 
 
 @cli.command(cls=_Command, epilog="platform report cdc-table2 --output table2.html")
@@ -298,14 +330,14 @@ def evaluate(**options: Any) -> int:
     help="Also write every figure there, as PNG and SVG.",
 )
 @_store
-def report(**options: Any) -> int:
+def report(**options: object) -> int:
     """Write one HTML file about a suite, a study or a run; it opens offline.
 
     Without a name, about all that the store holds.
     """
-    from deep_clustering.platform.commands import report as page
+    from deep_clustering.platform.commands import report as command
 
-    return page.report(**options)
+    return command.report(_record(records.Report, options))
 
 
 @cli.command(cls=_Command, epilog="platform audit cdc")
@@ -358,14 +390,14 @@ def variants(method: str | None) -> None:
 @click.option("--skip-broken", is_flag=True, help="Leave unreadable images out and say which.")
 @_store
 @_data
-def predict(**options: Any) -> int:
+def predict(**options: object) -> int:
     """Cluster new images with a trained run, with calibrated confidences.
 
     RUN is a run id of `platform results`, or its first letters.
     """
-    from deep_clustering.platform.commands import commands
+    from deep_clustering.platform.commands import predict as command
 
-    return commands.predict(**options)
+    return command.predict(_record(records.Predict, options))
 
 
 @cli.command(
@@ -395,11 +427,11 @@ def predict(**options: Any) -> int:
     help="Move damaged files to quarantine/, so that the same command does their runs again.",
 )
 @_store
-def results(**options: Any) -> int:
+def results(**options: object) -> int:
     """List, filter, sort and export what the store holds."""
-    from deep_clustering.platform.commands import commands
+    from deep_clustering.platform.commands import show as command
 
-    return commands.results(**options)
+    return command.results(_record(records.Results, options))
 
 
 @cli.command(cls=_Command, epilog="platform methods cdc")

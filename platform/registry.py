@@ -1,31 +1,52 @@
-"""Methods, search spaces and ablations by name: the module's name is the registered name."""
+"""Methods, search spaces, ablations and evaluations by name: a module's name is the registered one.
+
+What is registered are the files of a folder whose names do not begin with an underscore. Each ends
+with the one name that is read from it. A folder of the same import path elsewhere on Python's path
+(`somewhere/deep_clustering/methods`, `somewhere` on PYTHONPATH) adds its files.
+"""
 
 import importlib
+import pkgutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from deep_clustering.platform.errors import InputError, nearest
 
-_ROOT = Path(__file__).resolve().parent.parent
+if TYPE_CHECKING:
+    from deep_clustering.methods._method import Method
+    from deep_clustering.platform.evaluations._evaluation import Evaluation
+    from deep_clustering.search_spaces._space import Space
+
+#: Registry -> its package, and what one of its entries is called.
+_PACKAGES = {
+    "methods": ("deep_clustering.methods", "method"),
+    "search_spaces": ("deep_clustering.search_spaces", "search space"),
+    "ablations": ("deep_clustering.ablations", "ablation"),
+    "evaluations": ("deep_clustering.platform.evaluations", "evaluation"),
+}
 
 
-def folder(name: str) -> Path:
-    """Where the files of `methods`, `search_spaces` or `ablations` are."""
-    return _ROOT / name
+def folders(kind: str) -> list[Path]:
+    """Where the files of a registry are."""
+    package = importlib.import_module(_PACKAGES[kind][0])
+    return [path for entry in package.__path__ if (path := Path(entry)).is_dir()]
 
 
 def names(kind: str = "methods") -> list[str]:
-    """Registered names in `methods`, `search_spaces` or `ablations`, without importing any."""
-    return sorted(p.stem for p in folder(kind).glob("*.py") if not p.stem.startswith("_"))
+    """Names in a registry, without importing any of them."""
+    places = [str(folder) for folder in folders(kind)]
+    modules = pkgutil.iter_modules(places)
+    return sorted({m.name for m in modules if not m.ispkg and not m.name.startswith("_")})
 
 
-def method(name: str) -> Any:
+def method(name: str) -> "Method":
     """The `METHOD` record of a method file.
 
     Raises:
         InputError: no such method; the sentence names the nearest one.
     """
-    return _entry("methods", name, "METHOD")
+    record: Method = _entry("methods", name, "METHOD")
+    return record
 
 
 def at_once() -> list[str]:
@@ -33,16 +54,31 @@ def at_once() -> list[str]:
     return [name for name in names() if method(name).fit is not None]
 
 
-def space(name: str) -> Any:
-    """The `SPACE` of a method's search space file."""
-    return _entry("search_spaces", name, "SPACE")
+def space(name: str) -> "Space":
+    """The `SPACE` of a method's search space file.
+
+    Raises:
+        InputError: the method has none.
+    """
+    record: Space = _entry("search_spaces", name, "SPACE")
+    return record
 
 
-def _entry(folder: str, name: str, attribute: str) -> Any:
-    known = names(folder)
+def evaluation(name: str) -> "Evaluation":
+    """The `EVALUATION` record of an evaluation's file.
+
+    Raises:
+        InputError: no such evaluation.
+    """
+    record: Evaluation = _entry("evaluations", name, "EVALUATION")
+    return record
+
+
+def _entry(kind: str, name: str, attribute: str):  # type: ignore[no-untyped-def]
+    known = names(kind)
+    package, word = _PACKAGES[kind]
     if name not in known:
-        kind = "method" if folder == "methods" else folder.replace("_", " ").rstrip("s")
         raise InputError(
-            f"there is no {kind} '{name}'.{nearest(name, known)} Known: {', '.join(known)}."
+            f"there is no {word} '{name}'.{nearest(name, known)} Known: {', '.join(known)}."
         )
-    return getattr(importlib.import_module(f"deep_clustering.{folder}.{name}"), attribute)
+    return getattr(importlib.import_module(f"{package}.{name}"), attribute)

@@ -5,7 +5,7 @@ of each.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Unpack
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from deep_clustering.methods.learning.learner import Context, Learner, Parts
 from deep_clustering.methods.learning.random import generator
 from deep_clustering.methods.learning.replicas import BatchNorm, Replicas
-from deep_clustering.methods.learning.state import pack
+from deep_clustering.methods.learning.state import pack, unpack
 from deep_clustering.methods.networks.encoders import Encoder
 
 Backbone = Literal["resnet18", "resnet34", "resnet50", "small"]
@@ -89,6 +89,18 @@ class Pretraining(Learner):
     def encoder_state(self) -> dict[str, Tensor]:
         """Weights and buffers of all networks: DPAC's clustering step trains on with them."""
         return pack(self._networks())
+
+    def load_encoder(self, state: Mapping[str, Tensor]) -> None:
+        """Takes back an `encoder_state`, for features without training.
+
+        Raises:
+            ValueError: names or shapes differ from this configuration's.
+        """
+        unpack(state, self._networks())
+
+    @abstractmethod
+    def step(self, indices: Tensor) -> dict[str, Tensor]:
+        """Trains on the images (B,) of a global batch; returns its losses."""
 
     @abstractmethod
     def _networks(self) -> dict[str, nn.Module]:

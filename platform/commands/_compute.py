@@ -1,31 +1,39 @@
-"""What the commands that compute share: from options to a store, runs and a watched session."""
+"""What commands that compute share: from options to a store, missing work, a session."""
 
 import contextlib
-import shlex
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from deep_clustering.platform import registry
-from deep_clustering.platform.commands._live import View, clock
+from deep_clustering.platform.commands._live import LiveView
+from deep_clustering.platform.data.dataset import default_root
 from deep_clustering.platform.errors import InputError, StorageError
-from deep_clustering.platform.metrics import registry as registry_of_metrics
 from deep_clustering.platform.request.jobs import Job
-from deep_clustering.platform.request.request import Request, resolve
+from deep_clustering.platform.request.options import Asked, Compute, Options, Places, command_line
+from deep_clustering.platform.request.request import Request, Wanted, resolve
+from deep_clustering.platform.results import default_store
+from deep_clustering.platform.run.failure import Failure, Kind
+from deep_clustering.platform.run.progress import Line, Submitted
 from deep_clustering.platform.store.store import Store
+
+if TYPE_CHECKING:
+    from deep_clustering.platform.run.session import Session
 
 _POLL = 0.25  # seconds between two looks at the planner
 
 
-def resolved(
-    method: str, *, data: Path | None, address: str | None, store: str | None, **asked: Any
-) -> Request:
+# ---- from options
+
+
+def resolved(asked: Asked, compute: Compute, store: Store, *, outline: bool = False) -> Request:
     """The request of a command's options; reading images shows its progress."""
     console = Console(stderr=True, highlight=False)
     with console.status("") as status:
@@ -33,99 +41,135 @@ def resolved(
         def progress(done: int, total: int) -> None:
             status.update(f"reading images {done}/{total}")
 
-        root = data_root(data) if data or not address else shared_data(store)
-        if asked.get("features") not in (None, *registry.names()):  # a stage that a store has
-            asked["store"] = open_store(store)
-        request = resolve(method, root=root, progress=progress, **asked)
+        root = images_root(compute, store)
+        request = resolve(asked, root=root, store=store, progress=progress, outline=outline)
     for note in request.dataset.notes:
         console.print(f"note: {note}", style="yellow", markup=False)
     return request
 
 
-def data_root(data: Path | None) -> Path:
-    from deep_clustering.platform.data import dataset
-
-    return (data or dataset.default_root()).expanduser().resolve()
-
-
-def shared_data(store: str | None) -> Path:
-    """On a cluster the decoded images live in the store, where every node finds them."""
-    kept = open_store(store)
-    if kept.local is None:
+def images_root(compute: Compute, store: Store) -> Path:
+    """Where decoded images live; on a cluster that is in the store, where every node finds them."""
+    if compute.data is not None or compute.address is None:
+        return data_root(compute.data)
+    if store.local is None:
         raise InputError(
-            f"--address with the store {kept.uri}: say with --data where the nodes find the images."
+            f"--address with the store {store.uri}: say with --data where the nodes find the "
+            "images."
         )
-    return kept.local / "data"
+    return store.local / "data"
 
 
-def open_store(uri: str | None, create: bool = True) -> Store:
-    from deep_clustering.platform.results import default_store
+def data_root(data: Path | None) -> Path:
+    """Where decoded images live on this machine."""
+    return (data or default_root()).expanduser().resolve()
 
-    store = Store.open(uri or default_store(), create=create)
+
+def open_store(places: Places, create: bool = True) -> Store:
+    """The store of a command; what dead processes left half-written is cleared away."""
+    store = Store.open(places.store or default_store(), create=create)
     store.sweep()
     return store
 
 
-def missing(jobs: list[Job], kept: Store, retry: str | None) -> list[Job]:
-    """Jobs that have to be computed: not in the store, and not failed unless asked again."""
-    finished, stages = kept.finished(), kept.stages()
-    failed = {} if retry else kept.failures()
-    runs = [j for j in jobs if j.kind == "run" and j.id not in finished and j.id not in failed]
-    needed = {n for j in runs for n in j.needs} - stages
-    return [j for j in jobs if j.id in needed] + runs
+# ---- what is missing
 
 
-def wanted(job: Job, todo: list[Job], kept: Store) -> bool:
-    return job.kind != "run" or job in todo or kept.has_run(job.id)
+def missing(wanted: Wanted, store: Store, retry: str | None) -> list[Job]:
+    """Jobs that have to be computed: runs that neither are in the store nor failed, unless asked
+    again, and all that they stand on as far as it is missing too."""
+    done = store.done(job.id for job in wanted.jobs)
+    failed = {} if retry else store.failures()
+    runs = [
+        job
+        for job in wanted.runs
+        if job.id not in done and job.id not in failed and not failed.keys() & job.needs.values()
+    ]
+    before = {job.id: job for job in wanted.before if job.id not in done}
+    needed: set[str] = set()
+    open_jobs = list(runs)
+    while open_jobs:
+        for need in open_jobs.pop().needs.values():
+            if need in before and need not in needed:
+                needed.add(need)
+                open_jobs.append(before[need])
+    return [*(job for job in wanted.before if job.id in needed), *runs]
 
 
-def with_stored(job: Job, kept: Store) -> dict[str, Any]:
-    done = job.kind == "run" and kept.has_run(job.id)
-    return job.as_json() | ({"stored": kept.metrics_of(job.id)} if done else {})
+def submit(wanted: Wanted, store: Store, session: "Session", retry: str | None, owner: str) -> None:
+    """Hand jobs to the planner, with what the store knows of each."""
+    from deep_clustering.platform.run.lane import numbers_of
+
+    todo = {job.id for job in missing(wanted, store, retry)}
+    failures = failures_of(store)
+    work: list[Submitted] = []
+    for job in wanted.jobs:
+        if job.id in todo and (retry or job.id not in failures):
+            work.append(Submitted(job=job))
+        elif (numbers := numbers_of(store, job)) is not None:
+            work.append(Submitted(job=job, stored=numbers))
+        elif job.id in failures:
+            work.append(Submitted(job=job, failure=failures[job.id]))
+    known = {job.id for job in wanted.jobs}
+    outside = {need for job in wanted.jobs for need in job.needs.values()} - known
+    session.planner.submit(work, owner, store.done(outside))
 
 
-def session(
-    kept: Store,
-    parallel: int,
-    workers: int,
-    gpus_per_run: float | None,
-    address: str | None,
-) -> Any:
+def failures_of(store: Store) -> dict[str, Failure]:
+    """Run id -> why its last attempt failed, of runs without a result."""
+    rows = store.rows().filter(status="failed").select("run_id", "reason", "failure_kind")
+    return {
+        id: Failure(kind=Kind(kind) if kind else Kind.ERROR, reason=reason or "")
+        for id, reason, kind in rows.iter_rows()
+    }
+
+
+# ---- a session and its end
+
+
+def session(store: Store, compute: Compute, parallel: int) -> "Session":
+    """A session of Ray for a command."""
     from deep_clustering.platform.run.session import Session
 
-    return Session(
-        kept,
-        provenance=provenance(),
-        parallel=parallel,
-        workers=workers,
-        gpus_per_run=gpus_per_run,
-        address=address,
-    )
+    return Session(store, compute, provenance=provenance(), parallel=parallel)
 
 
-def watch(session: Any, view: View, kept: Store, rows: Any, until: Any = None) -> None:
-    """Show what happens until nothing is left to do (or `until` says so); record lost workers."""
-    from deep_clustering.platform.run.execute import failure
+def watch(
+    session: "Session",
+    view: LiveView,
+    store: Store,
+    lines: Callable[[], list[Line]],
+    until: Callable[[], bool] | None = None,
+) -> list[tuple[str, Failure]]:
+    """Show what happens until nothing is left to do (or `until` says so); record lost workers.
+
+    Returns:
+        Ids of the jobs that failed, with the reason.
+    """
+    from deep_clustering.platform.run import record
 
     while True:
         over = until() if until else False
-        snapshot = session.ask("snapshot")
-        if snapshot["storage"]:
-            raise StorageError(f"{snapshot['storage']} Then give the same command again.")
-        view.update(snapshot, rows())
-        for job, reason in session.ask("unrecorded"):
-            failure(Job.from_json(job), kept, reason, provenance())
-        states = [j["state"] for j in snapshot["jobs"].values() if j["kind"] == "run"]
-        if over or (until is None and all(s in ("done", "failed", "cancelled") for s in states)):
-            return
+        snapshot = session.planner.snapshot()
+        if snapshot.storage:
+            raise StorageError(f"{snapshot.storage} Then give the same command again.")
+        view.update(snapshot, lines())
+        for job, failure in session.planner.unrecorded():
+            record.failure(job, store, failure, session.provenance)
+        if over or (until is None and all(job.state.final for job in snapshot.jobs.values())):
+            return [(i, job.failure) for i, job in snapshot.jobs.items() if job.failure is not None]
         session.check()
         time.sleep(_POLL)
 
 
 @contextlib.contextmanager
-def interruptible(kept: Store, runs: Any) -> Iterator[None]:
-    """Turns a Ctrl-C into a summary and exit code 130; SIGTERM counts as one."""
-    import signal
+def interruptible(store: Store, runs: Collection[str], options: Options) -> Iterator[None]:
+    """Turns a Ctrl-C into a summary and exit code 130; SIGTERM counts as one.
+
+    Args:
+        runs: ids, read when it happens.
+        options: of the command.
+    """
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -134,10 +178,10 @@ def interruptible(kept: Store, runs: Any) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        done = len(kept.finished() & set(runs))
+        done = len(store.finished() & set(runs))
         print(
             f"\ninterrupted: {done} of {len(runs)} runs done, the rest keep their last epoch.\n"
-            f"continue with: {command_line()}",
+            f"continue with: {command_line(options)}",
             file=sys.stderr,
         )
         raise
@@ -146,11 +190,11 @@ def interruptible(kept: Store, runs: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def alone(kept: Store, study: str) -> Iterator[None]:
+def alone(store: Store, study: str) -> Iterator[None]:
     """One command at a time works on a study; another one waits for it."""
     told = False
     while True:
-        lock = kept.lock(f"study-{study}")
+        lock = store.lock(f"study-{study}")
         if lock is not None:
             with lock:
                 yield
@@ -161,7 +205,7 @@ def alone(kept: Store, study: str) -> Iterator[None]:
         time.sleep(1)
 
 
-def provenance() -> dict[str, Any]:
+def provenance() -> dict[str, str | bool | None]:
     """What every row says about the code that made it."""
     root = Path(__file__).resolve().parents[2]
 
@@ -189,54 +233,9 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def shown(request: Request) -> tuple[str, ...]:
-    """Names of the metrics to watch; methods that fit at once may give no probabilities."""
-    labels = request.dataset.labels is not None
-    return registry_of_metrics.shown(labels=labels, probabilities=request.record.fit is None)
-
-
-def title(request: Request, what: str) -> str:
-    source = f"features of {request.features.asked}, " if request.features else ""
-    return f"{request.method} on {source}{request.dataset.name}, {what}"
-
-
-def where(console: Console, kept: Store, query: str) -> None:
-    console.print("[bold]read the results[/]")
-    console.print("  from deep_clustering.platform import results", soft_wrap=True)
-    console.print(f"  store = {kept.uri!r}", soft_wrap=True, markup=False)
-    console.print(f'  {query}.sort("acc", descending=True).collect()', soft_wrap=True, markup=False)
-
-
-def command_line(**changes: Any) -> str:
-    """The command as it was given, with some options changed."""
-    words = list(sys.argv[1:])
-    for name, value in changes.items():
-        option = f"--{name}"
-        if option in words:
-            words[words.index(option) + 1] = str(value)
-        else:
-            words += [option, str(value)]
-    return shlex.join(["platform", *words])
-
-
-def store_option(kept: Store) -> str:
-    from deep_clustering.platform.results import default_store
-
-    return "" if str(default_store()) == kept.uri else f" --store {shlex.quote(kept.uri)}"
-
-
-def plain(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def cost(todo: list[Job], kept: Store) -> str:
-    """What computing some jobs would take, for a dry run."""
-    from deep_clustering.platform.run.estimates import estimate
-
-    if not todo:
-        return ""
-    found = estimate(todo, kept)
-    if not found.source:
-        return "; nothing tells the time it would take"
-    more = f", {found.unknown} jobs not counted" if found.unknown else ""
-    return f"; about {clock(found.seconds)} on one lane (from {found.source}{more})"
+def one_process(asked: Asked, compute: Compute) -> None:
+    """Refuse several workers for a method that fits at once."""
+    if compute.workers > 1 and registry.method(asked.method).fit is not None:
+        raise InputError(
+            f"--workers: {asked.method} fits all samples in one process; leave the option out."
+        )

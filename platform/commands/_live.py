@@ -5,7 +5,6 @@ import io
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -15,11 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from deep_clustering.platform.metrics.registry import METRICS
-from deep_clustering.platform.run.progress import Line
+from deep_clustering.platform.request.jobs import RUN, WORDS
+from deep_clustering.platform.run.progress import Line, Numbers, Progress, Snapshot, State
 
 #: Seconds between two plain lines about the same job.
 _PLAIN_PAUSE = 10.0
-_OVER = ("done", "failed", "cancelled")
 _STYLES = {
     "running": "cyan",
     "done": "green",
@@ -29,7 +28,13 @@ _STYLES = {
 }
 
 
-class View:
+#: Progress of jobs by id.
+_Jobs = Mapping[str, Progress]
+#: The finished lines of a view with their values.
+Scored = list[tuple[str, Numbers]]
+
+
+class LiveView:
     """Shows planner snapshots until it is closed; use as a context manager.
 
     Args:
@@ -44,7 +49,7 @@ class View:
         self,
         title: str,
         metrics: Iterable[str],
-        best: Callable[[list[tuple[str, Mapping[str, Any]]]], str] = lambda _: "",
+        best: Callable[[Scored], str] = lambda _: "",
         total: int | None = None,
         console: Console | None = None,
     ) -> None:
@@ -57,7 +62,7 @@ class View:
         self._began = time.monotonic()
         self._diverted = contextlib.ExitStack()
 
-    def __enter__(self) -> "View":
+    def __enter__(self) -> "LiveView":
         if self._console.is_terminal:
             # Ray prints through these names; the view keeps the terminal's own stream.
             self._console.file = self._console.file
@@ -80,15 +85,15 @@ class View:
             self._live.stop()
         self._diverted.close()
 
-    def update(self, snapshot: Mapping[str, Any], rows: list[Line]) -> None:
+    def update(self, snapshot: Snapshot, lines: list[Line]) -> None:
         """Show what the planner knows now."""
-        for _, note in snapshot["notes"][self._notes :]:
+        for _, note in snapshot.notes[self._notes :]:
             self._say(f"note: {note}")
-        self._notes = len(snapshot["notes"])
+        self._notes = len(snapshot.notes)
         if self._live is not None:
-            self._live.update(self._draw(snapshot["jobs"], rows))
+            self._live.update(self._draw(snapshot.jobs, lines))
         else:
-            self._lines(snapshot["jobs"], rows)
+            self._lines(snapshot.jobs, lines)
 
     def _say(self, text: str) -> None:
         if self._live is not None:
@@ -98,37 +103,37 @@ class View:
 
     # ---- on a terminal
 
-    def _draw(self, jobs: Mapping[str, Any], rows: list[Line]) -> RenderableType:
+    def _draw(self, jobs: _Jobs, lines: list[Line]) -> RenderableType:
         parts: list[RenderableType] = [Text(self._title, style="bold", overflow="ellipsis")]
         bars = Table.grid(padding=(0, 1))
         for name, job in jobs.items():
-            if job["kind"] != "run" and job["state"] in ("running", "waiting", "elsewhere"):
-                label = f"pretraining {name[:6]}"
-                if job["state"] == "elsewhere":
+            if job.kind != RUN and not job.state.final:
+                label = f"{WORDS.get(job.kind, job.kind)} {name[:6]}"
+                if job.state is State.ELSEWHERE:
                     label += " (another command)"
-                bars.add_row(*_bar(label, job["epoch"], job["epochs"], job["elapsed"]))
-        runs = [j for j in jobs.values() if j["kind"] == "run"]
+                bars.add_row(*_bar(label, job))
+        runs = [job for job in jobs.values() if job.kind == RUN]
         if runs:
             expected = max(self._total or 0, len(runs))
-            each = max(1, *(j["epochs"] for j in runs))
-            done = sum(each if j["state"] in _OVER else j["epoch"] for j in runs)
-            over = sum(j["state"] in _OVER for j in runs)
-            spent = sum(j["elapsed"] for j in runs)
-            worked = sum(j["epoch"] for j in runs if j["elapsed"])
-            side = max(1, sum(j["state"] == "running" for j in runs))
+            each = max(1, *(job.epochs for job in runs))
+            done = sum(each if job.state.final else job.epoch for job in runs)
+            over = sum(job.state.final for job in runs)
+            spent = sum(job.elapsed for job in runs)
+            worked = sum(job.epoch for job in runs if job.elapsed)
+            side = max(1, sum(job.state is State.RUNNING for job in runs))
             left = spent / worked * (each * expected - done) / side if worked else None
             progress = _progress(done, each * expected)
             bars.add_row(f"runs {over} of {expected}", progress, _left(left))
         parts.append(bars)
-        parts.append(self._table(jobs, rows))
-        scored = [(r.label, _values(r, jobs)) for r in rows if _state(r, jobs) == "done"]
-        if line := self._best(scored):
-            parts.append(Text(line, style="bold green", overflow="ellipsis", no_wrap=True))
+        parts.append(self._table(jobs, lines))
+        scored = [(x.label, _values(x, jobs)) for x in lines if _state(x, jobs) == "done"]
+        if text := self._best(scored):
+            parts.append(Text(text, style="bold green", overflow="ellipsis", no_wrap=True))
         return Group(*parts)
 
-    def _table(self, jobs: Mapping[str, Any], rows: list[Line]) -> Table:
+    def _table(self, jobs: _Jobs, lines: list[Line]) -> Table:
         table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-        label = max([len(r.label) for r in rows], default=1)
+        label = max([len(line.label) for line in lines], default=1)
         table.add_column("", no_wrap=True, min_width=label)
         table.add_column("state", no_wrap=True, min_width=8)
         table.add_column("epoch", justify="right", no_wrap=True, min_width=7)
@@ -139,84 +144,94 @@ class View:
         table.add_column("", overflow="ellipsis", no_wrap=True)
         room = max(4, self._console.height - 9)
         order = {"running": 0, "elsewhere": 1, "failed": 2, "done": 2, "stopped": 2, "waiting": 3}
-        visible = sorted(enumerate(rows), key=lambda p: (order.get(_state(p[1], jobs), 3), -p[0]))[
-            :room
-        ]
-        for _, row in sorted(visible, key=lambda p: p[0]):
-            state = _state(row, jobs)
-            mine = [jobs[i] for i in row.runs if i in jobs]
-            epoch = f"{min(j['epoch'] for j in mine)}/{mine[0]['epochs']}" if mine else ""
-            values = _values(row, jobs)
-            reason = next((j["reason"] for j in mine if j["reason"]), None)
+        by_state = sorted(enumerate(lines), key=lambda p: (order.get(_state(p[1], jobs), 3), -p[0]))
+        visible = by_state[:room]
+        for _, line in sorted(visible, key=lambda p: p[0]):
+            state = _state(line, jobs)
+            mine = _mine(line, jobs)
+            epoch = f"{min(job.epoch for job in mine)}/{mine[0].epochs}" if mine else ""
+            values = _values(line, jobs)
             table.add_row(
-                row.label,
+                line.label,
                 Text(state, style=_STYLES.get(state, "dim")),
                 epoch,
                 *(_number(values.get(name)) for name in shown),
-                Text(reason or row.text, style="dim"),
+                Text(_reason(mine) or line.text, style="dim"),
             )
-        if len(rows) > len(visible):
-            table.add_row("", Text(f"and {len(rows) - len(visible)} more", style="dim"))
+        if len(lines) > len(visible):
+            table.add_row("", Text(f"and {len(lines) - len(visible)} more", style="dim"))
         return table
 
     # ---- elsewhere
 
-    def _lines(self, jobs: Mapping[str, Any], rows: list[Line]) -> None:
+    def _lines(self, jobs: _Jobs, lines: list[Line]) -> None:
         for name, job in jobs.items():
-            if job["kind"] != "run":
-                self._line(f"pretraining {name[:6]}", job["state"], job, {})
-        for row in rows:
-            mine = [jobs[i] for i in row.runs if i in jobs]
+            if job.kind != RUN:
+                label = f"{WORDS.get(job.kind, job.kind)} {name[:6]}"
+                self._line(label, job.state, job, _reason([job]), {})
+        for line in lines:
+            mine = _mine(line, jobs)
             if mine:
-                job = min(mine, key=lambda j: j["epoch"])
-                reason = next((j["reason"] for j in mine if j["reason"]), None)
-                self._line(
-                    row.label, _state(row, jobs), job | {"reason": reason}, _values(row, jobs)
-                )
+                first = min(mine, key=lambda job: job.epoch)
+                state, values = _state(line, jobs), _values(line, jobs)
+                self._line(line.label, state, first, _reason(mine), values)
 
     def _line(
-        self, label: str, state: str, job: Mapping[str, Any], values: Mapping[str, Any]
+        self, label: str, state: str, job: Progress, reason: str | None, values: Numbers
     ) -> None:
         before, when = self._told.get(label, ("waiting", self._began))
         now = time.monotonic()
         if state == "waiting" or (state == before and state != "running"):
             return
-        if state == before and (now - when < _PLAIN_PAUSE or job["epoch"] == 0):
+        if state == before and (now - when < _PLAIN_PAUSE or job.epoch == 0):
             return
         self._told[label] = (state, now)
         shown = " ".join(f"{m} {_number(values[m])}" for m in self._metrics if m in values)
-        at = f" epoch {job['epoch']}/{job['epochs']}" if state == "running" else ""
-        why = f": {job['reason']}" if job["reason"] else ""
+        at = f" epoch {job.epoch}/{job.epochs}" if state == "running" else ""
+        why = f": {reason}" if reason else ""
         self._say(f"{label} {state}{at} {shown}".rstrip() + why)
 
 
-def _state(row: Line, jobs: Mapping[str, Any]) -> str:
-    if row.state in ("done", "failed", "stopped"):
-        return row.state
-    states = {jobs[i]["state"] for i in row.runs if i in jobs}
-    for state in ("failed", "running", "elsewhere", "cancelled"):
+def _mine(line: Line, jobs: _Jobs) -> list[Progress]:
+    """The runs of a line that the planner knows."""
+    return [jobs[i] for i in line.runs if i in jobs]
+
+
+def _reason(jobs: Iterable[Progress]) -> str | None:
+    """Why the first of some jobs that failed did."""
+    return next((job.failure.reason for job in jobs if job.failure is not None), None)
+
+
+def _state(line: Line, jobs: _Jobs) -> str:
+    if line.state in ("done", "failed", "stopped"):
+        return line.state
+    states = {job.state for job in _mine(line, jobs)}
+    for state in (State.FAILED, State.RUNNING, State.ELSEWHERE, State.CANCELLED):
         if state in states:
-            return "stopped" if state == "cancelled" else state
-    if states == {"done"}:
+            return "stopped" if state is State.CANCELLED else state.value
+    if states == {State.DONE}:
         return "done"
-    return "running" if "done" in states else "waiting"
+    return "running" if State.DONE in states else "waiting"
 
 
-def _values(row: Line, jobs: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = [jobs[i]["values"] for i in row.runs if i in jobs and jobs[i]["values"]]
-    if not found:
+def _values(line: Line, jobs: _Jobs) -> Numbers:
+    """Mean over the runs of a line of every number that all of them have."""
+    known = [job.values for job in _mine(line, jobs) if job.values]
+    if not known:
         return {}
-    return {
-        name: sum(v[name] for v in found) / len(found)
-        for name, first in found[0].items()
-        if isinstance(first, (int, float))
-        and all(isinstance(v.get(name), (int, float)) for v in found)
-    }
+    means: dict[str, float | None] = {}
+    for name in known[0]:
+        values = [v for row in known if isinstance(v := row.get(name), (int, float))]
+        if len(values) == len(known):
+            means[name] = sum(values) / len(values)
+    return means
 
 
-def _bar(label: str, done: int, total: int, elapsed: float) -> tuple[Any, Any, Any]:
-    left = elapsed / done * (total - done) if done else None
-    return label, _progress(done, total), f"{done}/{total} epochs {_left(left)}".rstrip()
+def _bar(label: str, job: Progress) -> tuple[str, ProgressBar, str]:
+    done, total = job.epoch, job.epochs
+    left = job.elapsed / done * (total - done) if done else None
+    at = f"{done}/{total} epochs" if total else ""
+    return label, _progress(done, total), f"{at} {_left(left)}".strip()
 
 
 def _progress(done: float, total: float) -> ProgressBar:
@@ -236,7 +251,7 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _number(value: Any) -> str:
+def _number(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:.3f}" if abs(value) < 1000 else f"{value:.4g}"

@@ -3,7 +3,8 @@
 import datetime
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,22 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from deep_clustering.ablations._suite import Suite
 from deep_clustering.platform import registry
 from deep_clustering.platform.commands import _compute as work
-from deep_clustering.platform.commands._live import View, clock
+from deep_clustering.platform.commands import _say as say
+from deep_clustering.platform.commands._live import LiveView, clock
+from deep_clustering.platform.data.dataset import ImageSet
 from deep_clustering.platform.errors import InputError, PlatformError
 from deep_clustering.platform.evaluation import measures
+from deep_clustering.platform.evaluations._evaluation import Context, Subject
 from deep_clustering.platform.metrics.metric import PERCENT
 from deep_clustering.platform.request import configs
-from deep_clustering.platform.run import _ray, estimates
+from deep_clustering.platform.request.jobs import RUN, Job
+from deep_clustering.platform.request.options import Ablate, Asked, command_line
+from deep_clustering.platform.request.request import Request, Wanted
+from deep_clustering.platform.run import _ray, estimates, evaluations
+from deep_clustering.platform.run.failure import Kind
 from deep_clustering.platform.run.progress import Line
 from deep_clustering.platform.store.store import Store
 from deep_clustering.platform.suites import cells, suites, verdicts
@@ -33,68 +42,50 @@ _STYLES = {
 }
 
 
-def ablate(
-    *,
-    method: str | None,
-    suite: str | None,
-    variants: str | None,
-    leave_one_out: bool,
-    dataset: Sequence[str],
-    seeds: int | None,
-    sets: Sequence[str],
-    preset: str | None,
-    protocol: str | None,
-    side: int | None,
-    skip_broken: bool,
-    workers: int,
-    gpus_per_run: float | None,
-    address: str | None,
-    retry: str | None,
-    dry_run: bool,
-    store: str | None,
-    data: Path | None,
-) -> int:
-    """`platform ablate`; returns the exit code."""
-    _ray.prepare(address)
-    chosen = suites.altered(_chosen(method, suite, variants, leave_one_out), sets, preset, protocol)
-    names = tuple(dataset) or chosen.datasets
-    kept = work.open_store(store)
-
-    parts = suites.methods(chosen)
-
-    def request(name: str, of: str, features: str | None) -> Any:
-        # where rows are of several methods, each takes the fields that it has
-        fields = _fields(of, features)
-        anywhere = {field for m, f in parts for field in _fields(m, f)}
-        mine = [s for s in sets if (f := s.partition("=")[0]) in fields or f not in anywhere]
-        return work.resolved(
-            of,
-            dataset=name,
-            features=features,
-            data=data,
-            address=address,
-            store=store,
-            sets=mine,
-            preset=chosen.preset if features or of == chosen.method else None,
-            protocol=chosen.protocols.get(name, chosen.protocol),
-            side=side,
-            skip_broken=skip_broken,
-            outline=dry_run or not chosen.rows,
-        )
-
-    number = seeds or chosen.seeds
-    expansion = suites.expand(chosen, names, range(number), request)
-    todo = work.missing(list(expansion.jobs), kept, retry)
-    if dry_run:
-        _print_dry_run(expansion, todo, number, kept)
+def ablate(options: Ablate) -> int:
+    """Run what a suite lacks and say which claims hold; returns the exit code."""
+    _ray.prepare(options.address)
+    suite = suites.altered(_chosen(options), options.sets, options.preset, options.protocol)
+    store = work.open_store(options)
+    names, seeds = options.dataset or suite.datasets, options.seeds or suite.seeds
+    expansion = suites.expand(suite, names, range(seeds), _resolver(suite, options, store))
+    todo = work.missing(expansion.wanted, store, options.retry)
+    if options.dry_run:
+        _print_dry_run(expansion, todo, seeds, store)
         return 0
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    before = kept.read_plan("suite", chosen.name)
-    kept.write_plan("suite", chosen.name, suites.plan(expansion, before, now, work.command_line()))
-    if any(job.kind == "run" for job in todo):
-        _run(expansion, todo, kept, workers, gpus_per_run, address)
-    outside = _compare_outside(expansion, kept, data) if chosen.ood else {}
-    return _close(expansion, kept, outside)
+    before = store.read_plan("suite", suite.name)
+    plan = suites.plan(expansion, before, now, command_line(options))
+    store.write_plan("suite", suite.name, plan)
+    planned = _evaluations(expansion, work.images_root(options, store))
+    failed = _run(expansion, planned.jobs, store, options)
+    return _close(expansion, store, options, {**planned.impossible, **failed})
+
+
+def _resolver(suite: Suite, options: Ablate, store: Store) -> suites.Resolve:
+    """The full method of a row on a data set, as the options and the suite change it."""
+    parts = suites.methods(suite)
+
+    def request(name: str, method: str, features: str | None) -> Request:
+        # where rows are of several methods, each takes the fields that it has
+        fields = _fields(method, features)
+        anywhere = {field for m, f in parts for field in _fields(m, f)}
+        mine = [
+            s for s in options.sets if (f := s.partition("=")[0]) in fields or f not in anywhere
+        ]
+        asked = Asked(
+            method=method,
+            dataset=name,
+            features=features,
+            sets=tuple(mine),
+            preset=suite.preset if features or method == suite.method else None,
+            protocol=suite.protocols.get(name, suite.protocol),
+            side=options.side,
+            skip_broken=options.skip_broken,
+        )
+        return work.resolved(asked, options, store, outline=options.dry_run or not suite.rows)
+
+    return request
 
 
 def _fields(method: str, features: str | None) -> set[str]:
@@ -106,34 +97,69 @@ def _fields(method: str, features: str | None) -> set[str]:
     return own | {field for field in theirs if field.startswith("pretrain.")}
 
 
-def _chosen(
-    method: str | None, suite: str | None, variants: str | None, leave_one_out: bool
-) -> Any:
-    if suite is not None:
-        if method is not None or variants is not None or leave_one_out:
+def _chosen(options: Ablate) -> Suite:
+    if options.suite is not None:
+        if options.method is not None or options.variants is not None or options.leave_one_out:
             raise InputError(
                 "--suite names a suite as a whole: leave out METHOD, --variants and "
                 "--leave-one-out, or leave out --suite."
             )
-        return suites.find(suite)
-    if method is None:
+        return suites.find(options.suite)
+    if options.method is None:
         raise InputError(
             "say what to ablate: --suite NAME (`platform suites` lists them), or a method with "
             "--variants or --leave-one-out."
         )
-    return suites.made_up(method, variants, leave_one_out)
+    return suites.made_up(options.method, options.variants, options.leave_one_out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Evaluations:
+    """The evaluations of a suite's runs.
+
+    Attributes:
+        jobs: with what each is compared with.
+        impossible: what cannot be compared with, and why.
+    """
+
+    jobs: tuple[tuple[Job, str], ...]
+    impossible: Mapping[str, str]
+
+
+def _evaluations(expansion: suites.Expansion, root: Path) -> _Evaluations:
+    """Plan what the suite wants its runs to be compared with; what is not to be had stays out."""
+    context = Context(root=root)
+    jobs: dict[str, tuple[Job, str]] = {}
+    impossible: dict[str, str] = {}
+    for name, things in expansion.suite.evaluations.items():
+        for arm in expansion.arms:
+            dataset = expansion.requests[arm.dataset].dataset
+            for job in arm.runs:
+                for thing in things:
+                    if thing in impossible or not isinstance(dataset, ImageSet):
+                        continue
+                    try:
+                        subject = Subject.of_job(job, dataset)
+                        planned = evaluations.planned(name, subject, thing, context)
+                        jobs[planned.id] = (planned, thing)
+                    except PlatformError as error:  # its cells stay empty
+                        impossible[thing] = str(error)
+    return _Evaluations(jobs=tuple(jobs.values()), impossible=impossible)
 
 
 def _run(
     expansion: suites.Expansion,
-    todo: list[Any],
-    kept: Store,
-    workers: int,
-    gpus_per_run: float | None,
-    address: str | None,
-) -> None:
+    evaluated: tuple[tuple[Job, str], ...],
+    store: Store,
+    options: Ablate,
+) -> dict[str, str]:
+    """Compute what is missing of the runs and of their evaluations.
+
+    Returns:
+        What runs could not be compared with -> why.
+    """
     several = len(expansion.requests) > 1
-    rows = [
+    lines = [
         Line(
             f"{arm.row.name} {arm.dataset}" if several else arm.row.name,
             tuple(job.id for job in arm.runs),
@@ -141,80 +167,61 @@ def _run(
         for arm in expansion.arms
         if arm.runs
     ]
-    runs = expansion.runs
-    shown = work.shown(next(iter(expansion.requests.values())))
+    runs = [job.id for job in expansion.runs]
+    targets = (*expansion.runs, *(job for job, _ in evaluated))
+    wanted = Wanted(runs=targets, before=expansion.wanted.before)
+    if not work.missing(wanted, store, options.retry):
+        return {}
+    shown = say.shown(next(iter(expansion.requests.values())))
     title = f"{expansion.suite.name} on {', '.join(expansion.requests)}: {len(runs)} runs"
     with (
-        work.interruptible(kept, [job.id for job in runs]),
-        View(title, shown) as view,
-        work.session(kept, len(runs), workers, gpus_per_run, address) as session,
+        work.interruptible(store, runs, options),
+        LiveView(title, shown) as view,
+        work.session(store, options, len(runs)) as session,
     ):
-        jobs = [job for job in expansion.jobs if work.wanted(job, todo, kept)]
-        session.ask("submit", [work.with_stored(job, kept) for job in jobs])
-        session.ask("close")
-        work.watch(session, view, kept, lambda: rows)
-
-
-def _compare_outside(expansion: suites.Expansion, kept: Store, data: Path | None) -> dict[str, str]:
-    """Compare every finished run's confidences with those on other data sets; kept in the store.
-
-    Returns:
-        Name of a data set that could not be had -> why.
-    """
-    from deep_clustering.platform.evaluation import ood
-
-    finished = kept.finished()
-    runs = [job.id for job in expansion.runs if job.id in finished]
-    missing: dict[str, str] = {}
-    for run in runs:
-        for name in expansion.suite.ood:
-            if name in missing:
-                continue
-            try:
-                ood.evaluate(
-                    kept,
-                    run,
-                    (name,),
-                    root=work.data_root(data),
-                    provenance=work.provenance(),
-                )
-            except PlatformError as error:  # not here and not to be had: its cells stay empty
-                missing[name] = str(error)
-    return missing
+        work.submit(wanted, store, session, options.retry, owner="")
+        session.planner.close()
+        failures = work.watch(session, view, store, lambda: lines)
+    own = {job.id: thing for job, thing in evaluated}
+    return {own[i]: f.reason for i, f in failures if i in own and f.kind is not Kind.NEED}
 
 
 # ---- what is said at the end
 
 
-def _close(expansion: suites.Expansion, kept: Store, outside: dict[str, str]) -> int:
+def _close(
+    expansion: suites.Expansion, store: Store, options: Ablate, outside: Mapping[str, str]
+) -> int:
+    """What is said at the end; returns the exit code."""
     console = Console(highlight=False)
     name = expansion.suite.name
-    found = cells.measured(kept, name)
+    found = cells.measured(store, name)
     table = cells.cells(found)
     for dataset in expansion.requests:
         mine = table.filter(pl.col("dataset") == dataset)
-        for ood in found.planned.suite.ood or (None,):
-            _print_table(
-                console, found, mine.filter(pl.col("ood_dataset").eq_missing(ood)), dataset, ood
-            )
+        for against in cells.compared(found.planned.suite):
+            part = mine
+            if against is not None:
+                part = mine.filter(pl.col(registry.evaluation(against[0]).label) == against[1])
+            _print_table(console, found, part, dataset, against)
     _print_verdicts(console, found, set(expansion.requests))
     for remark in found.planned.remarks:
         console.print(f"note: {remark}", style="yellow", markup=False)
     console.print("[bold]read the results[/]")
     console.print("  from deep_clustering.platform import results", soft_wrap=True)
-    console.print(f"  store = {kept.uri!r}", soft_wrap=True, markup=False)
+    console.print(f"  store = {store.uri!r}", soft_wrap=True, markup=False)
     for query in ("suite", "cells", "verdicts"):
         console.print(f'  results.{query}("{name}", store).collect()', soft_wrap=True, markup=False)
-    option = work.store_option(kept)
+    option = say.store_option(store)
     console.print(f"[bold]see it all[/]\n  platform report {name}{option}", soft_wrap=True)
-    kept.compact_if_needed()
-    finished, failures = kept.finished(), kept.failures()
+    store.compact_if_needed()
+    finished, failures = store.finished(), store.failures()
     lost = [job for job in expansion.runs if job.id not in finished]
     reasons = Counter(failures.get(job.id, "not done") for job in lost)
     for reason, count in reasons.most_common(5):
         console.print(f"{count} failed: {reason}", style="red", markup=False)
     if lost:
-        again = f"{work.command_line()} --retry failed"
+        again = command_line(options, retry="failed")
         console.print(f"{len(lost)} of {len(expansion.runs)} runs failed; again: {again}")
     for name, reason in outside.items():
         console.print(f"not compared with {name}: {reason}", style="red", markup=False)
@@ -222,7 +229,11 @@ def _close(expansion: suites.Expansion, kept: Store, outside: dict[str, str]) ->
 
 
 def _print_table(
-    console: Console, found: cells.Measured, table: pl.DataFrame, dataset: str, ood: str | None
+    console: Console,
+    found: cells.Measured,
+    table: pl.DataFrame,
+    dataset: str,
+    against: cells.Against,
 ) -> None:
     suite = found.planned.suite
     if table.is_empty():
@@ -230,7 +241,7 @@ def _print_table(
     printed = table["published"].is_not_null().any()
     counts = table.filter(pl.col("mark") == "measured")["n"].unique().sort().to_list()
     seeds = f"n = {'-'.join(map(str, dict.fromkeys((counts[0], counts[-1]))))}" if counts else ""
-    title = f"{suite.name} on {dataset}" + (f" against {ood}" if ood else "")
+    title = f"{suite.name} on {dataset}" + (f" against {against[1]}" if against else "")
     view = Table(title=escape(title), box=None, pad_edge=False, title_justify="left")
     view.add_column("", overflow="fold")
     for metric in suite.metrics:
@@ -342,7 +353,7 @@ def _relation(line: dict[str, Any]) -> str:
 # ---- dry run
 
 
-def _print_dry_run(expansion: suites.Expansion, todo: list[Any], seeds: int, kept: Store) -> None:
+def _print_dry_run(expansion: suites.Expansion, todo: list[Job], seeds: int, store: Store) -> None:
     console = Console(highlight=False)
     suite, runs = expansion.suite, expansion.runs
     console.print(f"[bold]{suite.name}[/]: {escape(suite.title)}", soft_wrap=True)
@@ -361,13 +372,13 @@ def _print_dry_run(expansion: suites.Expansion, todo: list[Any], seeds: int, kep
     for name, request in expansion.requests.items():
         if not request.dataset.here:
             console.print(f"{name} is not here yet: it would be read first", style="yellow")
-    left = [job for job in todo if job.kind == "run"]
+    left = [job for job in todo if job.kind == RUN]
     stages = len(todo) - len(left)
     console.print(f"in the store: {len(runs) - len(left)} of {len(runs)} runs")
     console.print(f"would run: {stages} pretrainings, {len(left)} runs")
     if todo:
         absent = {name for name, r in expansion.requests.items() if not r.dataset.here}
-        found = estimates.estimate(todo, kept, absent=absent)
+        found = estimates.estimate(todo, store, absent=absent)
         if found.source:
             more = f"; {found.unknown} jobs (such as pretraining) not counted" * bool(found.unknown)
             hours = found.seconds / 3600
@@ -376,12 +387,12 @@ def _print_dry_run(expansion: suites.Expansion, todo: list[Any], seeds: int, kep
         else:
             console.print("time: nothing tells it yet")
         sizes = {n: len(r.dataset.score) for n, r in expansion.requests.items()}
-        room = estimates.disk(left, sizes, kept)
+        room = estimates.disk(left, sizes, store)
         console.print(f"disk: about {room / 2**20:,.0f} MiB")
-    _print_chances(console, expansion, seeds, kept)
+    _print_chances(console, expansion, seeds, store)
 
 
-def _print_chances(console: Console, expansion: suites.Expansion, seeds: int, kept: Store) -> None:
+def _print_chances(console: Console, expansion: suites.Expansion, seeds: int, store: Store) -> None:
     """Which claims the asked number of seeds can settle, if the published differences are true."""
     suite = expansion.suite
     if not suite.claims:
@@ -396,7 +407,7 @@ def _print_chances(console: Console, expansion: suites.Expansion, seeds: int, ke
                 continue
             published = cells.published_difference(suite, claim, dataset)
             margin = cells.margin(claim, published)
-            spread = cells.spread(kept, suite, claim, dataset)
+            spread = cells.spread(store, suite, claim, dataset)
             if seeds < 2:
                 chance = "no: n = 1"
             elif published is None:

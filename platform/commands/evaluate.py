@@ -1,74 +1,80 @@
-"""`platform evaluate`."""
-
-from pathlib import Path
-from typing import Any
+"""`platform evaluate`: evaluations of a finished run, computed once and kept in the store."""
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from deep_clustering.methods.learning.replicas import Replicas
+from deep_clustering.platform import registry
 from deep_clustering.platform.commands import _compute as work
-from deep_clustering.platform.evaluation.ood import evaluate as ood_rows
+from deep_clustering.platform.errors import InputError, StorageError
+from deep_clustering.platform.evaluation import finished
+from deep_clustering.platform.evaluations._evaluation import Context, Row, Subject
+from deep_clustering.platform.request.options import Evaluate
+from deep_clustering.platform.run import evaluations
+from deep_clustering.platform.run.execute import execute
+from deep_clustering.platform.run.failure import Damaged
+from deep_clustering.platform.run.progress import Numbers
+from deep_clustering.platform.run.workplace import Workplace
 
 
-def evaluate(
-    *, run: str, ood: tuple[str, ...], store: str | None, data: Path | None, skip_broken: bool
-) -> int:
+def evaluate(options: Evaluate) -> int:
     """Evaluate a finished run; returns the exit code."""
-    kept, root = work.open_store(store, create=False), work.data_root(data)
+    if not options.asked:
+        known = ", ".join(f"--{name}" for name in registry.names("evaluations"))
+        raise InputError(f"say what to evaluate: {known}; `platform evaluate --help` says more.")
+    store = work.open_store(options, create=False)
+    row = finished.trained_run(store, options.run)
+    subject, root = Subject.of_row(row), work.data_root(options.data)
     with Console(stderr=True, highlight=False).status("") as status:
 
         def progress(done: int, total: int) -> None:
             status.update(f"images {done}/{total}")
 
-        rows = ood_rows(
-            kept,
-            run,
-            ood,
-            root=root,
-            skip_broken=skip_broken,
-            progress=progress,
-            provenance=work.provenance(),
+        context = Context(root=root, skip_broken=options.skip_broken, progress=progress)
+        jobs = {  # all are planned before anything is computed
+            name: [evaluations.planned(name, subject, v, context) for v in dict.fromkeys(values)]
+            for name, values in options.asked
+        }
+        place = Workplace(
+            store, finished.device(), Replicas.alone(finished.device()), work.provenance()
         )
+        for job in (job for group in jobs.values() for job in group):
+            status.update(f"{job.kind} of run {subject.run}")
+            if not store.stage_ready(job.id):
+                try:
+                    execute(job, place, _Quiet())
+                except Damaged as error:
+                    raise StorageError(str(error)) from error
+    for name, group in jobs.items():
+        ids = dict.fromkeys(job.id for job in group)
+        _print(name, subject, [store.stage_row(i) for i in ids], store.uri)
+    return 0
+
+
+class _Quiet:
+    """Nobody watches an evaluation's epochs: it has none."""
+
+    def epoch(self, epoch: int, values: Numbers) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+    def cancelled(self) -> bool:
+        return False
+
+
+def _print(name: str, subject: Subject, rows: list[Row], store: str) -> None:
+    """The table of an evaluation, and the lines that read it."""
+    record = registry.evaluation(name)
     console = Console(highlight=False)
-    first = rows[0]
-    console.print(
-        f"run {first['ood_run']} ({first['method']}): {first['id_images']:,.0f} "
-        f"{first['ood_in_distribution']} images of {first['dataset']} against others",
-        markup=False,
-    )
-    console.print(table(rows))
-    console.print(
-        "auroc: 1 tells all others by their confidence, 0.5 none\n"
-        "fpr95: share of the others accepted along with 95 % of the run's own",
-        style="dim",
-    )
+    console.print(record.heading(rows), markup=False)
+    console.print(record.table(rows))
+    console.print("\n".join(record.notes), style="dim")
+    query = f'results.stages(store).filter(pl.col("{record.run}") == "{subject.run}").collect()'
     for line in (
         "[bold]read the results[/]",
         "  import polars as pl",
         "  from deep_clustering.platform import results",
-        f"  store = {escape(repr(kept.uri))}",
-        f'  results.stages(store).filter(pl.col("ood_run") == "{first["ood_run"]}").collect()',
+        f"  store = {escape(repr(store))}",
+        f"  {query}",
     ):
         console.print(line, soft_wrap=True)
-    return 0
-
-
-def table(rows: list[dict[str, Any]]) -> Table:
-    """One line per row of `evaluate`: AUROC and FPR95 of each head, the final one first."""
-    final = rows[0]["ood_final_head"]
-    ending = "_ood_auroc"
-    heads = [name.removesuffix(ending) for name in rows[0] if name.endswith(ending)]
-    shown = Table(box=None, pad_edge=False, header_style="dim")
-    shown.add_column("\nothers", overflow="fold")
-    shown.add_column("\nimages", justify="right")
-    heads.sort(key=lambda head: head != final)
-    for head in heads:
-        shown.add_column(f"{escape(head)}\nauroc  fpr95", justify="right", no_wrap=True)
-    for row in rows:
-        shown.add_row(
-            escape(row["ood_dataset"]),
-            f"{row['ood_images']:,.0f}",
-            *(f"{row[f'{head}_ood_auroc']:.3f}  {row[f'{head}_ood_fpr95']:.3f}" for head in heads),
-        )
-    return shown

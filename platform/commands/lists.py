@@ -152,19 +152,19 @@ def suites(store: str | None, data: Path | None) -> None:
 
 def _runs(suite: Any, root: Path) -> str:
     """Number of distinct runs of a suite on its own datasets."""
+    from deep_clustering.platform.request.options import Asked
     from deep_clustering.platform.request.request import resolve
     from deep_clustering.platform.suites import suites as registered
 
     def request(name: str, method: str, features: str | None) -> Any:
-        return resolve(
-            method,
-            name,
-            root=root,
+        asked = Asked(
+            method=method,
+            dataset=name,
             features=features,
             preset=suite.preset if method == suite.method else None,
             protocol=suite.protocols.get(name, suite.protocol),
-            outline=True,
         )
+        return resolve(asked, root=root, outline=True)
 
     found = registered.expand(suite, suite.datasets, range(suite.seeds), request)
     return str(len(found.runs))

@@ -1,17 +1,15 @@
-"""`platform report`."""
-
-from pathlib import Path
+"""`platform report`: one HTML file about a suite, a study, a run or the whole store."""
 
 from deep_clustering.platform.commands import _compute as work
 from deep_clustering.platform.report import report as page
+from deep_clustering.platform.request.options import Report
 
 
-def report(
-    name: str | None, *, store: str | None, output: Path | None, figures: Path | None
-) -> int:
+def report(options: Report) -> int:
     """Write a report; returns the exit code."""
-    target, *drawn = page.write(work.open_store(store, create=False), name, output, figures)
+    store = work.open_store(options, create=False)
+    target, *drawn = page.write(store, options.name, options.output, options.figures)
     print(f"report written to {target}; open it in a browser")
-    if figures is not None:
-        print(f"{len(drawn)} files of figures written to {figures}")
+    if options.figures is not None:
+        print(f"{len(drawn)} files of figures written to {options.figures}")
     return 0

@@ -1,34 +1,42 @@
-"""Cluster new images with a trained run."""
+"""Finished runs brought back: their rows, their models, and clusters of new images."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 from rich.table import Table
 
+from deep_clustering.methods._method import Model
 from deep_clustering.platform import registry
+from deep_clustering.platform.data import dataset as datasets
 from deep_clustering.platform.data.dataset import ImageSet, Source
-from deep_clustering.platform.data.dataset import open as open_dataset
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.request import configs
+from deep_clustering.platform.request.configs import Value
+from deep_clustering.platform.store.store import Store
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from deep_clustering.methods.images.images import Images
+
+#: A row of `runs`.
+Row = Mapping[str, Value]
+
 
 def predict(
-    store: Any, run: str, images: Path, *, root: Path, skip_broken: bool = False
+    store: Store, run: str, folder: Path, *, root: Path, skip_broken: bool = False
 ) -> tuple[pl.DataFrame, Table]:
     """Clusters and confidences of the images of a folder.
 
     Args:
         store: the store that has the run.
         run: run id or its first letters.
-        images: folder of images, read as `folder:PATH` datasets are, at the size the run was
-            trained on; sub-folders are not taken as labels.
+        folder: of images, read as `folder:PATH` datasets are, at the size the run was trained on;
+            sub-folders are not taken as labels.
         root: where decoded images live.
         skip_broken: leave unreadable images out.
 
@@ -41,26 +49,27 @@ def predict(
     import torch
 
     row = trained_run(store, run)
-    dataset = open_dataset(
-        Source(f"folder:{images}", root, skip_broken=skip_broken, side=row["image_side"])
-    )
+    side = row["image_side"]
+    assert isinstance(side, int)
+    dataset = datasets.open(Source(f"folder:{folder}", root, skip_broken=skip_broken, side=side))
     assert isinstance(dataset, ImageSet)
-    trainable = restored(store, row, dataset.images, device())
-    found = trainable.predict(torch.arange(len(dataset.images)))
-    final = found[trainable.final_head].cpu()
-    columns: dict[str, Any] = {
+    where = device()
+    model = restored(store, row, images_for(row, dataset.images, where), where)
+    predicted = model.predict(torch.arange(len(dataset.images)))
+    final = predicted[model.final_head].cpu()
+    columns: dict[str, object] = {
         "path": dataset.paths,
         "cluster": final.argmax(1).numpy(),
         "confidence": final.amax(1).numpy(),
     }
-    for head, p in found.items():
+    for head, p in predicted.items():
         columns[f"{head}_cluster"] = p.argmax(1).cpu().numpy()
         columns[f"{head}_confidence"] = p.amax(1).cpu().numpy()
     frame = pl.DataFrame(columns)
-    return frame, _summary(frame, row["run_id"])
+    return frame, _summary(frame, str(row["run_id"]))
 
 
-def finished_run(store: Any, run: str) -> dict[str, Any]:
+def finished_run(store: Store, run: str) -> Row:
     """The row of a finished run, by its id or the first letters of it.
 
     Raises:
@@ -73,18 +82,17 @@ def finished_run(store: Any, run: str) -> dict[str, Any]:
         )
     if len(ids) > 1:
         raise InputError(f"'{run}' could be {', '.join(ids[:3])}; give more letters.")
-    row: dict[str, Any] = store.run_row(ids[0])
-    return row
+    return store.run_row(ids[0])
 
 
-def trained_run(store: Any, run: str) -> dict[str, Any]:
+def trained_run(store: Store, run: str) -> Row:
     """The row of a finished run that has a model, as `finished_run`.
 
     Raises:
         InputError: no such run, several, or one of a method that fits at once.
     """
     row = finished_run(store, run)
-    if registry.method(row["method"]).fit is not None:
+    if registry.method(str(row["method"])).fit is not None:
         raise InputError(
             f"run {row['run_id']} keeps no model: {row['method']} fits all its samples at once; "
             "`platform results predictions` has their clusters."
@@ -99,31 +107,45 @@ def device() -> "torch.device":
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def restored(
-    store: Any,
-    row: Mapping[str, Any],
-    images: "np.ndarray | torch.Tensor",
-    device: "torch.device",
-) -> Any:
-    """The model of a finished run, ready to `predict` indices of images that it may not know.
+def images_for(row: Row, pixels: "np.ndarray | torch.Tensor", device: "torch.device") -> "Images":
+    """Images that a run may not know, normalised as its own were.
 
     Args:
         row: of the run.
-        images: uint8 (N, 3, S, S) with S the row's `image_side`; normalised as the run's own were.
+        pixels: uint8 (N, 3, S, S) with S the row's `image_side`.
+        device: where to compute.
+    """
+    from deep_clustering.methods.images.images import Images
+
+    return Images(
+        pixels, mean=_three(row["image_mean"]), std=_three(row["image_std"]), device=device
+    )
+
+
+def _three(value: Value) -> tuple[float, float, float]:
+    assert isinstance(value, list)
+    red, green, blue = value
+    return red, green, blue
+
+
+def restored(store: Store, row: Row, images: "Images", device: "torch.device") -> Model:
+    """The model of a finished run, ready to `predict` indices of images.
+
+    Args:
+        row: of the run.
+        images: at the row's `image_side`, normalised as the run's own were.
         device: where to compute.
     """
     from safetensors.torch import load
 
-    from deep_clustering.methods.images.images import Images
     from deep_clustering.methods.learning.replicas import Replicas
 
-    record = registry.method(row["method"])
+    record = registry.method(str(row["method"]))
+    assert record.restore is not None
     return record.restore(
-        configs.build(record.config, json.loads(row["config_json"])),
-        load(store.model_path(row["run_id"]).read_bytes()),
-        images=Images(
-            images, mean=tuple(row["image_mean"]), std=tuple(row["image_std"]), device=device
-        ),
+        configs.build(record.config, json.loads(str(row["config_json"]))),
+        load(store.model_path(str(row["run_id"])).read_bytes()),
+        images=images,
         replicas=Replicas.alone(device),
     )
 

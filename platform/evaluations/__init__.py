@@ -1,5 +1,12 @@
 """Evaluations of finished runs, one file each; a file's name is what a command calls it.
 
-May import errors, registry, data, store, request, audit and evaluation; nothing further to the
-right.
+Each file ends with `EVALUATION`, a record of `_evaluation.py`. A folder `deep_clustering/platform/
+evaluations` elsewhere on Python's path adds its files.
+
+May import errors, registry, metrics, data, store, request, audit and evaluation; nothing further
+to the right.
 """
+
+from pkgutil import extend_path
+
+__path__ = extend_path(__path__, __name__)

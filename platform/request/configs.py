@@ -10,16 +10,22 @@ import json
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias, TypeVar
 
+from deep_clustering.methods._method import Config
 from deep_clustering.platform.errors import InputError, nearest
 
+#: What JSON can hold.
+Value: TypeAlias = "bool | int | float | str | Sequence[Value] | Mapping[str, Value] | None"
 
-def fields(config_class: type) -> dict[str, Any]:
+C = TypeVar("C", bound=Config)
+
+
+def fields(config_class: type[Config]) -> dict[str, object]:
     """Dotted field name -> its type, in the order of the dataclass."""
     hints = typing.get_type_hints(config_class)
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for field in dataclasses.fields(config_class):
         kind = hints[field.name]
         if dataclasses.is_dataclass(kind):
@@ -29,10 +35,10 @@ def fields(config_class: type) -> dict[str, Any]:
     return found
 
 
-def defaults(config_class: type) -> dict[str, Any]:
+def defaults(config_class: type[Config]) -> dict[str, Value]:
     """Dotted field name -> default; a field without one is left out."""
     hints = typing.get_type_hints(config_class)
-    found: dict[str, Any] = {}
+    found: dict[str, Value] = {}
     for field in dataclasses.fields(config_class):
         kind = hints[field.name]
         if dataclasses.is_dataclass(kind):
@@ -43,7 +49,7 @@ def defaults(config_class: type) -> dict[str, Any]:
     return found
 
 
-def parse(config_class: type, items: Iterable[str]) -> dict[str, Any]:
+def parse(config_class: type[Config], items: Iterable[str]) -> dict[str, Value]:
     """Values of `field=value` items, each of its field's type.
 
     Raises:
@@ -51,7 +57,7 @@ def parse(config_class: type, items: Iterable[str]) -> dict[str, Any]:
             wrong type.
     """
     known = fields(config_class)
-    values: dict[str, Any] = {}
+    values: dict[str, Value] = {}
     wrong: list[str] = []
     for item in items:
         name, equals, text = item.partition("=")
@@ -68,26 +74,27 @@ def parse(config_class: type, items: Iterable[str]) -> dict[str, Any]:
     return values
 
 
-def build(config_class: type, *layers: Mapping[str, Any]) -> Any:
+def build(config_class: type[C], *layers: Mapping[str, Value]) -> C:
     """One configuration from layers of dotted overrides, the last one winning.
 
     Raises:
         InputError: unknown fields, or the mistakes the configuration finds in itself, all at once.
     """
     known = fields(config_class)
-    merged: dict[str, Any] = {}
+    merged: dict[str, Value] = {}
     for layer in layers:
         _refuse([f"there is no field '{n}'.{nearest(n, known)}" for n in layer if n not in known])
         merged |= layer
     wrong: list[str] = []
     config = _assemble(config_class, merged, wrong)
     _refuse(wrong)
+    assert config is not None
     return config
 
 
-def _assemble(config_class: type, values: Mapping[str, Any], wrong: list[str]) -> Any:
+def _assemble(config_class: type[C], values: Mapping[str, Value], wrong: list[str]) -> C | None:
     hints = typing.get_type_hints(config_class)
-    given: dict[str, Any] = {}
+    given: dict[str, object] = {}
     for field in dataclasses.fields(config_class):
         kind = hints[field.name]
         if dataclasses.is_dataclass(kind):
@@ -107,7 +114,7 @@ def _assemble(config_class: type, values: Mapping[str, Any], wrong: list[str]) -
         return None
 
 
-def _normal(kind: Any, value: Any) -> Any:
+def _normal(kind: object, value: Value) -> object:
     """Lists become tuples and whole numbers of float fields floats: one value, one run id."""
     if isinstance(value, list):
         return tuple(value)
@@ -118,24 +125,24 @@ def _normal(kind: Any, value: Any) -> Any:
     return value
 
 
-def flatten(config: Any) -> dict[str, Any]:
+def flatten(config: Config) -> dict[str, Value]:
     """Dotted field name -> JSON value of a configuration."""
-    found: dict[str, Any] = {}
+    found: dict[str, Value] = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
             found |= {f"{field.name}.{k}": v for k, v in flatten(value).items()}
         else:
             found[field.name] = list(value) if isinstance(value, tuple) else value
     return found
 
 
-def canonical(value: Any) -> str:
+def canonical(value: object) -> str:
     """One text for one value: sorted keys, no spaces, no NaN; equal numbers print alike."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def digest(value: Any) -> str:
+def digest(value: object) -> str:
     """20 hexadecimal characters of the SHA-256 of the canonical JSON."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:20]
 
@@ -147,7 +154,7 @@ def _refuse(wrong: list[str]) -> None:
         raise InputError("\n".join([f"{len(wrong)} mistakes:", *(f"  {line}" for line in wrong)]))
 
 
-def _typed(kind: Any, text: str) -> Any:
+def _typed(kind: object, text: str) -> Value:
     origin, options = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
         if text.lower() == "none" and type(None) in options:

@@ -1,115 +1,305 @@
-"""What can be computed: runs and the stages they share, each addressed by what decides its outcome.
+"""Jobs: units of work, each named by a hash of what decides its outcome.
 
-A job is plain JSON, so that it travels to any worker and into any file. Its id is the hash of its
-`identity`; everything else in it (paths, names, how often to evaluate) is cosmetic.
+A job may stand on any other work: a stage, a run, an evaluation of a run. It names what it needs by
+id. An id is a hash that contains the ids of what the work needs, so that no cycle is possible.
 """
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
+from deep_clustering.methods._method import (
+    Base,
+    Config,
+    Method,
+    Neighbours,
+    Pretrain,
+)
 from deep_clustering.platform.data.dataset import Dataset, Source
 from deep_clustering.platform.request import configs
+from deep_clustering.platform.request.configs import Value
 
 #: Nearest neighbours kept with the shared features, for the label-free criteria (SCAN uses 20).
 NEIGHBOURS = 20
 
+#: Name under which a method that fits at once is given features.
+FEATURES = "features"
+
+#: Raised when a change alters what these stages hold; part of their ids.
+_NEIGHBOURS_VERSION = 1
+_OUTPUTS_VERSION = 1
+
+#: Kinds of work, and the word for each in a sentence. All others are evaluations, by their name.
+RUN, ENCODER, LIST, OUTPUTS = "run", "encoder", "neighbours", "outputs"
+WORDS = {RUN: "run", ENCODER: "pretraining", LIST: "list of neighbours", OUTPUTS: "base's outputs"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One unit of work: `kind` is "run" or "encoder"."""
+    """One unit of work.
+
+    Attributes:
+        id: hash of what decides the outcome.
+        kind: "run", a kind of stage, or the name of an evaluation.
+        method: registered name; of an evaluation and of a run's outputs, that of the run.
+        version: declared by what computes it.
+        config: flat configuration, dotted names.
+        seed: non-negative.
+        dataset: fingerprint.
+        protocol: which images are trained on and scored.
+        needs: name -> id of the work that has to be finished first.
+        source: where the images are; plays no part in the id.
+        epochs: of training, 0 where there is none.
+        watch: metrics that a scheduler wants at every epoch; plays no part in the id.
+    """
 
     id: str
     kind: str
-    identity: Mapping[str, Any]
-    source: Source  # where its samples are; cosmetic
-    needs: tuple[str, ...] = ()
+    method: str
+    version: int
+    config: Mapping[str, Value]
+    seed: int
+    dataset: str
+    protocol: str
+    source: Source
+    needs: Mapping[str, str] = field(default_factory=dict)
     epochs: int = 0
-    watch: tuple[str, ...] = ()  # metrics that a scheduler wants at every epoch; cosmetic
+    watch: tuple[str, ...] = ()
 
-    def as_json(self) -> dict[str, Any]:
-        """A plain dictionary; `from_json` is its inverse."""
-        return {**dataclasses.asdict(self), "source": self.source.as_json()}
+    @property
+    def stage(self) -> str | None:
+        """The pretraining that it stands on, or whose features it clusters."""
+        return next((i for name, i in self.needs.items() if name in _STARTS), None)
+
+    def as_json(self) -> dict[str, Value]:
+        """A plain dictionary, of which `from_json` makes an equal job."""
+        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {**plain, "source": self.source.as_json(), "watch": list(self.watch)}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "Job":
+    def from_json(cls, value: Mapping[str, Value]) -> "Job":
         """The job of a dictionary made by `as_json`."""
-        own = {
-            "source": Source.from_json(value["source"]),
-            "needs": tuple(value["needs"]),
-            "watch": tuple(value["watch"]),
-        }
-        return cls(**{**value, **own})
+        plain = dict(value)
+        source, watch = plain.pop("source"), plain.pop("watch")
+        assert isinstance(source, Mapping)
+        assert isinstance(watch, list)
+        return cls(**plain, source=Source.from_json(source), watch=tuple(watch))  # type: ignore[arg-type]
 
 
-def _job(kind: str, identity: dict[str, Any], **rest: Any) -> Job:
-    return Job(id=configs.digest({"kind": kind, **identity}), kind=kind, identity=identity, **rest)
+#: Names of the needs that are a pretraining: column `stage_id` of a run.
+_STARTS = ("encoder_state", FEATURES)
 
 
-def plan(
+def _id(kind: str, identity: Mapping[str, Value]) -> str:
+    return configs.digest({"kind": kind, **identity})
+
+
+#: Jobs, of which the last one is stood on and the others come first; or the id of finished work.
+Work = tuple[Job, ...] | str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What a run is to stand on that its configuration does not say.
+
+    Attributes:
+        features: for a method that fits at once: the pretraining whose features are its points.
+        base: for a method that starts from a finished run: that run.
+    """
+
+    features: Work | None = None
+    base: Work | None = None
+
+
+def of_run(
     name: str,
-    method: Any,
-    config: Any,
+    method: Method,
+    config: Config,
     seed: int,
     dataset: Dataset,
     source: Source,
     watch: tuple[str, ...] = (),
-    features: "Job | str | None" = None,
+    given: Given | None = None,
 ) -> list[Job]:
-    """The jobs of one run: the stages it needs, then the run itself, last.
+    """The jobs of one run: the work that it stands on, then the run itself, last.
 
     Args:
         name: registered name of the method; `method` is its record.
         config: the method's complete configuration.
         seed: of the run, non-negative.
-        dataset: whose samples are trained on and scored.
-        source: how a worker opens the dataset again.
+        dataset: prepared.
+        source: how a worker finds the dataset again.
         watch: metrics to compute at every epoch.
-        features: for a method that fits at once: the pretraining whose features are its points, or
-            the id of one that the store has; None: the images themselves.
+        given: what it stands on that its configuration does not say.
     """
-    data = {"dataset": dataset.fingerprint, "protocol": dataset.protocol}
     flat = configs.flatten(config)
-    if method.pretrain is not None:
-        features = pretraining(name, method, config, seed, dataset, source)
-    stages = [features] if isinstance(features, Job) else []
-    stage = features.id if isinstance(features, Job) else features
-    run = _job(
-        "run",
-        {
-            "method": name,
-            "version": method.version,
-            "config": flat,
-            "seed": seed,
-            "stage": stage,
-            **data,
-        },
-        needs=() if stage is None else (stage,),
+    before: list[Job] = []
+    needs: dict[str, str] = {}
+    if given is not None and given.features is not None:
+        needs[FEATURES] = _stand_on(given.features, before)
+    for need in method.needs:
+        if isinstance(need, Pretrain):
+            start = pretraining(name, method, config, seed, dataset, source)
+            needs[need.name] = _stand_on((start,), before)
+        elif isinstance(need, Neighbours):
+            start = next(job for job in before if job.kind == ENCODER)
+            needs[need.name] = _stand_on((neighbours(start, need, flat),), before)
+        elif isinstance(need, Base):
+            assert given is not None
+            assert given.base is not None
+            needs[need.name] = _stand_on(_outputs(given.base, dataset, source), before)
+    stage = next((i for n, i in needs.items() if n in _STARTS), None)
+    rest: dict[str, Value] = {n: i for n, i in needs.items() if n not in _STARTS}
+    identity: dict[str, Value] = {
+        "method": name,
+        "version": method.version,
+        "config": flat,
+        "seed": seed,
+        "stage": stage,
+        "dataset": dataset.fingerprint,
+        "protocol": dataset.protocol,
+        **({"needs": rest} if rest else {}),
+    }
+    epochs = 1 if method.fit is not None else flat["epochs"]
+    assert isinstance(epochs, int)
+    run = Job(
+        id=_id(RUN, identity),
+        kind=RUN,
+        method=name,
+        version=method.version,
+        config=flat,
+        seed=seed,
+        dataset=dataset.fingerprint,
+        protocol=dataset.protocol,
         source=source,
-        epochs=1 if method.fit is not None else config.epochs,
+        needs=needs,
+        epochs=epochs,
         watch=watch,
     )
-    return [*stages, run]
+    return [*before, run]
+
+
+def _stand_on(work: Work, before: list[Job]) -> str:
+    """The id of what is needed; jobs are done before."""
+    if isinstance(work, str):
+        return work
+    before.extend(job for job in work if job not in before)
+    return work[-1].id
 
 
 def pretraining(
-    name: str, method: Any, config: Any, seed: int, dataset: Dataset, source: Source
+    name: str, method: Method, config: Config, seed: int, dataset: Dataset, source: Source
 ) -> Job:
-    """The pretraining of a run of a method that has one; arguments as in `plan`."""
-    pretrain = configs.flatten(config.pretrain)
+    """The pretraining of a run of a method that has one; arguments as in `of_run`."""
+    flat = configs.flatten(config)
+    own = {k.removeprefix("pretrain."): v for k, v in flat.items() if k.startswith("pretrain.")}
     # Seed None means the run's own seed: then every seed has a pretraining of its own.
-    own = seed if pretrain.get("seed") is None else pretrain["seed"]
-    return _job(
-        "encoder",
-        {
-            "method": name,
-            "version": method.version,
-            "config": pretrain,
-            "seed": own,
-            "dataset": dataset.fingerprint,
-            "protocol": dataset.protocol,
-        },
+    fixed, epochs = own.get("seed"), own["epochs"]
+    assert fixed is None or isinstance(fixed, int)
+    assert isinstance(epochs, int)
+    used = seed if fixed is None else fixed
+    identity: dict[str, Value] = {
+        "method": name,
+        "version": method.version,
+        "config": own,
+        "seed": used,
+        "dataset": dataset.fingerprint,
+        "protocol": dataset.protocol,
+    }
+    return Job(
+        id=_id(ENCODER, identity),
+        kind=ENCODER,
+        method=name,
+        version=method.version,
+        config=own,
+        seed=used,
+        dataset=dataset.fingerprint,
+        protocol=dataset.protocol,
         source=source,
-        epochs=config.pretrain.epochs,
+        epochs=epochs,
+    )
+
+
+def neighbours(start: Job, need: Neighbours, config: Mapping[str, Value]) -> Job:
+    """The list of neighbours of some images by the features of a pretraining.
+
+    Args:
+        start: the pretraining.
+        need: whose neighbours, and which field of `config` says how many.
+    """
+    asked: dict[str, Value] = {"images": need.images, "count": config[need.count]}
+    identity: dict[str, Value] = {
+        "version": _NEIGHBOURS_VERSION,
+        "config": asked,
+        "stage": start.id,
+        "dataset": start.dataset,
+        "protocol": start.protocol,
+    }
+    return dataclasses.replace(
+        start,
+        id=_id(LIST, identity),
+        kind=LIST,
+        version=_NEIGHBOURS_VERSION,
+        # What the pretraining was made with goes along, for restoring its encoder.
+        config={**asked, **{f"pretrain.{k}": v for k, v in start.config.items()}},
+        needs={"encoder_state": start.id},
+        epochs=0,
+    )
+
+
+def _outputs(base: Work, dataset: Dataset, source: Source) -> Work:
+    """What a base run says about all images of the dataset that are trained on or scored."""
+    before, run = ((), None) if isinstance(base, str) else (base, base[-1])
+    id = base if isinstance(base, str) else base[-1].id
+    return (
+        *before,
+        Job(
+            id=_id(OUTPUTS, {"version": _OUTPUTS_VERSION, "run": id}),
+            kind=OUTPUTS,
+            method="" if run is None else run.method,
+            version=_OUTPUTS_VERSION,
+            config={},
+            seed=0 if run is None else run.seed,
+            dataset=dataset.fingerprint,
+            protocol=dataset.protocol,
+            source=source,
+            needs={"run": id},
+        ),
+    )
+
+
+def of_evaluation(
+    name: str,
+    *,
+    run: str,
+    version: int,
+    identity: Mapping[str, Value],
+    config: Mapping[str, Value],
+    method: str,
+    seed: int,
+    dataset: str,
+    protocol: str,
+    source: Source,
+) -> Job:
+    """The evaluation of a run.
+
+    Args:
+        name: of the evaluation.
+        run: id.
+        version: declared by the evaluation.
+        identity: what decides the outcome besides these two.
+        config: what it needs to know; plays no part in the id.
+        method, seed, dataset, protocol, source: of the run.
+    """
+    return Job(
+        id=_id(name, {**identity, "run": run, "version": version}),
+        kind=name,
+        method=method,
+        version=version,
+        config=config,
+        seed=seed,
+        dataset=dataset,
+        protocol=protocol,
+        source=source,
+        needs={"run": run},
     )

@@ -3,214 +3,260 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
+from deep_clustering.methods._method import Config, Method
 from deep_clustering.platform import registry
 from deep_clustering.platform.data import catalogue
-from deep_clustering.platform.data import dataset as data
+from deep_clustering.platform.data import dataset as datasets
 from deep_clustering.platform.data.catalogue import CATALOGUE, Entry, ImageEntry, PointEntry
-from deep_clustering.platform.data.dataset import (
-    Dataset,
-    ImageSet,
-    PointSet,
-    Progress,
-    Source,
-)
+from deep_clustering.platform.data.dataset import Dataset, ImageSet, PointSet, Progress, Source
 from deep_clustering.platform.data.pixels import view_side
 from deep_clustering.platform.data.protocols import HELD_OUT
 from deep_clustering.platform.errors import InputError, nearest
 from deep_clustering.platform.request import configs
-from deep_clustering.platform.request.jobs import Job, plan, pretraining
+from deep_clustering.platform.request.configs import Value
+from deep_clustering.platform.request.jobs import ENCODER, Given, Job, Work, of_run, pretraining
+from deep_clustering.platform.request.options import Asked
+from deep_clustering.platform.store.store import Store
+
+T = TypeVar("T")
+Layer = tuple[str, Mapping[str, Value]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Features:
-    """The pretraining whose features are the points of a method that fits at once."""
+class Origin:
+    """Work outside a method that its runs stand on: features, or a base run.
 
-    asked: str  # as it was asked for: a method, or the first letters of a stage's id
-    stage: str | None = None  # id of one that the store has; else it is that of `pretraining`
-    pretraining: Callable[[int], Job] | None = None  # seed of the run -> what it needs
+    Attributes:
+        asked: as it was asked for.
+        id: of what the store has; None where it is to be computed.
+        work: seed of the run -> what it stands on.
+    """
 
-    def of(self, seed: int) -> Job | str:
-        """The stage that a run with this seed needs: to be computed if missing, or an id."""
-        if self.pretraining is not None:
-            return self.pretraining(seed)
-        assert self.stage is not None
-        return self.stage
+    asked: str
+    id: str | None = None
+    work: Callable[[int], Work]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """The runs that are asked for, and before them the work that they stand on, each job once."""
+
+    runs: tuple[Job, ...]
+    before: tuple[Job, ...] = ()
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """All jobs; what others stand on comes first."""
+        return (*self.before, *self.runs)
+
+
+def together(parts: Iterable[Wanted]) -> Wanted:
+    """What several ask for, each job once; a run that somebody asks for is nobody's base."""
+    parts = list(parts)
+    runs = {job.id: job for part in parts for job in part.runs}
+    before = {job.id: job for part in parts for job in part.before if job.id not in runs}
+    return Wanted(runs=tuple(runs.values()), before=tuple(before.values()))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A method on a dataset with a complete configuration."""
+    """A method on a dataset with a complete configuration.
+
+    Attributes:
+        method: registered name; `record` is its METHOD.
+        asked: as a person wrote it.
+        dataset: prepared; `source` is how a worker finds it again.
+        layers: what was laid over the defaults, by name.
+        features: whose features a method that fits at once clusters, None for the data themselves.
+        base: the finished run that the method starts from, None for a method without one.
+    """
 
     method: str
-    record: Any  # the method's METHOD
+    record: Method
+    asked: Asked
     dataset: Dataset
-    source: Source  # how a worker opens the dataset again
-    config: Any
-    layers: tuple[tuple[str, Mapping[str, Any]], ...]  # what was laid over the defaults, by name
-    features: Features | None = None  # None: the method's own pretraining, or the data themselves
+    source: Source
+    config: Config
+    layers: tuple[Layer, ...]
+    features: Origin | None = None
+    base: Origin | None = None
 
-    def jobs(
-        self, seeds: Iterable[int], config: Any = None, watch: tuple[str, ...] = ()
-    ) -> list[Job]:
-        """The runs of some seeds with the stages they need; the stages come first, once each."""
-        found: dict[str, Job] = {}
+    def wanted(
+        self, seeds: Iterable[int], config: Config | None = None, watch: tuple[str, ...] = ()
+    ) -> Wanted:
+        """The runs of some seeds.
+
+        Args:
+            seeds: non-negative.
+            config: in place of this request's own.
+            watch: metrics to compute at every epoch.
+        """
+        runs: dict[str, Job] = {}
+        before: dict[str, Job] = {}
         for seed in seeds:
-            for job in plan(
+            given = Given(
+                features=None if self.features is None else self.features.work(seed),
+                base=None if self.base is None else self.base.work(seed),
+            )
+            *first, run = of_run(
                 self.method,
                 self.record,
-                config or self.config,
+                self.config if config is None else config,
                 seed,
                 self.dataset,
                 self.source,
                 watch,
-                None if self.features is None else self.features.of(seed),
-            ):
-                found.setdefault(job.id, job)
-        return sorted(found.values(), key=lambda j: j.kind == "run")
+                given,
+            )
+            runs.setdefault(run.id, run)
+            for job in first:
+                before.setdefault(job.id, job)
+        return Wanted(runs=tuple(runs.values()), before=tuple(before.values()))
 
-    def configure(self, changes: Mapping[str, Any]) -> Any:
+    def configure(self, changes: Mapping[str, Value]) -> Config:
         """This request's configuration with some fields changed, checked against the dataset."""
-        config = configs.build(self.record.config, configs.flatten(self.config), changes)
+        config: Config = configs.build(self.record.config, configs.flatten(self.config), changes)
         check_sizes(config, self.dataset)
         return config
 
+    @property
+    def fixed(self) -> Mapping[str, Value]:
+        """The fields that were set by hand."""
+        return next((layer for name, layer in self.layers if name == BY_HAND), {})
+
+
+#: Name of the layer of fields that were set by hand.
+BY_HAND = "--set"
+
 
 def resolve(
-    method: str,
-    dataset: str,
+    asked: Asked,
     *,
     root: Path,
-    sets: Iterable[str] = (),
-    preset: str | None = None,
-    protocol: str | None = None,
-    side: int | None = None,
-    skip_broken: bool = False,
-    features: str | None = None,
-    store: Any = None,
+    store: Store | None = None,
     progress: Progress | None = None,
     outline: bool = False,
 ) -> Request:
     """Check names and values together, prepare the dataset, and build the configuration.
 
-    With `outline` a named dataset that is not here is neither downloaded nor decoded: sizes stand
-    in for it, for saying what would run.
-
     Args:
-        features: for a method that fits at once, the pretraining whose features it clusters: a
-            method that has one (computed where it is missing, and shared by all who ask for it;
-            `preset` and the fields `pretrain.*` of `sets` are then its own as well), or the first
-            letters of a stage's id.
-        store: where a stage named by its id is looked for.
+        root: where decoded images live.
+        store: where a stage or a base run named by its id is looked for.
+        progress: called with (done, total) while files are read.
+        outline: a named dataset that is not here is neither downloaded nor decoded; sizes stand in
+            for it, for saying what would run.
 
     Raises:
         InputError: every mistake that can be seen without the images, together; then those of the
             images; then those of sizes that do not fit them.
     """
-    asked = _check(method, dataset, root, list(sets), preset, protocol, features, store)
-    source = Source(dataset, root, skip_broken=skip_broken, side=side, protocol=protocol)
-    entry = asked.entry
+    names = _check(asked, store)
+    record = names.record
+    source = Source(
+        asked.dataset,
+        root,
+        skip_broken=asked.skip_broken,
+        side=asked.side,
+        protocol=asked.protocol,
+    )
+    entry = names.entry
     if outline and entry is not None and catalogue.status(entry, root).kind != "ready":
-        prepared = data.outline(entry, protocol)
+        prepared = datasets.outline(entry, asked.protocol)
     else:
-        prepared = data.open(source, progress)
+        prepared = datasets.open(source, progress)
     source = replace(source, spec=prepared.name)
-    record = asked.record
-    _suits(method, record, isinstance(prepared, PointSet), prepared.name)
-    _scored(method, record, prepared.name, prepared.protocol)
-
-    layers = _layers(record, prepared.name, _view(prepared), preset)
+    _suits(asked.method, record, isinstance(prepared, PointSet), prepared.name)
+    _scored(asked.method, record, prepared.name, prepared.protocol)
+    layers = _layers(record, prepared.name, _view(prepared), asked.preset)
     layers.append(("dataset", _counted(record, prepared.classes) | _viewed(record, prepared)))
-    if asked.chosen:
-        layers.append(("--set", asked.chosen))
+    if names.chosen:
+        layers.append((BY_HAND, names.chosen))
     takes_clusters = "clusters" in configs.fields(record.config)
     if takes_clusters and not any("clusters" in layer for _, layer in layers):
         raise InputError(
             f"clusters: the {prepared.noun} have no labels to count classes by; "
             "say how many clusters to find, for example --set clusters=10."
         )
-    config = configs.build(record.config, *(layer for _, layer in layers))
+    config: Config = configs.build(record.config, *(layer for _, layer in layers))
     check_sizes(config, prepared)
-    found = None
-    if features is not None and asked.other is not None:
-        found = _pretrained(features, asked.other, prepared, source, preset, asked.inner)
-    elif features is not None:
-        found = Features(asked=features, stage=_stage(features, store, prepared))
+    features = None
+    if asked.features is not None and names.other is not None:
+        features = _pretrained(asked, names.other, prepared, source, names.inner)
+    elif asked.features is not None:
+        assert store is not None
+        stage = _stage(asked.features, store, prepared)
+        features = Origin(asked=asked.features, id=stage, work=lambda _: stage)
     return Request(
-        method=method,
+        method=asked.method,
         record=record,
+        asked=asked,
         dataset=prepared,
         source=source,
         config=config,
         layers=tuple(layers),
-        features=found,
+        features=features,
+        base=None if asked.base is None else _base(asked, prepared, root, store),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Asked:
+class _Names:
     """What names and values stand for, before any image is seen."""
 
-    record: Any  # of the method
-    other: Any  # of the method whose pretraining gives the features, None without one
+    record: Method
+    other: Method | None  # whose pretraining gives the features
     entry: Entry | None  # of a named dataset
-    chosen: Mapping[str, Any]  # fields set of the method
-    inner: Mapping[str, Any]  # and of the other's pretraining
+    chosen: Mapping[str, Value]  # fields set of the method
+    inner: Mapping[str, Value]  # and of the other's pretraining
 
 
-def _check(
-    method: str,
-    dataset: str,
-    root: Path,
-    sets: list[str],
-    preset: str | None,
-    protocol: str | None,
-    features: str | None,
-    store: Any,
-) -> _Asked:
+def _check(asked: Asked, store: Store | None) -> _Names:
     """Raises InputError with every mistake that can be seen without the images."""
     mistakes: list[str] = []
-    record = _found(lambda: registry.method(method), mistakes)
-    entry = CATALOGUE.get(dataset)
-    if entry is None and not dataset.startswith(("folder:", "table:")):
+    method, features = asked.method, asked.features
+    record = _noted(lambda: registry.method(method), mistakes)
+    entry = CATALOGUE.get(asked.dataset)
+    if entry is None and not asked.dataset.startswith(("folder:", "table:")):
         mistakes.append(
-            f"there is no dataset '{dataset}'.{nearest(dataset, CATALOGUE)} Known: "
+            f"there is no dataset '{asked.dataset}'.{nearest(asked.dataset, CATALOGUE)} Known: "
             f"{', '.join(CATALOGUE)}, folder:PATH, or table:PATH."
         )
     if record is None:
         raise InputError("\n".join(mistakes))
     other = None
     if features is not None:
-        _found(lambda: _takes_features(method, record), mistakes)
+        _noted(lambda: _takes_features(method, record), mistakes)
         if features in registry.names():
-            other = _found(lambda: _with_pretraining(features), mistakes)
+            other = _noted(lambda: _with_pretraining(features), mistakes)
         elif store is None:
             mistakes.append(_no_features(features, "and no store was given to look for its id in"))
+    _noted(lambda: _takes_base(asked, record), mistakes)
     readings = [*record.readings, *(other.readings if other is not None else ())]
-    if preset is not None and preset not in readings:
+    if asked.preset is not None and asked.preset not in readings:
         mistakes.append(
-            f"there is no preset '{preset}' of {method}.{nearest(preset, readings)} "
+            f"there is no preset '{asked.preset}' of {method}.{nearest(asked.preset, readings)} "
             f"Known: {', '.join(readings) or 'none'}."
         )
-    theirs = [s for s in sets if other is not None and s.startswith("pretrain.")]
-    mine = [s for s in sets if s not in theirs]
-    chosen = _found(lambda: configs.parse(record.config, mine), mistakes) or {}
-    inner: dict[str, Any] = {}
+    theirs = [s for s in asked.sets if other is not None and s.startswith("pretrain.")]
+    mine = [s for s in asked.sets if s not in theirs]
+    chosen = _noted(lambda: configs.parse(record.config, mine), mistakes) or {}
+    inner: dict[str, Value] = {}
     if other is not None:
-        inner = _found(lambda: configs.parse(other.config, theirs), mistakes) or {}
+        inner = _noted(lambda: configs.parse(other.config, theirs), mistakes) or {}
     if mistakes:
         raise InputError("\n".join(mistakes))
     if entry is not None:  # its values can be judged before any download
         _suits(method, record, isinstance(entry, PointEntry), entry.name)
-        _scored(method, record, entry.name, protocol or entry.protocols[0])
+        _scored(method, record, entry.name, asked.protocol or entry.protocols[0])
         view = view_side(entry.side) if isinstance(entry, ImageEntry) else 0
-        layers = [layer for _, layer in _layers(record, dataset, view, preset)]
+        layers = [layer for _, layer in _layers(record, asked.dataset, view, asked.preset)]
         configs.build(record.config, *layers, _counted(record, entry.classes), chosen)
-    return _Asked(record=record, other=other, entry=entry, chosen=chosen, inner=inner)
+    return _Names(record=record, other=other, entry=entry, chosen=chosen, inner=inner)
 
 
-def _found(ask: Callable[[], Any], mistakes: list[str]) -> Any:
+def _noted(ask: Callable[[], T], mistakes: list[str]) -> T | None:
     """What `ask` returns, or None with its mistake noted."""
     try:
         return ask()
@@ -219,35 +265,33 @@ def _found(ask: Callable[[], Any], mistakes: list[str]) -> Any:
         return None
 
 
-def _layers(
-    record: Any, dataset: str, view: int, preset: str | None
-) -> list[tuple[str, Mapping[str, Any]]]:
+def _layers(record: Method, dataset: str, view: int, preset: str | None) -> list[Layer]:
     reading = preset if preset in record.readings else None
     return list(record.layers(dataset, view, reading))
 
 
-def _counted(record: Any, classes: int | None) -> dict[str, Any]:
+def _view(prepared: Dataset) -> int:
+    """The side that networks see, pixels; 0 for vectors."""
+    return prepared.view if isinstance(prepared, ImageSet) else 0
+
+
+def _counted(record: Method, classes: int | None) -> dict[str, Value]:
     """The number of clusters by that of the classes, for methods that take it."""
     if classes is None or classes < 2 or "clusters" not in configs.fields(record.config):
         return {}
     return {"clusters": classes}
 
 
-def _view(prepared: Dataset) -> int:
-    """Side of what networks see, in pixels; 0 for vectors."""
-    return prepared.view if isinstance(prepared, ImageSet) else 0
-
-
-def _viewed(record: Any, prepared: Dataset) -> dict[str, Any]:
+def _viewed(record: Method, prepared: Dataset) -> dict[str, Value]:
     """Networks see the centre of the stored square."""
-    if record.build is None or not isinstance(prepared, ImageSet):
+    if "pretrain.side" not in configs.fields(record.config):
         return {}
-    if prepared.view == prepared.images.shape[-1]:
+    if not isinstance(prepared, ImageSet) or prepared.view == prepared.images.shape[-1]:
         return {}
     return {"pretrain.side": prepared.view}
 
 
-def _suits(method: str, record: Any, vectors: bool, name: str) -> None:
+def _suits(method: str, record: Method, vectors: bool, name: str) -> None:
     """Raises InputError when a method that trains networks on images is to take vectors."""
     if vectors and record.fit is None:
         raise InputError(
@@ -256,7 +300,7 @@ def _suits(method: str, record: Any, vectors: bool, name: str) -> None:
         )
 
 
-def _scored(method: str, record: Any, name: str, protocol: str) -> None:
+def _scored(method: str, record: Method, name: str, protocol: str) -> None:
     """Raises InputError when a method that fits what is scored is to be trained on other images."""
     if record.fit is not None and protocol in HELD_OUT:
         entry = CATALOGUE.get(name)
@@ -268,7 +312,37 @@ def _scored(method: str, record: Any, name: str, protocol: str) -> None:
         )
 
 
-def _takes_features(method: str, record: Any) -> None:
+def check_sizes(config: Config, dataset: Dataset, only: str = "") -> None:
+    """Relations between a configuration and the number of images.
+
+    Args:
+        only: check the fields that begin so.
+
+    Raises:
+        InputError: all that do not hold, together.
+    """
+    flat = configs.flatten(config)
+    sizes = {
+        "batch_size": (len(dataset.train), "images to train on"),
+        "pretrain.batch_size": (len(dataset.pretrain), "images to pretrain on"),
+        "clusters": (len(dataset.score), dataset.noun),
+    }
+    wrong = []
+    for name, (n, of) in sizes.items():
+        value = flat.get(name)
+        if name.startswith(only) and isinstance(value, int) and value > n:
+            wrong.append(
+                f"{name}: needs at least {value} {of}, found {n}; "
+                f"set a smaller one, for example --set {name}={max(2, n // 2)}"
+            )
+    if wrong:
+        raise InputError("\n".join(wrong))
+
+
+# ---- features that a method clusters
+
+
+def _takes_features(method: str, record: Method) -> None:
     if record.fit is None:
         raise InputError(
             f"{method} trains networks on images and takes no --features; methods that take "
@@ -276,7 +350,7 @@ def _takes_features(method: str, record: Any) -> None:
         )
 
 
-def _with_pretraining(name: str) -> Any:
+def _with_pretraining(name: str) -> Method:
     record = registry.method(name)
     if record.pretrain is None:
         raise InputError(_no_features(name, "which has no pretraining"))
@@ -292,65 +366,86 @@ def _no_features(asked: str, why: str) -> str:
 
 
 def _pretrained(
-    name: str,
-    record: Any,
-    prepared: Dataset,
-    source: Source,
-    preset: str | None,
-    chosen: Mapping[str, Any],
-) -> Features:
+    asked: Asked, record: Method, prepared: Dataset, source: Source, chosen: Mapping[str, Value]
+) -> Origin:
     """The features of a method's own pretraining on the dataset."""
+    name = asked.features
+    assert name is not None
     _suits(name, record, isinstance(prepared, PointSet), prepared.name)
-    layers = [layer for _, layer in _layers(record, prepared.name, _view(prepared), preset)]
-    config = configs.build(record.config, *layers, _viewed(record, prepared), chosen)
+    layers = [x for _, x in _layers(record, prepared.name, _view(prepared), asked.preset)]
+    config: Config = configs.build(record.config, *layers, _viewed(record, prepared), chosen)
     check_sizes(config, prepared, only="pretrain.")
-    return Features(
+    return Origin(
         asked=name,
-        pretraining=lambda seed: pretraining(name, record, config, seed, prepared, source),
+        work=lambda seed: (pretraining(name, record, config, seed, prepared, source),),
     )
 
 
-def _stage(text: str, store: Any, prepared: Dataset) -> str:
+def _stage(text: str, store: Store, prepared: Dataset) -> str:
     """The id of the finished pretraining that begins with `text`, on this very dataset."""
     known = sorted(i for i in store.stages() if i.startswith(text))
-    known = [i for i in known if store.stage_row(i)["kind"] == "encoder"]
+    known = [i for i in known if store.stage_row(i)["kind"] == ENCODER]
     if not known:
         raise InputError(_no_features(text, f"and {store.uri} has no pretraining that begins so"))
     if len(known) > 1:
         raise InputError(
             f"--features: '{text}' could be {', '.join(known[:3])}; give more letters."
         )
-    row = store.stage_row(known[0])
-    theirs = (row["dataset_fingerprint"], row["protocol"])
-    if theirs != (prepared.fingerprint, prepared.protocol):
-        raise InputError(
-            f"--features: the pretraining {known[0]} is of {row['dataset']} with the protocol "
-            f"{row['protocol']}, and {prepared.name} with {prepared.protocol} was asked for; "
-            "choose a pretraining of the same images."
-        )
+    _same_images("--features: the pretraining", store.stage_row(known[0]), known[0], prepared)
     return known[0]
 
 
-def check_sizes(config: Any, dataset: Dataset, only: str = "") -> None:
-    """Relations between a configuration and the number of images.
+def _same_images(what: str, row: Mapping[str, Value], id: str, prepared: Dataset) -> None:
+    theirs = (row["dataset_fingerprint"], row["protocol"])
+    if theirs != (prepared.fingerprint, prepared.protocol):
+        kind = what.rpartition(" ")[2]
+        raise InputError(
+            f"{what} {id} is of {row['dataset']} with the protocol "
+            f"{row['protocol']}, and {prepared.name} with {prepared.protocol} was asked for; "
+            f"choose a {kind} of the same images."
+        )
 
-    Args:
-        only: check the fields that begin so.
 
-    Raises:
-        InputError: all that do not hold, together.
-    """
-    flat = configs.flatten(config)
-    sizes = {
-        "batch_size": (len(dataset.train), "images to train on"),
-        "pretrain.batch_size": (len(dataset.pretrain), "images to pretrain on"),
-        "clusters": (len(dataset.score), dataset.noun),
-    }
-    wrong = [
-        f"{name}: needs at least {flat[name]} {of}, found {n}; "
-        f"set a smaller one, for example --set {name}={max(2, n // 2)}"
-        for name, (n, of) in sizes.items()
-        if name.startswith(only) and name in flat and flat[name] > n
-    ]
-    if wrong:
-        raise InputError("\n".join(wrong))
+# ---- a run that a method starts from
+
+
+def _takes_base(asked: Asked, record: Method) -> None:
+    if record.base is None and asked.base is not None:
+        having = [n for n in registry.names() if registry.method(n).base is not None]
+        raise InputError(
+            f"{asked.method} starts from no other run and takes no --base; methods that take one: "
+            f"{', '.join(having) or 'none'}."
+        )
+    if record.base is not None and asked.base is None:
+        raise InputError(
+            f"{asked.method} starts from a finished run: say which with --base, the id of a run "
+            "(`platform results`) or a method, which is then run first."
+        )
+
+
+def _base(asked: Asked, prepared: Dataset, root: Path, store: Store | None) -> Origin:
+    """The base run: by method, or the one in the store whose id begins with what was asked for."""
+    text = asked.base
+    assert text is not None
+    if text in registry.names():
+        plain = Asked(
+            method=text,
+            dataset=asked.dataset,
+            protocol=asked.protocol,
+            side=asked.side,
+            skip_broken=asked.skip_broken,
+        )
+        request = resolve(plain, root=root, store=store, outline=not prepared.here)
+        return Origin(asked=text, work=lambda seed: request.wanted([seed]).jobs)
+    known = sorted(i for i in store.finished() if i.startswith(text)) if store else []
+    if len(known) != 1:
+        names = registry.names()
+        raise InputError(
+            f"--base: '{text}' could be {', '.join(known[:3])}; give more letters."
+            if known
+            else f"--base: there is no method and no finished run '{text}'.{nearest(text, names)} "
+            "`platform results` lists the runs."
+        )
+    assert store is not None
+    _same_images("--base: the run", store.run_row(known[0]), known[0], prepared)
+    return Origin(asked=text, id=known[0], work=lambda _: known[0])

@@ -33,30 +33,13 @@ def prepare(address: str | None) -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process, hard where Ray was left running; see `lanes.Session.__exit__`."""
+    """End the process, hard where Ray was left running; see `session.Session.__exit__`."""
     ray = sys.modules.get("ray")
     if ray is not None and ray.is_initialized():
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
-
-
-_GUARD = """
-import shutil, sys, time, psutil
-scratch = sys.argv[1]
-known = dict(line.split() for line in sys.stdin)  # ends when the command does, however it does
-time.sleep(1)
-for process in psutil.process_iter():
-    try:
-        mine = known.get(str(process.pid)) == repr(process.create_time())
-        if mine or any(scratch in word for word in process.cmdline()[1:]):
-            if process.pid != psutil.Process().pid:
-                process.kill()
-    except psutil.Error:
-        pass
-shutil.rmtree(scratch, ignore_errors=True)
-"""
 
 
 def guard(scratch: str) -> subprocess.Popen[str]:
@@ -76,7 +59,7 @@ def guard(scratch: str) -> subprocess.Popen[str]:
 
     family = psutil.Process().children(recursive=True)
     waiting = subprocess.Popen(
-        [sys.executable, "-c", _GUARD, scratch],
+        [sys.executable, "-m", "deep_clustering.platform.run._guard", scratch],
         stdin=subprocess.PIPE,
         text=True,
         start_new_session=True,

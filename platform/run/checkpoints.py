@@ -9,13 +9,73 @@ import json
 import warnings
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from dataclasses import dataclass
 
 from safetensors.torch import load, save
 from torch import Tensor
 
+from deep_clustering.platform.request.configs import Value
+from deep_clustering.platform.run.progress import Numbers
+from deep_clustering.platform.store.store import Store
+
 _FORMAT = 1
 _KEPT = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRow:
+    """One row of a run's table of epochs; 0 is before the first epoch."""
+
+    epoch: int
+    seconds: float  # since the beginning, over all attempts
+    values: Numbers  # losses, counters, metrics
+
+    def as_json(self) -> dict[str, Value]:
+        """A flat dictionary, as in the table."""
+        return {"epoch": self.epoch, "seconds": self.seconds, **self.values}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Value]) -> "EpochRow":
+        """The inverse of `as_json`."""
+        values = dict(value)
+        return cls(epoch=values.pop("epoch"), seconds=values.pop("seconds"), values=values)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """What belongs to a state beside its tensors."""
+
+    rows: tuple[EpochRow, ...] = ()
+    seconds: float = 0.0  # of training, over all attempts
+    started: str  # beginning of the first attempt, ISO 8601
+
+    def as_json(self) -> dict[str, Value]:
+        """Plain values."""
+        rows = [row.as_json() for row in self.rows]
+        return {"rows": rows, "seconds": self.seconds, "started": self.started}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Value]) -> "History":
+        """The inverse of `as_json`.
+
+        Raises:
+            KeyError, TypeError: it is not what `as_json` makes.
+        """
+        rows, seconds, started = value["rows"], value["seconds"], value["started"]
+        if not isinstance(rows, list) or not isinstance(started, str):
+            raise TypeError("its history is of another form")
+        if not isinstance(seconds, (int, float)):
+            raise TypeError("its seconds are no number")
+        return cls(rows=tuple(map(EpochRow.from_json, rows)), seconds=seconds, started=started)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """What a job continues from."""
+
+    epoch: int  # epochs done
+    state: dict[str, Tensor]
+    history: History
 
 
 class CheckpointDamage(UserWarning):
@@ -28,7 +88,7 @@ class Checkpoints:
     As a context manager it ends when the last one is written.
     """
 
-    def __init__(self, store: Any, job: str) -> None:
+    def __init__(self, store: Store, job: str) -> None:
         self._store, self._job, self._folder = store, job, f"checkpoints/{job}"
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
@@ -46,7 +106,7 @@ class Checkpoints:
             self._pending.result()
             self._pending = None
 
-    def save(self, epoch: int, state: Mapping[str, Tensor], history: Mapping[str, Any]) -> None:
+    def save(self, epoch: int, state: Mapping[str, Tensor], history: History) -> None:
         """Begin to make the state after `epoch` epochs durable, then to drop all but the last two.
 
         Returns when the state is copied and the checkpoint before it is durable.
@@ -54,13 +114,13 @@ class Checkpoints:
         Args:
             epoch: number of finished epochs.
             state: flat tensors on any device.
-            history: JSON value that belongs to the state (epoch rows, seconds so far).
+            history: what belongs to the state.
 
         Raises:
             StorageError: the checkpoint before it could not be written.
         """
         data = save({k: v.detach().to("cpu").contiguous() for k, v in state.items()})
-        told = json.dumps(dict(history))
+        told = json.dumps(history.as_json())
         self._settle()
         self._pending = self._writer.submit(self._write, epoch, data, told)
 
@@ -78,8 +138,8 @@ class Checkpoints:
         for old in self._epochs()[:-_KEPT]:
             self._drop(old)
 
-    def load(self) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
-        """Epoch, state and history of the newest checkpoint that is whole; None without one."""
+    def load(self) -> Checkpoint | None:
+        """The newest checkpoint that is whole; None without one."""
         for epoch in reversed(self._epochs()):
             name = f"{self._folder}/{epoch:06d}"
             try:
@@ -89,7 +149,8 @@ class Checkpoints:
                     raise ValueError(f"it belongs to {manifest['job']}")
                 if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
                     raise ValueError("its checksum does not match")
-                return epoch, load(data), manifest["history"]
+                history = History.from_json(manifest["history"])
+                return Checkpoint(epoch=epoch, state=load(data), history=history)
             except (ValueError, KeyError, OSError, TypeError) as error:
                 warnings.warn(
                     f"the checkpoint of {self._job} at epoch {epoch} is damaged ({error}); "

@@ -8,14 +8,20 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from deep_clustering.ablations import _published
 from deep_clustering.platform import registry
-from deep_clustering.platform.request.jobs import Job
+from deep_clustering.platform.request import configs
+from deep_clustering.platform.request.jobs import ENCODER, RUN, Job
 from deep_clustering.platform.store.store import Store
+
+if TYPE_CHECKING:
+    import torch
+
+    from deep_clustering.platform.run.workplace import Samples
 
 #: A probe that has not taken two steps by then is given up, seconds.
 _PATIENCE = 90.0
@@ -48,7 +54,7 @@ def estimate(
     """
     groups: dict[tuple[str, str, str], list[Job]] = {}
     for job in jobs:
-        key = (job.kind, job.identity["method"], job.identity["dataset"])
+        key = (job.kind, job.method, job.dataset)
         groups.setdefault(key, []).append(job)
     total, unknown = 0.0, 0
     sources: dict[str, None] = {}
@@ -86,10 +92,10 @@ def disk(runs: Iterable[Job], images: Mapping[str, int], store: Store) -> int:
     known = store.rows("runs")
     total = 0
     for job in runs:
-        alike = known.filter(pl.col("method") == job.identity["method"], pl.col("status") == "ok")
+        alike = known.filter(pl.col("method") == job.method, pl.col("status") == "ok")
         alike = alike.filter(pl.col("dataset") == _name(job))
         sizes = alike["parameters"].drop_nulls().to_list() if alike.height else []
-        at_once = registry.method(job.identity["method"]).fit is not None
+        at_once = registry.method(job.method).fit is not None
         weights = 0 if at_once else sizes[-1] if sizes else _printed_weights(job)
         total += int(4 * weights) + _PREDICTION * images[_name(job)]
     return total
@@ -101,10 +107,10 @@ def _name(job: Job) -> str:
 
 def _stored(job: Job, store: Store) -> float | None:
     """Median seconds of an epoch of finished jobs like this one."""
-    rows = store.rows("runs" if job.kind == "run" else "stages")
+    rows = store.rows("runs" if job.kind == RUN else "stages")
     alike = rows.filter(
-        pl.col("dataset_fingerprint") == job.identity["dataset"],
-        pl.col("method") == job.identity["method"],
+        pl.col("dataset_fingerprint") == job.dataset,
+        pl.col("method") == job.method,
         pl.col("status") == "ok",
         pl.col("epochs") > 0,
     )
@@ -127,8 +133,8 @@ def _printed_weights(job: Job) -> float:
 
 
 def _cells(job: Job, metric: str) -> list[_published.Cell]:
-    method = job.identity["method"]
-    if job.kind != "run" or method not in _published.papers():
+    method = job.method
+    if job.kind != RUN or method not in _published.papers():
         return []
     return [
         cell
@@ -173,40 +179,65 @@ def _main() -> None:
     """Read jobs from standard input; write a line {id: seconds of an epoch} for each."""
     import torch
 
-    from deep_clustering.methods.learning.replicas import Replicas
-    from deep_clustering.platform.run.execute import Workplace
+    from deep_clustering.platform.run.workplace import Samples
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    place = Workplace(store=None, device=device, replicas=Replicas.alone(device), provenance={})
+    samples = Samples(device)
     for given in json.load(sys.stdin):
         job = Job.from_json(given)
-        if job.kind == "run" and registry.method(job.identity["method"]).fit is not None:
-            continue  # a step of it is the whole run
-        print(json.dumps({job.id: _epoch(job, place)}), flush=True)
+        seconds = _epoch(job, samples, device)
+        if seconds is not None:
+            print(json.dumps({job.id: seconds}), flush=True)
 
 
-def _epoch(job: Job, place: Any) -> float:
-    """Seconds of an epoch, by steps of the real size on random weights."""
+def _epoch(job: Job, samples: "Samples", device: "torch.device") -> float | None:
+    """Seconds of an epoch, by steps of the real size on random weights.
+
+    None where a step tells nothing or cannot be taken before other work is done.
+    """
     import torch
 
-    from deep_clustering.platform.request import configs
+    from deep_clustering.methods._method import Config, Pretrain, Trainable
+    from deep_clustering.methods.learning.replicas import Replicas
 
-    dataset, images = place.data(job)
-    method = registry.method(job.identity["method"])
-    use = {"images": images, "replicas": place.replicas, "seed": job.identity["seed"]}
-    if job.kind == "encoder":
-        config = configs.build(method.pretrain.config, job.identity["config"])
+    method = registry.method(job.method)
+    if job.kind not in (RUN, ENCODER) or method.fit is not None:
+        return None
+    if any(not isinstance(need, Pretrain) for need in method.needs) and job.kind == RUN:
+        return None
+    dataset, images = samples.images(job)
+    replicas = Replicas.alone(device)
+    trainable: Trainable
+    if job.kind == ENCODER:
+        assert method.pretrain is not None
         index = torch.from_numpy(dataset.pretrain)
-        trainable = method.pretrain.build(config, index=index, **use)
+        config: Config = configs.build(method.pretrain.config, job.config)
+        trainable = method.pretrain.build(
+            config, images=images, replicas=replicas, seed=job.seed, index=index
+        )
     else:
-        config = configs.build(method.config, job.identity["config"])
+        assert method.build is not None
         index = torch.from_numpy(dataset.train)
-        state = None
+        given = {}
         if method.pretrain is not None:
-            start = method.pretrain.build(config.pretrain, index=index, **use)
-            state = start.encoder_state()
-        trainable = method.build(config, encoder_state=state, index=index, **use)
-    batch = index[: trainable.batch_size].to(place.device)
+            own = {k[len(_OF_PRETRAINING) :]: v for k, v in job.config.items() if _nested(k)}
+            start = method.pretrain.build(
+                configs.build(method.pretrain.config, own),
+                images=images,
+                replicas=replicas,
+                seed=job.seed,
+                index=index,
+            )
+            given[method.pretrain.name] = start.encoder_state()
+        trainable = method.build(
+            configs.build(method.config, job.config),
+            images=images,
+            replicas=replicas,
+            seed=job.seed,
+            index=index,
+            **given,
+        )
+    batch = index[: trainable.batch_size].to(device)
     times: list[float] = []
     while len(times) < 2 or sum(times) < _LOOK:
         begun = time.monotonic()
@@ -216,6 +247,14 @@ def _epoch(job: Job, place: Any) -> float:
         if len(times) == 12:
             break
     return statistics.median(times[1:]) * (len(index) // trainable.batch_size)
+
+
+#: Beginning of the names of a pretraining's fields in a configuration.
+_OF_PRETRAINING = "pretrain."
+
+
+def _nested(name: str) -> bool:
+    return name.startswith(_OF_PRETRAINING)
 
 
 if __name__ == "__main__":

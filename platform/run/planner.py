@@ -1,29 +1,93 @@
 """The planner: which job is next, who runs it, what is known of each. One Ray actor per command.
 
 It decides nothing about results: those are in the store. It remembers what this command asked for,
-hands ready jobs to lanes, and lets relays and the view wait for news. Its methods run on one event
-loop, so no two of them interleave except at an `await`.
+hands a job to a lane when all work that the job stands on is done, and lets relays and the view
+wait for news. Its methods run on one event loop, so no two of them interleave except at an `await`.
 """
 
 import asyncio
 import time
 from collections import deque
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from deep_clustering.platform.request.jobs import RUN, WORDS, Job
+from deep_clustering.platform.run.failure import Failure, Kind
+from deep_clustering.platform.run.progress import (
+    JobNews,
+    News,
+    Numbers,
+    Progress,
+    Snapshot,
+    State,
+    Submitted,
+)
 
 #: A job whose worker died is given out once more, from its last checkpoint (fault matrix, row 2).
 _LIVES = 2
 #: Seconds before a job that another command is computing is offered again.
 _ELSEWHERE_PAUSE = 1.0
 
-_FINAL = ("done", "failed", "cancelled")
+
+@dataclass
+class _Entry:
+    """A job and what has become of it."""
+
+    job: Job
+    owners: set[str]
+    state: State = State.WAITING
+    epoch: int = 0
+    values: Numbers = field(default_factory=dict)
+    history: list[tuple[int, Numbers]] = field(default_factory=list)
+    failure: Failure | None = None
+    unrecorded: bool = False  # it failed where no lane could write that down
+    deaths: int = 0  # of workers that ran it
+    cancel: bool = False
+    since: float | None = None  # when a lane took it, by the monotonic clock
+    elapsed: float = 0.0  # seconds in lanes before that
+    again: float = 0.0  # not before this time, by the monotonic clock
+
+    def pause(self) -> None:
+        """The lane that had it has it no more."""
+        if self.since is not None:
+            self.elapsed += time.monotonic() - self.since
+        self.since = None
+
+    def end(self, state: State, failure: Failure | None = None) -> None:
+        """Nothing more will happen to it."""
+        self.pause()
+        self.state, self.failure = state, failure
+
+    def progress(self) -> Progress:
+        """As a view shows it."""
+        running = 0.0 if self.since is None else time.monotonic() - self.since
+        return Progress(
+            kind=self.job.kind,
+            epochs=self.job.epochs,
+            state=self.state,
+            epoch=self.epoch,
+            values=self.values,
+            failure=self.failure,
+            elapsed=self.elapsed + running,
+        )
+
+    def news(self, known: int) -> JobNews:
+        """What a caller does not know who knows this many epochs."""
+        return JobNews(
+            history=tuple(self.history[known:]),
+            state=self.state,
+            epoch=self.epoch,
+            values=self.values,
+            failure=self.failure,
+        )
 
 
 class Planner:
-    """States of a job: waiting, running, elsewhere, done, failed, cancelled."""
+    """Hands jobs to lanes in an order in which everything comes after what it stands on."""
 
-    def __init__(self, ready: list[str]) -> None:
-        self._jobs: dict[str, dict[str, Any]] = {}
-        self._ready = set(ready)  # finished stages
+    def __init__(self) -> None:
+        self._jobs: dict[str, _Entry] = {}
+        self._present: set[str] = set()  # finished work that nobody submitted
         self._queue: deque[str] = deque()
         self._lane_job: dict[int, str | None] = {}
         self._closed = False
@@ -34,48 +98,44 @@ class Planner:
 
     # ---- asked by whoever wants results
 
-    async def submit(self, jobs: list[dict[str, Any]], owner: str = "") -> None:
+    async def submit(
+        self, work: Sequence[Submitted], owner: str = "", present: Iterable[str] = ()
+    ) -> None:
         """Add jobs; one that is already known keeps its state and gains an owner.
 
-        A job may carry "stored", its metrics in the store, or "failed", why it failed before.
+        Args:
+            work: in the order in which it is to be begun, as far as needs allow.
+            owner: who may cancel them.
+            present: ids of work that the store has and that these jobs may stand on.
         """
-        for job in jobs:
-            known = self._jobs.get(job["id"])
+        self._present.update(present)
+        added: list[_Entry] = []
+        for submitted in work:
+            job = submitted.job
+            known = self._jobs.get(job.id)
             if known is not None:
-                known["owners"].add(owner)
-                if known["state"] == "cancelled":
-                    known.update(state="waiting", cancel=False)
-                    self._queue.append(job["id"])
+                known.owners.add(owner)
+                if known.state is State.CANCELLED:
+                    known.state, known.cancel = State.WAITING, False
+                    self._queue.append(job.id)
                 continue
-            stored, failed = job.pop("stored", None), job.pop("failed", None)
-            self._jobs[job["id"]] = {
-                "job": job,
-                "state": "waiting",
-                "epoch": 0,
-                "values": {},
-                "history": [],
-                "reason": None,
-                "deaths": 0,
-                "cancel": False,
-                "owners": {owner},
-                "since": None,
-                "elapsed": 0.0,
-                "again": 0.0,
-            }
-            if stored is not None:
-                self._jobs[job["id"]].update(state="done", values=stored, epoch=job["epochs"])
-            elif failed is not None:
-                self._jobs[job["id"]].update(state="failed", reason=failed)
-            elif job["kind"] != "run" and job["id"] in self._ready:
-                self._jobs[job["id"]].update(state="done", epoch=job["epochs"])
-            elif broken := self._broken(job):
-                self._fail(job["id"], self._without(broken[0]))
-                self._jobs[job["id"]]["unrecorded"] = True
+            entry = self._jobs[job.id] = _Entry(job, {owner})
+            if submitted.stored is not None:
+                entry.state, entry.values = State.DONE, submitted.stored
+                entry.epoch = job.epochs
+            elif submitted.failure is not None:
+                entry.end(State.FAILED, submitted.failure)
             else:
-                self._queue.append(job["id"])
+                added.append(entry)
+                self._queue.append(job.id)
+        for entry in added:
+            missing = self._never(entry.job)
+            if missing is not None and not entry.state.final:
+                entry.unrecorded = True
+                self._fail(entry, missing)
         await self._tell()
 
-    async def wait(self, after: dict[str, int], seen: int, timeout: float = 30.0) -> dict[str, Any]:
+    async def wait(self, after: Mapping[str, int], seen: int, timeout: float = 30.0) -> News:
         """News of some jobs: returns when the version passes `seen`, or after `timeout` seconds.
 
         Args:
@@ -89,26 +149,20 @@ class Planner:
                     await self._news.wait_for(lambda: self._version > seen)
             except TimeoutError:
                 pass
-        return {
-            "version": self._version,
-            "jobs": {
-                i: {
-                    "history": self._jobs[i]["history"][known:],
-                    **{k: self._jobs[i][k] for k in ("state", "epoch", "values", "reason")},
-                }
-                for i, known in after.items()
-            },
-        }
+        return News(
+            version=self._version,
+            jobs={i: self._jobs[i].news(known) for i, known in after.items()},
+        )
 
-    async def cancel(self, ids: list[str], owner: str = "") -> None:
+    async def cancel(self, ids: Iterable[str], owner: str = "") -> None:
         """Withdraw an owner's wish; a job that nobody wants any more is stopped."""
         for i in ids:
             entry = self._jobs[i]
-            entry["owners"].discard(owner)
-            if not entry["owners"] and entry["state"] not in _FINAL:
-                entry["cancel"] = True
-                if entry["state"] in ("waiting", "elsewhere"):
-                    self._end(entry, "cancelled", None)
+            entry.owners.discard(owner)
+            if not entry.owners and not entry.state.final:
+                entry.cancel = True
+                if entry.state in (State.WAITING, State.ELSEWHERE):
+                    entry.end(State.CANCELLED)
         await self._tell()
 
     async def close(self) -> None:
@@ -116,24 +170,21 @@ class Planner:
         self._closed = True
         await self._tell()
 
-    async def snapshot(self) -> dict[str, Any]:
-        """Everything a person's view shows."""
-        now = time.monotonic()
-        jobs = {}
-        for i, e in self._jobs.items():
-            elapsed = e["elapsed"] + (now - e["since"] if e["since"] else 0.0)
-            jobs[i] = {
-                "kind": e["job"]["kind"],
-                "epochs": e["job"]["epochs"],
-                "elapsed": elapsed,
-                **{k: e[k] for k in ("state", "epoch", "values", "reason")},
-            }
-        return {
-            "version": self._version,
-            "jobs": jobs,
-            "notes": list(self._notes),
-            "storage": self._storage,
-        }
+    async def snapshot(self) -> Snapshot:
+        """Everything that a view shows."""
+        return Snapshot(
+            version=self._version,
+            jobs={i: entry.progress() for i, entry in self._jobs.items()},
+            notes=tuple(self._notes),
+            storage=self._storage,
+        )
+
+    async def unrecorded(self) -> list[tuple[Job, Failure]]:
+        """Failures that no lane could write down, for the command to record; given once."""
+        failed = [entry for entry in self._jobs.values() if entry.unrecorded]
+        for entry in failed:
+            entry.unrecorded = False
+        return [(entry.job, entry.failure) for entry in failed if entry.failure is not None]
 
     # ---- asked by lanes
 
@@ -142,16 +193,15 @@ class Planner:
         await self._lost(lane)
         self._lane_job[lane] = None
 
-    async def next(self, lane: int) -> dict[str, Any] | None:
+    async def next(self, lane: int) -> Job | None:
         """The next job for a lane, waiting for one; None when the lane may leave."""
         while True:
-            job = self._pick()
-            if job is not None:
-                entry = self._jobs[job]
-                entry.update(state="running", since=time.monotonic())
-                self._lane_job[lane] = job
+            entry = self._pick()
+            if entry is not None:
+                entry.state, entry.since = State.RUNNING, time.monotonic()
+                self._lane_job[lane] = entry.job.id
                 await self._tell()
-                return entry["job"]
+                return entry.job
             if self._closed and not self._queue:
                 return None
             try:
@@ -160,27 +210,25 @@ class Planner:
             except TimeoutError:
                 pass
 
-    async def epoch(self, job: str, epoch: int, values: dict[str, Any]) -> None:
+    async def epoch(self, job: str, epoch: int, values: Numbers) -> None:
         """A lane finished an epoch, durably."""
         entry = self._jobs[job]
-        entry.update(epoch=epoch, values=values)
-        entry["history"].append((epoch, values))
+        entry.epoch, entry.values = epoch, values
+        entry.history.append((epoch, values))
         await self._tell()
 
-    async def finished(self, job: str, lane: int, values: dict[str, Any]) -> None:
+    async def finished(self, job: str, lane: int, values: Numbers) -> None:
         """A lane committed a job, or found it committed."""
         entry = self._jobs[job]
-        entry.update(values=values, epoch=entry["job"]["epochs"])
-        if entry["job"]["kind"] != "run":
-            self._ready.add(job)
+        entry.values, entry.epoch = values, entry.job.epochs
         self._lane_job[lane] = None
-        self._end(entry, "done", None)
+        entry.end(State.DONE)
         await self._tell()
 
-    async def failed(self, job: str, lane: int, reason: str) -> None:
+    async def failed(self, job: str, lane: int, failure: Failure) -> None:
         """A lane recorded a failure."""
         self._lane_job[lane] = None
-        self._fail(job, reason)
+        self._fail(self._jobs[job], failure)
         await self._tell()
 
     async def unwritable(self, reason: str) -> None:
@@ -191,24 +239,23 @@ class Planner:
     async def stopped(self, job: str, lane: int) -> None:
         """A lane let go of a cancelled job."""
         self._lane_job[lane] = None
-        self._end(self._jobs[job], "cancelled", None)
+        self._jobs[job].end(State.CANCELLED)
         await self._tell()
 
     async def busy(self, job: str, lane: int) -> None:
         """Another command is computing this job; look again in a moment."""
         self._lane_job[lane] = None
         entry = self._jobs[job]
-        self._pause(entry)
-        entry.update(state="elsewhere", again=time.monotonic() + _ELSEWHERE_PAUSE)
+        entry.pause()
+        entry.state, entry.again = State.ELSEWHERE, time.monotonic() + _ELSEWHERE_PAUSE
         self._queue.append(job)
         await self._tell()
 
     async def wanted(self, job: str) -> None:
         """Returns when the job is cancelled or over; a lane's thread waits on it."""
+        entry = self._jobs[job]
         async with self._news:
-            await self._news.wait_for(
-                lambda: self._jobs[job]["cancel"] or self._jobs[job]["state"] in _FINAL
-            )
+            await self._news.wait_for(lambda: entry.cancel or entry.state.final)
 
     async def note(self, text: str) -> None:
         """Something a person should read."""
@@ -221,71 +268,75 @@ class Planner:
 
     # ---- inside
 
-    def _pick(self) -> str | None:
-        """The first ready job; a run whose stage is missing lets its stage go first."""
+    def _done(self, id: str) -> bool:
+        """Whether some work is finished, whoever computed it."""
+        entry = self._jobs.get(id)
+        return id in self._present if entry is None else entry.state is State.DONE
+
+    def _pick(self) -> _Entry | None:
+        """The first job in the queue that is ready: all that it stands on is done."""
         now = time.monotonic()
         for i in list(self._queue):
             entry = self._jobs[i]
-            if entry["cancel"] or entry["state"] not in ("waiting", "elsewhere"):
+            if entry.cancel or entry.state not in (State.WAITING, State.ELSEWHERE):
                 self._queue.remove(i)
-            elif all(n in self._ready for n in entry["job"]["needs"]) and entry["again"] <= now:
+            elif entry.again <= now and all(map(self._done, entry.job.needs.values())):
                 self._queue.remove(i)
-                return i
+                return entry
+        return None
+
+    def _never(self, job: Job) -> Failure | None:
+        """Why a job can never start, if it cannot."""
+        for need in job.needs.values():
+            entry = self._jobs.get(need)
+            if entry is None and need not in self._present:
+                return Failure(
+                    kind=Kind.NEED,
+                    reason=f"it needs {need}, which is neither in the store nor asked for",
+                )
+            if entry is not None and entry.failure is not None:
+                return _without(entry)
         return None
 
     async def _lost(self, lane: int) -> None:
+        """The worker of a lane died, and with it what it was doing."""
         job = self._lane_job.get(lane)
         if job is None:
             return
         self._lane_job[lane] = None
         entry = self._jobs[job]
-        entry["deaths"] += 1
-        kind = entry["job"]["kind"]
-        if entry["cancel"]:
-            self._end(entry, "cancelled", None)
-        elif entry["deaths"] < _LIVES:
-            self._pause(entry)
-            entry.update(state="waiting")
+        entry.deaths += 1
+        if entry.cancel:
+            entry.end(State.CANCELLED)
+        elif entry.deaths < _LIVES:
+            entry.pause()
+            entry.state = State.WAITING
             self._queue.appendleft(job)
-            where = f"epoch {entry['epoch']}"
-            self._notes.append(
-                (time.time(), f"the worker of {kind} {job} died at {where}; retried")
-            )
+            text = f"the worker of {entry.job.kind} {job} died at epoch {entry.epoch}; retried"
+            self._notes.append((time.time(), text))
         else:
-            reason = f"worker died {entry['deaths']} times, last at epoch {entry['epoch']}"
-            entry["unrecorded"] = True
-            self._fail(job, reason)
+            entry.unrecorded = True
+            reason = f"worker died {entry.deaths} times, last at epoch {entry.epoch}"
+            self._fail(entry, Failure(kind=Kind.LOST_WORKER, reason=reason))
         await self._tell()
 
-    async def unrecorded(self) -> list[tuple[dict[str, Any], str]]:
-        """Failures that no lane could write down, for the command to record; given once."""
-        found = [e for e in self._jobs.values() if e.pop("unrecorded", False)]
-        return [(e["job"], e["reason"]) for e in found]
-
-    def _fail(self, job: str, reason: str) -> None:
-        self._end(self._jobs[job], "failed", reason)
+    def _fail(self, entry: _Entry, failure: Failure) -> None:
+        """End a job without a result, and with it all that stands on it."""
+        entry.end(State.FAILED, failure)
         for other in self._jobs.values():
-            if job in other["job"]["needs"] and other["state"] not in _FINAL:
-                other["unrecorded"] = True
-                self._end(other, "failed", self._without(job))
-
-    def _broken(self, job: dict[str, Any]) -> list[str]:
-        known = [n for n in job["needs"] if n in self._jobs]
-        return [n for n in known if self._jobs[n]["state"] == "failed"]
-
-    def _without(self, stage: str) -> str:
-        return f"its pretraining {stage} failed: {self._jobs[stage]['reason']}"
-
-    def _pause(self, entry: dict[str, Any]) -> None:
-        if entry["since"] is not None:
-            entry["elapsed"] += time.monotonic() - entry["since"]
-        entry["since"] = None
-
-    def _end(self, entry: dict[str, Any], state: str, reason: str | None) -> None:
-        self._pause(entry)
-        entry.update(state=state, reason=reason)
+            if entry.job.id in other.job.needs.values() and not other.state.final:
+                other.unrecorded = True
+                self._fail(other, _without(entry))
 
     async def _tell(self) -> None:
         self._version += 1
         async with self._news:
             self._news.notify_all()
+
+
+def _without(entry: _Entry) -> Failure:
+    """The failure of a job that stands on one that failed."""
+    assert entry.failure is not None
+    what = WORDS.get(entry.job.kind, entry.job.kind) if entry.job.kind != RUN else "base run"
+    reason = f"its {what} {entry.job.id} failed: {entry.failure.reason}"
+    return Failure(kind=Kind.NEED, reason=reason)

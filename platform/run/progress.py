@@ -1,13 +1,117 @@
-"""What is shown of work while it runs."""
+"""What is known of work while it runs: by whoever carries it out, by the planner, by a view."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from deep_clustering.platform.request.jobs import Job
+from deep_clustering.platform.run.failure import Failure
+
+#: Numbers of a job: losses, metrics, criteria.
+Numbers = Mapping[str, float | None]
+
+
+class Observer(Protocol):
+    """How a job is watched by the process that carries it out."""
+
+    def epoch(self, epoch: int, values: Numbers) -> None:
+        """`epoch` epochs are done, and durable once the next is; `values`: losses and metrics."""
+
+    def note(self, text: str) -> None:
+        """Something a person should read."""
+
+    def cancelled(self) -> bool:
+        """Whether nobody wants the job any more; asked between steps."""
+
+
+class State(StrEnum):
+    """Where a job stands."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    ELSEWHERE = "elsewhere"  # another command is computing it
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more will happen to the job."""
+        return self in (State.DONE, State.FAILED, State.CANCELLED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submitted:
+    """A job handed to the planner, with what the store knows of it.
+
+    Attributes:
+        stored: the numbers of its result, None where it has none.
+        failure: why an earlier attempt has no result, None where there was none or it is retried.
+    """
+
+    job: Job
+    stored: Numbers | None = None
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """A job as the planner knows it."""
+
+    kind: str
+    epochs: int  # in all
+    state: State
+    epoch: int  # done
+    values: Numbers
+    failure: Failure | None
+    elapsed: float  # seconds in lanes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """Everything that a view shows.
+
+    Attributes:
+        jobs: id -> progress.
+        notes: (time, text), the time in seconds since 1970.
+        storage: why nothing can be written any more, None while it can.
+    """
+
+    version: int
+    jobs: Mapping[str, Progress]
+    notes: tuple[tuple[float, str], ...] = ()
+    storage: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobNews:
+    """What happened to a job since somebody last asked.
+
+    Attributes:
+        history: (epoch, values) of the epochs that the caller does not know.
+    """
+
+    history: tuple[tuple[int, Numbers], ...]
+    state: State
+    epoch: int
+    values: Numbers
+    failure: Failure | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class News:
+    """What happened to some jobs; `version` is what to pass to the next call."""
+
+    version: int
+    jobs: Mapping[str, JobNews] = field(default_factory=dict)
 
 
 @dataclass
 class Line:
-    """One line of the view: a run, or a trial with its runs."""
+    """One line of a view: a run, or a trial with its runs."""
 
     label: str
     runs: tuple[str, ...]
     text: str = ""  # what distinguishes it, for example its parameters
-    state: str | None = None  # overrides the state of its runs
+    state: str | None = None  # in place of the state of its runs

@@ -1,7 +1,7 @@
-"""Lanes: long-lived Ray Train worker groups that carry out one job after another.
+"""One command's use of Ray: a cluster started or joined, one planner, and as many lanes as fit.
 
-A `Session` is one command's use of Ray: it starts (or joins) a cluster, one planner and as many
-lanes as fit, and leaves nothing behind.
+A lane is a long-lived Ray Train worker group that carries out one job after another (`lane.serve`).
+A session leaves nothing behind.
 """
 
 import contextlib
@@ -11,17 +11,18 @@ import secrets
 import socket
 import tempfile
 import threading
-import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import ray
 from ray import train
 
-from deep_clustering.platform.errors import EnvironmentProblem, StorageError
+from deep_clustering.platform.errors import EnvironmentProblem
+from deep_clustering.platform.request.options import Compute
 from deep_clustering.platform.run._ray import guard
-from deep_clustering.platform.run.planner import Planner
+from deep_clustering.platform.run.client import Client
+from deep_clustering.platform.run.lane import Settings, serve
+from deep_clustering.platform.store.store import Store
 
 #: Memory that one training process needs beside its data: torch, Ray and a small model (MiB).
 _PROCESS_MB = 1500
@@ -96,26 +97,31 @@ class Session:
         store: where results go; its URI is what the lanes open.
         provenance: columns that every row of this command carries.
         parallel: how many runs could train side by side.
-        workers, gpus_per_run: see `room`.
-        address: of a Ray cluster; None starts one of this command's own and never joins another.
+        compute: `workers` and `gpus_per_run` as in `room`; `address` of a Ray cluster, None starts
+            one of this command's own and never joins another.
+
+    Attributes:
+        planner: takes the work.
+        room: how the machine is used.
+        storage: a place that all nodes see, for what Ray Train and Tune want to write.
 
     Raises:
         EnvironmentProblem: Ray does not start, the address does not answer, or no lane fits.
     """
 
+    planner: Client
+    room: Room
+
     def __init__(
         self,
-        store: Any,
+        store: Store,
+        compute: Compute,
         *,
-        provenance: Mapping[str, Any],
+        provenance: Mapping[str, str | bool | None],
         parallel: int,
-        workers: int = 1,
-        gpus_per_run: float | None = None,
-        address: str | None = None,
     ) -> None:
-        self._store, self._address = store, address
-        self._provenance = dict(provenance)
-        self._parallel, self._workers, self._gpus = parallel, workers, gpus_per_run
+        self._store, self._compute, self._parallel = store, compute, parallel
+        self.provenance = dict(provenance)
         self._threads: list[threading.Thread] = []
         self._errors: list[str] = []
 
@@ -123,20 +129,20 @@ class Session:
         # A socket's path is at most 107 characters long, so not in a user's long temporary folder.
         short = "/tmp" if os.path.isdir("/tmp") else None
         scratch = tempfile.mkdtemp(prefix="deep-clustering-", dir=short)
+        address = self._compute.address
         # Ray Train and Tune want one place that all nodes see, although nothing is kept there.
-        self.storage = f"{self._store.uri}/scratch" if self._address else scratch
-        _start(self._address, scratch)
+        self.storage = f"{self._store.uri}/scratch" if address else scratch
+        _start(address, scratch)
         self._guard = guard(scratch)
         try:
             self.room = room(
                 ray.cluster_resources(),
-                _free_memory_mb() if self._address is None else None,
+                _free_memory_mb() if address is None else None,
                 parallel=self._parallel,
-                workers=self._workers,
-                gpus_per_run=self._gpus,
+                workers=self._compute.workers,
+                gpus_per_run=self._compute.gpus_per_run,
             )
-            actor = ray.remote(num_cpus=0, max_concurrency=1000)(Planner)
-            self.planner: Any = actor.remote(sorted(self._store.stages()))
+            self.planner = Client.start()
             for lane in range(self.room.lanes):
                 thread = threading.Thread(target=self._keep, args=(lane,), daemon=True)
                 thread.start()
@@ -155,7 +161,7 @@ class Session:
         """
         if kind is None:  # idle lanes leave by themselves
             with contextlib.suppress(EnvironmentProblem):
-                self.ask("close")
+                self.planner.close()
             for thread in self._threads:
                 thread.join(timeout=_LEAVE)
         if kind is None and not any(thread.is_alive() for thread in self._threads):
@@ -165,21 +171,8 @@ class Session:
         ray.shutdown()
         assert self._guard.stdin is not None
         self._guard.stdin.close()
-        if self._address:
+        if self._compute.address:
             self._store.delete("scratch")
-
-    def ask(self, method: str, *args: Any) -> Any:
-        """Call the planner and wait for its answer.
-
-        Raises:
-            EnvironmentProblem: Ray died; the same command continues.
-        """
-        try:
-            return ray.get(getattr(self.planner, method).remote(*args), timeout=60)
-        except (ray.exceptions.RayError, ConnectionError) as error:
-            raise EnvironmentProblem(
-                f"Ray died ({type(error).__name__}); give the same command again to continue."
-            ) from error
 
     def check(self) -> None:
         """Raises EnvironmentProblem when every lane is gone although there is work."""
@@ -192,16 +185,16 @@ class Session:
         """One lane's trainer, from start to end, in a thread of the command."""
         from ray.train.torch import TorchConfig, TorchTrainer
 
-        settings = {
-            "lane": lane,
-            "planner": self.planner,
-            "store": self._store.uri,
-            "provenance": self._provenance,
-            "threads": self.room.threads,
-        }
+        settings = Settings(
+            lane=lane,
+            planner=self.planner.actor,
+            store=self._store.uri,
+            provenance=self.provenance,
+            threads=self.room.threads,
+        )
         trainer = TorchTrainer(
             serve,
-            train_loop_config=settings,
+            train_loop_config={"settings": settings},
             torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if self.room.gpus else "gloo"),
             scaling_config=train.ScalingConfig(
                 num_workers=self.room.workers,
@@ -223,7 +216,7 @@ class Session:
             lines = str(error).strip().splitlines() or [type(error).__name__]
             self._errors.append(lines[-1])
             with contextlib.suppress(Exception):
-                self.ask("lane_gone", lane)
+                self.planner.lane_gone(lane)
 
 
 def _start(address: str | None, scratch: str) -> None:
@@ -254,136 +247,3 @@ def _free_memory_mb() -> float:
     import psutil
 
     return psutil.virtual_memory().available / 2**20
-
-
-# ---- in the worker
-
-
-class _Report:
-    """Progress of one job, told to the planner without waiting for it."""
-
-    def __init__(self, planner: Any, job: str, replicas: Any) -> None:
-        self._planner, self._job, self._replicas = planner, job, replicas
-        self._stop = threading.Event()
-        if replicas.rank == 0:
-            threading.Thread(target=self._watch, daemon=True).start()
-
-    def _watch(self) -> None:
-        with contextlib.suppress(Exception):  # the planner went away: the lane ends with it
-            ray.get(self._planner.wanted.remote(self._job))
-            self._stop.set()
-
-    def epoch(self, epoch: int, values: Mapping[str, Any]) -> None:
-        plain = {k: v for k, v in values.items() if isinstance(v, (int, float))}
-        self._planner.epoch.remote(self._job, epoch, plain)
-
-    def note(self, text: str) -> None:
-        self._planner.note.remote(text)
-
-    def cancelled(self) -> bool:
-        return bool(_share(self._replicas, self._stop.is_set()))
-
-
-def serve(settings: dict[str, Any]) -> None:
-    """The loop of a lane's workers: take a job, carry it out, again."""
-    import torch
-    from ray.train.torch import get_device
-
-    from deep_clustering.methods.learning.replicas import Replicas
-    from deep_clustering.platform.request.jobs import Job
-    from deep_clustering.platform.run.execute import Workplace
-    from deep_clustering.platform.store.store import Store
-
-    torch.set_num_threads(settings["threads"])
-    device = get_device()
-    torch.backends.cudnn.benchmark = device.type == "cuda"  # shapes never change within a run
-    world = train.get_context().get_world_size()
-    replicas = Replicas.joined(device) if world > 1 else Replicas.alone(device)
-    place = Workplace(Store.open(settings["store"]), device, replicas, settings["provenance"])
-    planner, lane = settings["planner"], settings["lane"]
-    if replicas.rank == 0:
-        ray.get(planner.enter.remote(lane))
-    while True:
-        with _next(planner, lane, place, replicas) as given:
-            if given is None:
-                return
-            _carry_out(Job.from_json(given), place, planner, lane)
-
-
-@contextlib.contextmanager
-def _next(planner: Any, lane: int, place: Any, replicas: Any) -> Iterator[dict[str, Any] | None]:
-    """The next job, the same on every rank, claimed among all commands that share the store."""
-    given: dict[str, Any] | None = None
-    with contextlib.ExitStack() as held:
-        while replicas.rank == 0:
-            given = ray.get(planner.next.remote(lane))
-            if given is None:
-                break
-            lock = place.store.lock(given["id"])
-            if lock is None:
-                ray.get(planner.busy.remote(given["id"], lane))
-                continue
-            held.enter_context(lock)
-            stored = _stored(place.store, given)
-            if stored is None:
-                break
-            held.close()
-            ray.get(planner.finished.remote(given["id"], lane, stored))
-        yield _share(replicas, given)
-
-
-def _share(replicas: Any, value: Any) -> Any:
-    """Rank 0's value, on every rank; free in a lane of one process."""
-    if replicas.world == 1:
-        return value
-    import torch
-    import torch.distributed as dist
-
-    box = [value]
-    dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
-    return box[0]
-
-
-def _stored(store: Any, job: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What another command has committed since the job was planned."""
-    if job["kind"] != "run":
-        return {} if store.stage_ready(job["id"]) else None
-    return store.metrics_of(job["id"]) if store.has_run(job["id"]) else None
-
-
-def _carry_out(job: Any, place: Any, planner: Any, lane: int) -> None:
-    from deep_clustering.platform.run.checkpoints import Checkpoints
-    from deep_clustering.platform.run.execute import Cancelled, Diverged, execute, failure
-
-    chief = place.replicas.rank == 0
-
-    def fail(reason: str, **rest: Any) -> None:
-        if chief:
-            failure(job, place.store, reason, place.provenance, **rest)
-            ray.get(planner.failed.remote(job.id, lane, reason))
-
-    try:
-        values = execute(job, place, _Report(planner, job.id, place.replicas))
-        if chief:
-            ray.get(planner.finished.remote(job.id, lane, values))
-    except Cancelled:
-        if chief:
-            failure(job, place.store, "stopped early", place.provenance, status="stopped")
-            Checkpoints(place.store, job.id).keep_last()
-            ray.get(planner.stopped.remote(job.id, lane))
-    except Diverged as error:
-        fail(str(error))
-    except StorageError as error:  # the command ends: it could not acknowledge anything
-        ray.get(planner.unwritable.remote(str(error)))
-        raise
-    except Exception as error:
-        out_of_memory = type(error).__name__ == "OutOfMemoryError"
-        batch = job.identity["config"].get("batch_size")
-        reason = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
-        if out_of_memory:
-            reason = f"out of GPU memory at batch_size {batch}; set a smaller one"
-        fail(reason, traceback=traceback.format_exc())
-        # After a CUDA error the process cannot be trusted, and after one rank's error the others
-        # wait for it: both end this worker group, and Ray Train starts a fresh one.
-        if place.replicas.world > 1 or place.device.type == "cuda":
-            raise

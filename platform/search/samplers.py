@@ -1,11 +1,9 @@
 """Concrete search spaces in Optuna's terms, and the samplers of `--sampler`."""
 
-import copy
 import hashlib
 import math
 import warnings
-from collections.abc import Callable, Container, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from optuna.distributions import (
@@ -17,9 +15,10 @@ from optuna.distributions import (
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, Trial
 
 from deep_clustering.platform.errors import InputError, nearest
+from deep_clustering.platform.request.configs import Value
 from deep_clustering.search_spaces._space import Choice, Concrete, Float, Int
 
 #: Values of each range in a grid; a choice has all of its own.
@@ -40,7 +39,7 @@ def distributions(space: Mapping[str, Concrete]) -> dict[str, BaseDistribution]:
     return {name: _distribution(name, domain) for name, domain in space.items()}
 
 
-def _distribution(name: str, domain: Any) -> BaseDistribution:
+def _distribution(name: str, domain: Concrete) -> BaseDistribution:
     if isinstance(domain, Float):
         return FloatDistribution(float(domain.low), float(domain.high), log=domain.log)
     if isinstance(domain, Int):
@@ -50,13 +49,13 @@ def _distribution(name: str, domain: Any) -> BaseDistribution:
     raise InputError(f"{name}: needs a Float, Int or Choice, got {domain!r}; resolve the space.")
 
 
-def suggest(trial: Trial, space: Mapping[str, Concrete]) -> dict[str, Any]:
+def suggest(trial: Trial, space: Mapping[str, Concrete]) -> dict[str, Value]:
     """The values of one trial; asked again, a trial gives the same ones.
 
     Raises:
         InputError: as `distributions`.
     """
-    values: dict[str, Any] = {}
+    values: dict[str, Value] = {}
     for name, d in distributions(space).items():
         if isinstance(d, FloatDistribution):
             values[name] = trial.suggest_float(name, d.low, d.high, log=d.log)
@@ -67,7 +66,7 @@ def suggest(trial: Trial, space: Mapping[str, Concrete]) -> dict[str, Any]:
     return values
 
 
-def grid(space: Mapping[str, Concrete], points: int = GRID_POINTS) -> dict[str, tuple[Any, ...]]:
+def grid(space: Mapping[str, Concrete], points: int = GRID_POINTS) -> dict[str, tuple[Value, ...]]:
     """The values of each field on a grid, ascending, both ends included, each once.
 
     Args:
@@ -85,7 +84,7 @@ def grid(space: Mapping[str, Concrete], points: int = GRID_POINTS) -> dict[str, 
     return {name: _points(domain, points) for name, domain in space.items()}
 
 
-def _points(domain: Concrete, points: int) -> tuple[Any, ...]:
+def _points(domain: Concrete, points: int) -> tuple[Value, ...]:
     if isinstance(domain, Choice):
         return domain.values
     spread = np.geomspace if domain.log else np.linspace
@@ -121,7 +120,7 @@ class _Grid(BaseSampler):
             )
         self._order = np.random.default_rng(seed).permutation(size)
 
-    def _point(self, index: int) -> dict[str, Any]:
+    def _point(self, index: int) -> dict[str, Value]:
         point = {}
         for name, values in self._values.items():
             index, digit = divmod(index, len(values))
@@ -135,7 +134,7 @@ class _Grid(BaseSampler):
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         return {}
 
     def sample_independent(
@@ -144,7 +143,7 @@ class _Grid(BaseSampler):
         trial: FrozenTrial,
         param_name: str,
         param_distribution: BaseDistribution,
-    ) -> Any:
+    ) -> Value:
         tried = {
             tuple(map(repr, (t.params[name] for name in self._values)))
             for t in study.get_trials(deepcopy=False)
@@ -173,7 +172,7 @@ class _GaussianProcess(GPSampler):
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         import torch
 
         threads = torch.get_num_threads()
@@ -218,8 +217,6 @@ def make_sampler(
     seed: int,
     number: int,
     space: Mapping[str, Concrete],
-    *,
-    before: int | None = None,
 ) -> BaseSampler:
     """The sampler of one trial.
 
@@ -229,9 +226,6 @@ def make_sampler(
         number: of the trial. A trial's random numbers come from these two alone, so that a search
             that was interrupted goes on as if it had not been.
         space: field -> concrete range.
-        before: the trial learns from the results of trials with smaller numbers than this, and
-            takes the others before itself as still running, whether they are or not: what it gets
-            does not depend on which of its contemporaries ended first. None: from all results.
 
     Raises:
         InputError: an unknown sampler, an empty space, or a grid too large.
@@ -242,101 +236,10 @@ def make_sampler(
     own = seed if name == "grid" else _mixed(seed, number)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        sampler = _SAMPLERS[name](space, own, number)
-    return sampler if before is None else _OfGeneration(sampler, number, before)
+        return _SAMPLERS[name](space, own, number)
 
 
 def _mixed(seed: int, number: int) -> int:
     """32 bits from both, so that neighbouring trials and seeds share nothing."""
     digest = hashlib.sha256(f"sampler:{seed}:{number}".encode()).digest()
     return int.from_bytes(digest[:4], "big")
-
-
-class _OfGeneration(BaseSampler):
-    """Lets a sampler see a study as it was when the trial's generation began."""
-
-    def __init__(self, sampler: BaseSampler, number: int, before: int) -> None:
-        self._sampler, self._number, self._before = sampler, number, before
-
-    def _seen(self, study: Study) -> Any:
-        return _Past(study, self._number, self._before)
-
-    def infer_relative_search_space(
-        self, study: Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return self._sampler.infer_relative_search_space(self._seen(study), trial)
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return self._sampler.sample_relative(self._seen(study), trial, search_space)
-
-    def sample_independent(
-        self,
-        study: Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        return self._sampler.sample_independent(
-            self._seen(study), trial, param_name, param_distribution
-        )
-
-    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        self._sampler.before_trial(study, trial)
-
-    def after_trial(
-        self,
-        study: Study,
-        trial: FrozenTrial,
-        state: TrialState,
-        values: Sequence[float] | None,
-    ) -> None:
-        self._sampler.after_trial(study, trial, state, values)
-
-    def reseed_rng(self) -> None:
-        """Nothing: the random numbers are those of the trial's number."""
-
-
-class _Past:
-    """A study, but for its trials: results of `before` and later are not there yet.
-
-    Samplers read trials through `get_trials` and, inside Optuna, `_get_trials`; a test compares
-    proposals, so that another way in would be noticed.
-    """
-
-    def __init__(self, study: Study, number: int, before: int) -> None:
-        self._study, self._number, self._before = study, number, before
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._study, name)
-
-    @property
-    def trials(self) -> list[FrozenTrial]:
-        return self.get_trials()
-
-    def get_trials(
-        self, deepcopy: bool = True, states: Container[TrialState] | None = None
-    ) -> list[FrozenTrial]:
-        shown = (
-            self._shown(trial)
-            for trial in self._study.get_trials(deepcopy=deepcopy)
-            if trial.number <= self._number
-        )
-        return [trial for trial in shown if states is None or trial.state in states]
-
-    def _get_trials(
-        self,
-        deepcopy: bool = True,
-        states: Container[TrialState] | None = None,
-        use_cache: bool = False,
-    ) -> list[FrozenTrial]:
-        return self.get_trials(deepcopy, states)
-
-    def _shown(self, trial: FrozenTrial) -> FrozenTrial:
-        if trial.number < self._before or not trial.state.is_finished():
-            return trial
-        running = copy.copy(trial)
-        running.state, running.values, running.datetime_complete = TrialState.RUNNING, None, None
-        running.intermediate_values = {}
-        return running

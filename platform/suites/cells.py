@@ -13,10 +13,20 @@ import polars as pl
 
 from deep_clustering.ablations import _published
 from deep_clustering.ablations._suite import Claim, Row, Suite
+from deep_clustering.platform import registry
 from deep_clustering.platform.errors import InputError, nearest
 from deep_clustering.platform.metrics.registry import METRICS
 from deep_clustering.platform.store.store import Store
 from deep_clustering.platform.suites import suites, verdicts
+
+#: Name of an evaluation, and what a run is compared with there; None: the run by itself.
+Against = tuple[str, str] | None
+
+
+def _labels() -> dict[str, Any]:
+    """A column for each evaluation: what the run is compared with."""
+    return {registry.evaluation(n).label: pl.String for n in registry.names("evaluations")}
+
 
 #: Columns of `results.cells`.
 CELLS: dict[str, Any] = {
@@ -24,7 +34,7 @@ CELLS: dict[str, Any] = {
     "section": pl.String,  # block of the published table
     "variant": pl.String,
     "dataset": pl.String,
-    "ood_dataset": pl.String,
+    **_labels(),
     "metric": pl.String,
     "mark": pl.String,  # measured, not run, failed, not possible, published only
     "n": pl.Int32,  # finished runs
@@ -77,7 +87,7 @@ class Measured:
     store: Store
     planned: suites.Planned
     rows: Mapping[str, Mapping[str, Any]]  # run id -> row, whatever its status
-    ood: Mapping[tuple[str, str], Mapping[str, Any]]  # (run id, data set) -> its evaluation
+    evaluated: Mapping[tuple[str, Against], Mapping[str, Any]]  # (run id, ...) -> its evaluation
 
 
 def measured(store: Store, name: str) -> Measured:
@@ -95,17 +105,21 @@ def measured(store: Store, name: str) -> Measured:
     planned = suites.current(store.read_plan("suite", name))
     wanted = {entry["run_id"] for entry in planned.entries}
     rows = store.rows("runs").filter(pl.col("run_id").is_in(list(wanted)))
-    ood: dict[tuple[str, str], Mapping[str, Any]] = {}
-    if planned.suite.ood:
+    evaluated: dict[tuple[str, Against], Mapping[str, Any]] = {}
+    for evaluation in planned.suite.evaluations:
+        record = registry.evaluation(evaluation)
         stages = store.rows("stages")
-        if "ood_run" in stages.columns:
-            found = stages.filter(pl.col("ood_run").is_in(list(wanted)))
-            ood = {(r["ood_run"], r["ood_dataset"]): r for r in found.iter_rows(named=True)}
+        if record.run in stages.columns:
+            mine = stages.filter(
+                pl.col("kind") == evaluation, pl.col(record.run).is_in(list(wanted))
+            )
+            for row in mine.iter_rows(named=True):
+                evaluated[row[record.run], (evaluation, row[record.label])] = row
     return Measured(
         store=store,
         planned=planned,
         rows={row["run_id"]: row for row in rows.iter_rows(named=True)},
-        ood=ood,
+        evaluated=evaluated,
     )
 
 
@@ -116,23 +130,35 @@ def cells(found: Measured) -> pl.DataFrame:
     for dataset in found.planned.datasets:
         printed = _printed(suite, dataset)
         for section, row, key in _order(suite, printed):
-            for ood in suite.ood or ("",):
+            for against in compared(suite):
                 for metric in suite.metrics:
-                    cell = printed.get((*key, ood, metric)) if key else None
+                    thing = against[1] if against else ""
+                    cell = printed.get((*key, thing, metric)) if key else None
                     if row is None and cell is None:
                         continue
                     lines.append(
                         {"suite": suite.name, "section": section, "dataset": dataset}
-                        | {"ood_dataset": ood or None, "metric": metric}
-                        | _values(found, row, dataset, ood, metric)
+                        | (_label(against) | {"metric": metric})
+                        | _values(found, row, dataset, against, metric)
                         | (
                             {"variant": ", ".join(filter(None, key[1:]))}
                             if row is None and key
                             else {}
                         )
-                        | _comparison(found, row, dataset, ood, metric, cell)
+                        | _comparison(found, row, dataset, against, metric, cell)
                     )
     return pl.DataFrame(lines, schema=CELLS, orient="row")
+
+
+def compared(suite: Suite) -> list[Against]:
+    """What the runs of a suite are compared with, or that they stand by themselves."""
+    things = [(name, thing) for name, all in suite.evaluations.items() for thing in all]
+    return [*things] or [None]
+
+
+def _label(against: Against) -> dict[str, str]:
+    """The column that says what a cell is compared with."""
+    return {} if against is None else {registry.evaluation(against[0]).label: against[1]}
 
 
 def judged(found: Measured) -> pl.DataFrame:
@@ -248,7 +274,7 @@ def _entries(found: Measured, row: Row, dataset: str) -> list[dict[str, Any]]:
 
 
 def values_of(
-    found: Measured, row: Row, dataset: str, metric: str, ood: str = ""
+    found: Measured, row: Row, dataset: str, metric: str, against: Against = None
 ) -> dict[Any, float]:
     """(pretraining, seed) -> value of a metric, over the finished runs of a row."""
     values: dict[Any, float] = {}
@@ -260,9 +286,10 @@ def values_of(
             continue
         source: Mapping[str, Any] | None = whole
         column, factor = row.columns.get(metric, metric), 1.0
-        if ood:
-            source = found.ood.get((entry["run_id"], ood))
-            column = f"{row.head}_ood_{metric}" if row.head else f"ood_{metric}"
+        if against is not None:
+            source = found.evaluated.get((entry["run_id"], against))
+            column = registry.evaluation(against[0]).metrics[metric]
+            column = f"{row.head}_{column}" if row.head else column
         elif column in METRICS and (made_of := METRICS[column].source):
             column, factor = made_of.column, made_of.factor
         elif row.head and f"{row.head}_{column}" in whole:
@@ -280,7 +307,7 @@ def _failed(found: Measured, row: Row, dataset: str) -> list[str]:
 
 
 def _values(
-    found: Measured, row: Row | None, dataset: str, ood: str, metric: str
+    found: Measured, row: Row | None, dataset: str, against: Against, metric: str
 ) -> dict[str, Any]:
     if row is None:
         return {"mark": "published only", "n": 0, "failed": 0}
@@ -288,7 +315,7 @@ def _values(
         return {"variant": row.name, "mark": "published only", "n": 0, "failed": 0}
     impossible = found.planned.impossible.get((row.name, dataset))
     entries = _entries(found, row, dataset)
-    values = list(values_of(found, row, dataset, metric, ood).values())
+    values = list(values_of(found, row, dataset, metric, against).values())
     lost = _failed(found, row, dataset)
     line: dict[str, Any] = {"variant": row.name, "n": len(values), "failed": len(lost)}
     if values:
@@ -313,7 +340,7 @@ def _values(
 
 
 def _printed(suite: Suite, dataset: str) -> dict[tuple[str, ...], _published.Cell]:
-    """(section, method, setting, ood data set, metric) -> published cell, in printed order."""
+    """(section, method, setting, compared with, metric) -> published cell, in printed order."""
     if suite.table is None:
         return {}
     found: dict[tuple[str, ...], _published.Cell] = {}
@@ -351,7 +378,7 @@ def _order(
 
 
 def _comparison(
-    found: Measured, row: Row | None, dataset: str, ood: str, metric: str, cell: Any
+    found: Measured, row: Row | None, dataset: str, against: Against, metric: str, cell: Any
 ) -> dict[str, Any]:
     if cell is None:
         return {}
@@ -365,7 +392,7 @@ def _comparison(
     if row is None:
         return line
     why = _mismatch(found, row, dataset, cell)
-    values = values_of(found, row, dataset, metric, ood)
+    values = values_of(found, row, dataset, metric, against)
     if values:
         line |= {"difference": statistics.fmean(values.values()) - cell.value}
         line |= {"protocol_match": not why}

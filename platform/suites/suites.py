@@ -12,7 +12,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from deep_clustering.platform.errors import InputError, nearest
 from deep_clustering.platform.metrics.registry import METRICS
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.jobs import Job
-from deep_clustering.platform.request.request import Request
+from deep_clustering.platform.request.request import Request, Wanted, together
 from deep_clustering.platform.store.store import Plan, PlannedRun
 
 #: Smallest difference of accuracy and of ECE that a suite made up on the command line tells.
@@ -50,8 +50,9 @@ def known() -> dict[str, Suite]:
     found: dict[str, Suite] = {}
     for name in registry.names("ablations"):
         found |= {suite.name: suite for suite in getattr(_module(name), "SUITES", ())}
-    for path in sorted(registry.folder("ablations").glob("[!.]*.toml")):
-        found |= {suite.name: suite for suite in _from_toml(path)}
+    for folder in registry.folders("ablations"):
+        for path in sorted(folder.glob("[!.]*.toml")):
+            found |= {suite.name: suite for suite in _from_toml(path)}
     for suite in found.values():
         check(suite)
     return found
@@ -168,6 +169,7 @@ def check(suite: Suite) -> None:
     heads = {row.head for row in suite.rows if row.head}
     metrics = METRICS.keys() | {f"{head}_{metric}" for head in heads for metric in METRICS}
     wrong += unknown(suite.metrics, sorted(metrics), "metric")
+    wrong += unknown(suite.evaluations, registry.names("evaluations"), "evaluation")
     if wrong:
         raise InputError(f"suite {suite.name}:\n" + "\n".join(wrong))
 
@@ -240,6 +242,8 @@ def _built(where: str, kind: Any = Suite, **given: Any) -> Any:
     if wrong:
         raise InputError(f"{where}: " + "\n".join(wrong))
     plain = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+    if isinstance(things := plain.get("evaluations"), Mapping):
+        plain["evaluations"] = {name: tuple(values) for name, values in things.items()}
     try:
         return kind(**plain)
     except (ValueError, TypeError) as error:
@@ -264,9 +268,13 @@ class Arm:
 
     row: Row
     dataset: str
-    runs: tuple[Job, ...] = ()
-    stages: tuple[Job, ...] = ()
+    wanted: Wanted = field(default_factory=lambda: Wanted(runs=()))
     impossible: str = ""
+
+    @property
+    def runs(self) -> tuple[Job, ...]:
+        """Its runs, one a seed."""
+        return self.wanted.runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,12 +284,12 @@ class Expansion:
     suite: Suite
     requests: Mapping[str, Request]  # by name of the data set
     arms: tuple[Arm, ...]
-    jobs: tuple[Job, ...]  # every distinct one; stages first
+    wanted: Wanted  # every distinct job of all arms
 
     @property
-    def runs(self) -> list[Job]:
+    def runs(self) -> tuple[Job, ...]:
         """The distinct runs."""
-        return [job for job in self.jobs if job.kind == "run"]
+        return self.wanted.runs
 
 
 def methods(suite: Suite) -> list[tuple[str, str | None]]:
@@ -290,11 +298,15 @@ def methods(suite: Suite) -> list[tuple[str, str | None]]:
     return list(dict.fromkeys([(suite.method, None), *rows]))
 
 
+#: (data set, method, features) -> the full method on it.
+Resolve = Callable[[str, str, str | None], Request]
+
+
 def expand(
     suite: Suite,
     datasets: Iterable[str],
     seeds: Iterable[int],
-    resolve: Callable[[str, str, str | None], Request],
+    resolve: Resolve,
 ) -> Expansion:
     """The jobs of a suite.
 
@@ -309,7 +321,6 @@ def expand(
     """
     requests: dict[str, Request] = {}
     arms: list[Arm] = []
-    jobs: dict[str, Job] = {}
     seeds = list(seeds)
     for name in datasets:
         known: dict[tuple[str, str | None], Request] = {}
@@ -322,7 +333,6 @@ def expand(
             requests.setdefault(request.dataset.name, request)
             if suite.rows:
                 mine.append(_arm_of(row, key[0], request, seeds))
-        jobs |= {job.id: job for arm in mine for job in (*arm.stages, *arm.runs)}
         arms += mine
         if mine and all(arm.impossible for arm in mine):
             raise InputError(f"{suite.name} on {mine[0].dataset}: {mine[0].impossible}")
@@ -330,7 +340,7 @@ def expand(
         suite=suite,
         requests=requests,
         arms=tuple(arms),
-        jobs=tuple(sorted(jobs.values(), key=lambda job: job.kind == "run")),
+        wanted=together(arm.wanted for arm in arms),
     )
 
 
@@ -341,12 +351,11 @@ def _arm_of(row: Row, method: str, request: Request, seeds: list[int]) -> Arm:
         config = request.configure(resolved(changes, configs.flatten(request.config)))
     except InputError as error:
         return Arm(row=row, dataset=request.dataset.name, impossible=str(error))
-    jobs = request.jobs(seeds, config)
+    wanted = request.wanted(seeds, config)
     return Arm(
         row=row,
         dataset=request.dataset.name,
-        runs=tuple(job for job in jobs if job.kind == "run"),
-        stages=tuple(job for job in jobs if job.kind != "run"),
+        wanted=wanted,
     )
 
 
@@ -365,8 +374,20 @@ def restored(value: Mapping[str, Any]) -> Suite:
     """The suite of a `definition`, for reading results; its overrides are plain values."""
     rows = tuple(_built("a stored suite", Row, **row) for row in value["rows"])
     claims = tuple(_built("a stored suite", Claim, **claim) for claim in value["claims"])
-    found: Suite = _built("a stored suite", **{**value, "rows": rows, "claims": claims})
+    rest = {k: v for k, v in value.items() if k not in ("rows", "claims", _BEFORE)}
+    if _BEFORE in value:
+        rest["evaluations"] = {_BEFORE: value[_BEFORE]} if value[_BEFORE] else {}
+    found: Suite = _built("a stored suite", **rest, rows=rows, claims=claims)
     return found
+
+
+#: Key of the one evaluation that the first release knew, in the suites that it stored.
+_BEFORE = "ood"
+
+
+def _mark(suite: Suite) -> str:
+    """What tells definitions of a suite apart."""
+    return configs.digest(definition(suite))
 
 
 def plan(expansion: Expansion, before: Plan, now: str, command: str) -> Plan:
@@ -384,7 +405,7 @@ def plan(expansion: Expansion, before: Plan, now: str, command: str) -> Plan:
                 "variant": arm.row.name,
                 "head": arm.row.head,
                 "dataset": arm.dataset,
-                "seed": job.identity["seed"],
+                "seed": job.seed,
                 "arm": _arm(job),
             }
             old = newest.get((entry["variant"], entry["dataset"], entry["seed"]))
@@ -393,10 +414,10 @@ def plan(expansion: Expansion, before: Plan, now: str, command: str) -> Plan:
             else:
                 entries.append(entry | {"asked": now})
     whole = definition(expansion.suite)
-    mark = configs.digest(whole)
+    mark = _mark(expansion.suite)
     last = _by_time(before.details.get("definitions", ()))[-1:]
     described = {"digest": mark, "suite": whole, "asked": now}
-    if last and last[0]["digest"] == mark:
+    if last and _mark(restored(last[0]["suite"])) == mark:
         described = last[0]
     impossible = [
         {"variant": a.row.name, "dataset": a.dataset, "reason": a.impossible}
@@ -453,7 +474,7 @@ def current(plan: Plan) -> Planned:
     names += [d for d in asked if d not in names]
     kept.sort(key=lambda e: (names.index(e["dataset"]), order[e["variant"]], e["seed"]))
     remarks = [f"{d}: seeds were added after the first results" for d in sorted(late)]
-    if len({d["digest"] for d in described}) > 1:
+    if len({_mark(restored(d["suite"])) for d in described}) > 1:
         remarks.append("the suite's rows, claims or margins changed after it was first run")
     return Planned(
         suite=suite,
@@ -469,7 +490,13 @@ def current(plan: Plan) -> Planned:
 
 def _arm(job: Job) -> str:
     """What the seeds of one row share: a run's identity without its seed."""
-    rest = {k: v for k, v in job.identity.items() if k not in ("seed", "stage")}
+    rest = {
+        "method": job.method,
+        "version": job.version,
+        "config": job.config,
+        "dataset": job.dataset,
+        "protocol": job.protocol,
+    }
     return configs.digest(rest)
 
 

@@ -9,8 +9,9 @@ from PIL import Image
 
 from deep_clustering.methods.learning.replicas import Replicas
 from deep_clustering.platform.request.jobs import Job
+from deep_clustering.platform.request.options import Asked
 from deep_clustering.platform.request.request import Request, resolve
-from deep_clustering.platform.run.execute import Workplace
+from deep_clustering.platform.run.workplace import Workplace
 from deep_clustering.platform.store.store import Store
 
 #: Overrides that make CDC on `images` below a matter of a second.
@@ -47,7 +48,13 @@ def images(folder: Path, labelled: bool = True, count: int = 16) -> Path:
 
 def request(folder: Path, root: Path, *sets: str, **asked: Any) -> Request:
     """CDC on the pictures in a folder."""
-    return resolve("cdc", f"folder:{folder}", root=root, sets=[*SETS, *sets], **asked)
+    wanted = Asked(method="cdc", dataset=f"folder:{folder}", sets=(*SETS, *sets), **asked)
+    return resolve(wanted, root=root)
+
+
+def jobs(asked: Request, *seeds: int) -> tuple[Job, ...]:
+    """The jobs of a request: what its runs stand on, then the runs; of seed 0 if none is given."""
+    return asked.wanted(seeds or (0,)).jobs
 
 
 def place(store: Store) -> Workplace:

@@ -1,102 +1,73 @@
 """What evaluations of finished runs look like, as each of them says itself."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import polars as pl
 
+from deep_clustering.platform import registry
 from deep_clustering.platform.errors import PlatformError
-from deep_clustering.platform.evaluation import measures, ood
+from deep_clustering.platform.evaluation import measures
 from deep_clustering.platform.evaluation.drawing import Densities, pooled
+from deep_clustering.platform.evaluations._evaluation import Row
 from deep_clustering.platform.report.charts.confidences import densities
 from deep_clustering.platform.report.markup.parts import Figure, Figures, Heading, Paragraph, Part
 from deep_clustering.platform.report.pages._report import Report
 from deep_clustering.platform.report.pages._rows import Arm, Comparison
 from deep_clustering.platform.report.pages._words import ids, listed, quoted, slug
-from deep_clustering.platform.store.store import Store
-
-#: A row of the table `stages`.
-_StageRow = Mapping[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Drawn:
-    """How the stages of an evaluation are found and drawn.
-
-    Attributes:
-        kind: of its stages.
-        run_column: of `stages`, names the run that was evaluated.
-        draw: the drawing of one stage and a head of its run (None: the final head).
-    """
-
-    kind: str
-    run_column: str
-    draw: Callable[[Store, _StageRow, str | None], Densities]
-
-
-def _out_of_distribution(store: Store, row: _StageRow, head: str | None) -> Densities:
-    own, others = ood.confidences(store, row["stage_id"])[head or row["ood_final_head"]]
-    front = f"{head}_" if head else ""
-    return Densities(
-        heading="Out of distribution",
-        title="own images and others",
-        panels={row["ood_dataset"]: {"own images": own, "others": others}},
-        xlabel="confidence",
-        caption="Shares of the run's own images and of the others over confidence.",
-        columns=("ood_run", "ood_dataset", f"{front}ood_auroc", f"{front}ood_fpr95"),
-    )
-
-
-_EVALUATIONS = (_Drawn(kind="ood", run_column="ood_run", draw=_out_of_distribution),)
-
-
-def evaluations(report: Report, compared: Comparison, order: Sequence[str]) -> list[Part]:
+def evaluations(
+    report: Report, compared: Comparison, orders: Mapping[str, Sequence[str]]
+) -> list[Part]:
     """Figures of every evaluation of a suite's runs on a data set.
 
     Args:
-        order: titles of panels that come first; the others follow by name.
+        orders: name of an evaluation -> titles of panels that come first; others follow by name.
     """
     stages = report.store.rows("stages")
     parts: list[Part] = []
-    for drawn in _EVALUATIONS:
-        if drawn.run_column in stages.columns:
-            mine = stages.filter(
-                pl.col("kind") == drawn.kind, pl.col(drawn.run_column).is_in(compared.runs)
-            )
-            parts += _evaluation(report, compared, drawn, mine.rows(named=True), order)
+    for name in registry.names("evaluations"):
+        column = registry.evaluation(name).run
+        if column in stages.columns:
+            mine = stages.filter(pl.col("kind") == name, pl.col(column).is_in(compared.runs))
+            rows = mine.rows(named=True)
+            parts += _evaluation(report, compared, name, rows, orders.get(name, ()))
     return parts
 
 
 def _evaluation(
     report: Report,
     compared: Comparison,
-    drawn: _Drawn,
-    rows: Sequence[_StageRow],
+    name: str,
+    rows: Sequence[Row],
     order: Sequence[str],
 ) -> list[Part]:
+    record = registry.evaluation(name)
+    if record.drawing is None:
+        return []
     heading = ""
     figures, damaged = [], []
     for arm in compared.arms:
         drawings, stages = [], []
         for row in rows:
-            if row[drawn.run_column] not in arm.runs:
+            if row[record.run] not in arm.runs:
                 continue
             try:
-                drawings.append(drawn.draw(report.store, row, arm.head))
-                stages.append(row["stage_id"])
+                drawings.append(record.drawing(report.store, row, arm.head))
+                stages.append(str(row["stage_id"]))
             except PlatformError:
                 damaged.append(f"{arm.label}, seed {row['seed']}")
         if drawings:
             whole = _ordered(pooled(drawings), order)
             heading = whole.heading
-            runs = len({row[drawn.run_column] for row in rows if row["stage_id"] in stages})
-            figures.append(_figure(report, compared, drawn.kind, arm, whole, stages, runs))
+            runs = len({row[record.run] for row in rows if row["stage_id"] in stages})
+            figures.append(_figure(report, compared, name, arm, whole, stages, runs))
     parts: list[Part] = []
     if figures:
         parts += [Heading(heading), Figures(figures)]
     if damaged:
-        text = f"The results of these {drawn.kind} evaluations are damaged and left out: "
+        text = f"The results of these {name} evaluations are damaged and left out: "
         parts.append(Paragraph(f"{text}{listed(dict.fromkeys(damaged))}.", muted=True))
     return parts
 

@@ -133,4 +133,4 @@ def _runs(report: Report, measured: cells.Measured, dataset: str, reader: Reader
     confidences, rejection = suite_confidences(report, measured, compared, reader)
     figures += confidences
     parts: list[Part] = [Figures(figures)] if figures else []
-    return [*parts, *rejection, *evaluations(report, compared, measured.planned.suite.ood)]
+    return [*parts, *rejection, *evaluations(report, compared, measured.planned.suite.evaluations)]

@@ -1,20 +1,44 @@
 """The planner's promises, on the class itself: order, retries, cancellation, failures."""
 
 import asyncio
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deep_clustering.platform.data.dataset import Source
+from deep_clustering.platform.request.jobs import RUN, Job
+from deep_clustering.platform.run.failure import Failure, Kind
 from deep_clustering.platform.run.planner import Planner
+from deep_clustering.platform.run.progress import JobNews, State, Submitted
 
 
-def _job(name: str, kind: str = "run", needs: tuple[str, ...] = ()) -> dict[str, Any]:
-    return {"id": name, "kind": kind, "identity": {"seed": 0}, "needs": needs, "epochs": 3}
+def _job(name: str, kind: str = RUN, needs: tuple[str, ...] = ()) -> Submitted:
+    return Submitted(
+        job=Job(
+            id=name,
+            kind=kind,
+            method="cdc",
+            version=1,
+            config={},
+            seed=0,
+            dataset="",
+            protocol="all",
+            source=Source("digits", Path()),
+            needs={f"need {i}": need for i, need in enumerate(needs)},
+            epochs=3,
+        )
+    )
 
 
-async def _started(*jobs: dict[str, Any], ready: tuple[str, ...] = ()) -> Planner:
-    planner = Planner(list(ready))
-    await planner.submit([dict(j) for j in jobs], "a")
+def _broken(reason: str) -> Failure:
+    return Failure(kind=Kind.ERROR, reason=reason)
+
+
+async def _started(*jobs: Submitted, present: tuple[str, ...] = ()) -> Planner:
+    planner = Planner()
+    await planner.submit(jobs, "a", present)
     await planner.close()
     return planner
 
@@ -30,35 +54,68 @@ def test_a_run_waits_for_its_stage() -> None:
         await planner.finished("s", 0, {})
         later = await second
         assert later is not None
-        return [first["id"], later["id"]]
+        return [first.id, later.id]
 
     assert asyncio.run(story()) == ["s", "r"]
 
 
 def test_a_stage_in_the_store_is_not_run() -> None:
     async def story() -> Any:
-        planner = await _started(_job("s", "encoder"), _job("r", needs=("s",)), ready=("s",))
-        return await planner.next(0), (await planner.snapshot())["jobs"]["s"]["state"]
+        stage = replace(_job("s", "encoder"), stored={})
+        planner = await _started(stage, _job("r", needs=("s",)))
+        return await planner.next(0), (await planner.snapshot()).jobs["s"].state
 
-    job, stage = asyncio.run(story())
-    assert job["id"] == "r"
-    assert stage == "done"
+    job, state = asyncio.run(story())
+    assert job.id == "r"
+    assert state is State.DONE
+
+
+def test_work_that_the_store_has_is_stood_on_without_being_asked_for() -> None:
+    async def story() -> Any:
+        planner = await _started(_job("r", needs=("s",)), present=("s",))
+        return await planner.next(0)
+
+    assert asyncio.run(story()).id == "r"
+
+
+def test_a_run_may_stand_on_a_run_and_an_evaluation_on_that() -> None:
+    async def story() -> list[str]:
+        planner = await _started(
+            _job("e", "toy", needs=("r",)), _job("r", needs=("b",)), _job("b"), _job("q")
+        )
+        order = []
+        for _ in range(4):
+            job = await planner.next(0)
+            assert job is not None
+            order.append(job.id)
+            await planner.finished(job.id, 0, {})
+        return order
+
+    assert asyncio.run(story()) == ["b", "r", "e", "q"]
+
+
+def test_work_that_nobody_computes_is_a_failure_and_no_endless_wait() -> None:
+    async def story() -> Any:
+        planner = await _started(_job("r", needs=("s",)), _job("q", needs=("r",)))
+        return await planner.next(0), (await planner.snapshot()).jobs
+
+    job, jobs = asyncio.run(story())
+    assert job is None
+    reason = "it needs s, which is neither in the store nor asked for"
+    assert jobs["r"].failure == Failure(kind=Kind.NEED, reason=reason)
+    assert jobs["q"].failure == Failure(kind=Kind.NEED, reason=f"its base run r failed: {reason}")
 
 
 def test_what_the_store_has_is_done_at_once() -> None:
     async def story() -> Any:
-        planner = await _started(_job("r") | {"stored": {"acc": 0.5}})
+        planner = await _started(replace(_job("r"), stored={"acc": 0.5}))
         return await planner.next(0), await planner.wait({"r": 0}, -1)
 
     job, news = asyncio.run(story())
     assert job is None
-    assert news["jobs"]["r"] == {
-        "state": "done",
-        "values": {"acc": 0.5},
-        "epoch": 3,
-        "reason": None,
-        "history": [],
-    }
+    assert news.jobs["r"] == JobNews(
+        history=(), state=State.DONE, epoch=3, values={"acc": 0.5}, failure=None
+    )
 
 
 def test_a_worker_that_dies_is_retried_once_then_failed() -> None:
@@ -71,14 +128,15 @@ def test_a_worker_that_dies_is_retried_once_then_failed() -> None:
         again = await planner.next(0)
         assert again is not None
         await planner.enter(0)
-        return again["id"], await planner.next(0), await planner.snapshot(), planner
+        return again.id, await planner.next(0), await planner.snapshot(), planner
 
     again, none, snapshot, planner = asyncio.run(story())
     assert (again, none) == ("r", None)
-    assert snapshot["jobs"]["r"]["reason"] == "worker died 2 times, last at epoch 2"
-    assert "retried" in snapshot["notes"][0][1]
+    reason = "worker died 2 times, last at epoch 2"
+    assert snapshot.jobs["r"].failure == Failure(kind=Kind.LOST_WORKER, reason=reason)
+    assert "retried" in snapshot.notes[0][1]
     recorded = asyncio.run(planner.unrecorded())
-    assert [job["id"] for job, _ in recorded] == ["r"]
+    assert [job.id for job, _ in recorded] == ["r"]
     assert asyncio.run(planner.unrecorded()) == []
 
 
@@ -86,15 +144,17 @@ def test_a_failed_stage_fails_its_runs_also_later_ones() -> None:
     async def story() -> Any:
         planner = await _started(_job("s", "encoder"), _job("r", needs=("s",)))
         await planner.next(0)
-        await planner.failed("s", 0, "it broke")
+        await planner.failed("s", 0, _broken("it broke"))
         await planner.submit([_job("q", needs=("s",))], "b")
-        return (await planner.snapshot())["jobs"], await planner.unrecorded()
+        return (await planner.snapshot()).jobs, await planner.unrecorded()
 
     jobs, unrecorded = asyncio.run(story())
     for name in ("r", "q"):
-        assert jobs[name]["state"] == "failed"
-        assert jobs[name]["reason"] == "its pretraining s failed: it broke"
-    assert {job["id"] for job, _ in unrecorded} == {"r", "q"}
+        assert jobs[name].state is State.FAILED
+        assert jobs[name].failure == Failure(
+            kind=Kind.NEED, reason="its pretraining s failed: it broke"
+        )
+    assert {job.id for job, _ in unrecorded} == {"r", "q"}
 
 
 def test_a_job_is_stopped_when_its_last_owner_leaves() -> None:
@@ -109,7 +169,7 @@ def test_a_job_is_stopped_when_its_last_owner_leaves() -> None:
         await planner.cancel(["r"], "b")
         await asyncio.wait_for(watched, 1)
         await planner.stopped("r", 0)
-        return early, (await planner.snapshot())["jobs"]["r"]["state"]
+        return early, (await planner.snapshot()).jobs["r"].state.value
 
     assert asyncio.run(story()) == (False, "cancelled")
 
@@ -121,12 +181,12 @@ def test_a_job_of_another_command_is_offered_again(monkeypatch: pytest.MonkeyPat
         planner = await _started(_job("r"), _job("q"))
         first = await planner.next(0)
         assert first is not None
-        await planner.busy(first["id"], 0)
+        await planner.busy(first.id, 0)
         second = await planner.next(0)
         third = await planner.next(1)
         assert second is not None
         assert third is not None
-        return first["id"], second["id"], third["id"]
+        return first.id, second.id, third.id
 
     assert asyncio.run(story()) == ("r", "q", "r")
 
@@ -139,4 +199,4 @@ def test_only_new_epochs_are_sent() -> None:
         await planner.epoch("r", 2, {"loss": 1.0})
         return await planner.wait({"r": 1}, 0)
 
-    assert asyncio.run(story())["jobs"]["r"]["history"] == [(2, {"loss": 1.0})]
+    assert asyncio.run(story()).jobs["r"].history == ((2, {"loss": 1.0}),)

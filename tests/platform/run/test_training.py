@@ -11,9 +11,11 @@ import torch
 
 from deep_clustering.platform import results
 from deep_clustering.platform.errors import InputError
-from deep_clustering.platform.run.execute import Cancelled, Diverged, execute, failure
+from deep_clustering.platform.run.execute import execute
+from deep_clustering.platform.run.failure import Cancelled, Diverged, Kind, of
+from deep_clustering.platform.run.record import failure
 from deep_clustering.platform.store.store import Store
-from support.small import Watcher, images, place, request, run_of
+from support.small import Watcher, images, jobs, place, request, run_of
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def undisturbed(folder: Path, root: Path, tmp_path_factory: pytest.TempPathFacto
     """A store with one pretraining and one run, made without interruption."""
     store = Store.open(tmp_path_factory.mktemp("undisturbed"))
     lane = place(store)
-    for job in request(folder, root).jobs([0]):
+    for job in jobs(request(folder, root), 0):
         execute(job, lane, Watcher())
     return store
 
@@ -74,7 +76,7 @@ def test_a_run_that_was_stopped_ends_bit_for_bit_the_same(
     undisturbed: Store, folder: Path, root: Path, tmp_path: Path, after: int
 ) -> None:
     store = Store.open(tmp_path / "store")
-    for job in request(folder, root).jobs([0]):
+    for job in jobs(request(folder, root), 0):
         with pytest.raises(Cancelled):
             execute(job, place(store), Watcher(stop_after=min(after, job.epochs - 1)))
         resumed = Watcher()
@@ -90,9 +92,9 @@ def test_a_lane_keeps_nothing_of_the_run_before(
 ) -> None:
     store = Store.open(tmp_path / "store")
     lane = place(store)
-    for job in request(folder, root, "hidden=10", "encoder_lr=0.01").jobs([3]):
+    for job in jobs(request(folder, root, "hidden=10", "encoder_lr=0.01"), 3):
         execute(job, lane, Watcher())
-    execute(run_of(request(folder, root).jobs([0])), lane, Watcher())
+    execute(run_of(jobs(request(folder, root), 0)), lane, Watcher())
     chosen = pl.col("seed") == 0
     mine = results.runs(store.uri).filter(chosen).collect().row(0, named=True)
     theirs = results.runs(undisturbed.uri).collect().row(0, named=True)
@@ -104,11 +106,10 @@ def test_labels_replaced_by_noise_leave_predictions_bit_for_bit_the_same(
     undisturbed: Store, folder: Path, root: Path, tmp_path: Path
 ) -> None:
     lane = place(Store.open(tmp_path / "store"))
-    for job in request(folder, root).jobs([0]):
-        dataset, held = lane.data(job)
+    for job in jobs(request(folder, root), 0):
+        dataset = lane.dataset(job)
         noise = np.random.default_rng(1).integers(0, 3, len(dataset.labels))
         object.__setattr__(dataset, "labels", noise)
-        lane._data = dict.fromkeys(lane._data, (dataset, held))
         execute(job, lane, Watcher())
     hidden = ["cluster", "confidence", "clustering_cluster", "clustering_confidence"]
     mine, theirs = _predictions(lane.store), _predictions(undisturbed)
@@ -119,7 +120,7 @@ def test_labels_replaced_by_noise_leave_predictions_bit_for_bit_the_same(
 def test_without_labels_metrics_are_null_and_say_why(root: Path, tmp_path: Path) -> None:
     plain = images(tmp_path / "plain", labelled=False)
     store = Store.open(tmp_path / "store")
-    for job in request(plain, root).jobs([0]):
+    for job in jobs(request(plain, root), 0):
         execute(job, place(store), Watcher())
     row = results.runs(store.uri).collect().row(0, named=True)
     assert row["acc"] is None
@@ -133,7 +134,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     undisturbed: Store, folder: Path, root: Path, tmp_path: Path
 ) -> None:
     store = Store.open(tmp_path / "store")
-    encoder, run = request(folder, root).jobs([0])
+    encoder, run = jobs(request(folder, root), 0)
     execute(encoder, place(store), Watcher())
     with pytest.raises(Cancelled):
         execute(run, place(store), Watcher(stop_after=2))
@@ -152,7 +153,7 @@ def test_a_pickle_in_place_of_a_checkpoint_is_never_run(
     folder: Path, root: Path, tmp_path: Path
 ) -> None:
     store = Store.open(tmp_path / "store")
-    encoder, run = request(folder, root).jobs([0])
+    encoder, run = jobs(request(folder, root), 0)
     execute(encoder, place(store), Watcher())
     with pytest.raises(Cancelled):
         execute(run, place(store), Watcher(stop_after=1))
@@ -175,21 +176,21 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_its_place(
 ) -> None:
     store = Store.open(tmp_path / "store")
     lane = place(store)
-    encoder, run = request(folder, root, "encoder_lr=1e30", "head_lr=1e30").jobs([0])
+    encoder, run = jobs(request(folder, root, "encoder_lr=1e30", "head_lr=1e30"), 0)
     execute(encoder, lane, Watcher())
-    with pytest.raises((Diverged, ValueError)) as error:
+    with pytest.raises(Diverged, match="finite") as error:
         execute(run, lane, Watcher())
-    assert "epoch" in str(error.value) or "finite" in str(error.value)
-    failure(run, store, str(error.value), {})
+    failure(run, store, of(error.value), {})
     row = results.runs(store.uri).collect().row(0, named=True)
     assert row["status"] == "failed"
+    assert row["failure_kind"] == Kind.DIVERGED
     assert row["acc"] is None
     assert results.epochs(store.uri).collect().height >= 0
 
 
 def test_images_that_changed_meanwhile_stop_the_job(root: Path, tmp_path: Path) -> None:
     mine = images(tmp_path / "mine")
-    job = request(mine, root).jobs([0])[0]
+    job = jobs(request(mine, root), 0)[0]
     next((mine / "kind 0").iterdir()).unlink()
     with pytest.raises(InputError, match="changed after the command started"):
-        place(Store.open(tmp_path / "store")).data(job)
+        place(Store.open(tmp_path / "store")).images(job)

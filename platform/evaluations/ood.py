@@ -28,16 +28,13 @@ The last six are there for each head as well (`calibration_ood_auroc`). All are 
 labels play no part in any of them.
 """
 
-import datetime
-import platform as machine
-import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
+from rich.markup import escape
+from rich.table import Table
 
 from deep_clustering.platform.data import dataset as data
 from deep_clustering.platform.data import folder
@@ -47,160 +44,82 @@ from deep_clustering.platform.data.catalogue import (
     held_out_protocol,
     same_samples,
 )
-from deep_clustering.platform.data.dataset import ImageSet, Progress, Source
+from deep_clustering.platform.data.dataset import ImageSet, Source
 from deep_clustering.platform.data.pixels import resized
 from deep_clustering.platform.data.protocols import HELD_OUT
 from deep_clustering.platform.errors import InputError, StorageError
-from deep_clustering.platform.evaluation import finished as prediction
+from deep_clustering.platform.evaluation import finished
+from deep_clustering.platform.evaluation.drawing import Densities
+from deep_clustering.platform.evaluations._evaluation import (
+    Context,
+    Evaluation,
+    Finished,
+    Outcome,
+    Prepared,
+    Row,
+    Subject,
+)
 from deep_clustering.platform.metrics.rejection import failure_rejection
-from deep_clustering.platform.request import configs
-
-#: Raised when a change here alters results; part of a result's id.
-VERSION = 1
+from deep_clustering.platform.request.configs import Value
+from deep_clustering.platform.store.store import Store
 
 _CHUNK = 1000  # images in memory at a time
-_OF_THE_RUN = (
-    "method",
-    "version",
-    "dataset",
-    "dataset_fingerprint",
-    "protocol",
-    "seed",
-    "image_side",
-    "image_mean",
-    "image_std",
-)
 
 
-def evaluate(
-    store: Any,
-    run: str,
-    ood: tuple[str, ...],
-    *,
-    root: Path,
-    skip_broken: bool = False,
-    progress: Progress | None = None,
-    provenance: Mapping[str, Any] | None = None,
-) -> list[dict[str, Any]]:
-    """Evaluate a run against sets of other images; what the store has is not computed again.
+def prepare(subject: Subject, name: str, context: Context) -> Prepared:
+    """The images to tell from a run's own, at the run's side where the files allow it.
 
     Args:
-        store: the store that has the run; the results are kept there as well.
-        run: run id or its first letters.
-        ood: names of datasets, or folder:PATH; all are opened before anything is computed.
-        root: where decoded images live.
-        skip_broken: leave unreadable images of folders out.
-        progress: called with (done, total) while files are read and while images are scored.
-        provenance: columns that say which code computes, kept with what is new.
-
-    Returns:
-        The row of the stage of each different set, in the order asked for.
+        name: of a dataset, or folder:PATH.
 
     Raises:
-        InputError: no such run, several, one without a model, a set that cannot be opened, or one
-            that holds the images that the run was trained on.
-        StorageError: the run's predictions or model are damaged, or the result was not written.
+        InputError: it cannot be opened, has vectors, or holds the images that the run was trained
+            on.
     """
-    if not ood:
-        raise InputError("name at least one set of images, for example --ood svhn.")
-    row = prediction.trained_run(store, run)
-    model: _Model | None = None
-    found = []
-    for others in [_others(row, name, root, skip_broken, progress) for name in dict.fromkeys(ood)]:
-        id = configs.digest(
-            {
-                "kind": "ood",
-                "run": row["run_id"],
-                "dataset": others.fingerprint,
-                "protocol": others.protocol,
-                "version": VERSION,
-            }
-        )
-        if not store.stage_ready(id):
-            model = model or _Model(store, row, root)
-            _compute(store, row, id, model, others, progress, provenance or {})
-        found.append(store.stage_row(id))
-    return found
-
-
-def confidences(store: Any, id: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """What a result was computed from: head -> confidences of the run's own images and the others.
-
-    Args:
-        id: `stage_id` of a row that `evaluate` returned; arrays are float32, one value an image.
-
-    Raises:
-        InputError: no such stage.
-        StorageError: the file is damaged; it then counts as missing.
-    """
-    from safetensors.numpy import load
-
-    kept = load(store.stage_artefact(id, "confidences").read_bytes())
-    heads = sorted(name.removesuffix(".in") for name in kept if name.endswith(".in"))
-    return {head: (kept[f"{head}.in"], kept[f"{head}.out"]) for head in heads}
-
-
-def _others(
-    row: Mapping[str, Any], name: str, root: Path, skip_broken: bool, progress: Progress | None
-) -> ImageSet:
-    """The images to tell from the run's own, at the run's side where the files allow it."""
     entry = CATALOGUE.get(name)
     any_side = entry is None or (isinstance(entry, ImageEntry) and entry.any_side)
     source = Source(
         name,
-        root,
-        skip_broken=skip_broken,
-        side=row["image_side"] if any_side else None,
+        context.root,
+        skip_broken=context.skip_broken,
+        side=subject.image_side if any_side else None,
         protocol=held_out_protocol(name),
     )
-    found = data.open(source, progress)
-    if not isinstance(found, ImageSet):
-        raise InputError(f"{name} has vectors, and run {row['run_id']} sees images; name images.")
-    alike = same_samples(row["dataset"], found.name)
-    if alike or found.fingerprint == row["dataset_fingerprint"]:
+    others = data.open(source, context.progress)
+    if not isinstance(others, ImageSet):
+        raise InputError(f"{name} has vectors, and run {subject.run} sees images; name images.")
+    alike = same_samples(subject.dataset, others.name)
+    if alike or others.fingerprint == subject.fingerprint:
         raise InputError(
-            f"{name} holds the images that run {row['run_id']} was trained on; "
+            f"{name} holds the images that run {subject.run} was trained on; "
             "name a set of other images."
         )
-    return found
+    return Prepared(
+        identity={"dataset": others.fingerprint, "protocol": others.protocol},
+        config=source.as_json(),
+    )
 
 
-def _compute(
-    store: Any,
-    row: Mapping[str, Any],
-    id: str,
-    model: "_Model",
-    others: ImageSet,
-    progress: Progress | None,
-    provenance: Mapping[str, Any],
-) -> None:
+def compute(run: Finished) -> Outcome:
+    """Confidences of the run's own images and of the others, and how well they are told apart."""
     from safetensors.numpy import save
 
-    started, begun = _now(), time.monotonic()
-    out = model.confidences(others, progress)
+    others = data.open(Source.from_json(run.config))
+    assert isinstance(others, ImageSet)
+    model = _Model(run)
+    outside = model.confidences(others)
     kept: dict[str, np.ndarray] = {}
-    values: dict[str, Any] = {}
-    for head, confidence in out.items():
+    values: dict[str, Value] = {}
+    for head, confidence in outside.items():
         own = model.own[head]
         kept |= {f"{head}.in": own[model.chosen], f"{head}.out": confidence}
         mine = _scores(own, model.chosen, confidence)
         values |= {f"{head}_{name}": value for name, value in mine.items()}
         if head == model.final_head:
             values |= mine
-    columns = {
-        "stage_id": id,
-        "kind": "ood",
-        **{name: row[name] for name in _OF_THE_RUN},
-        "started": started,
-        "ended": _now(),
-        "seconds": time.monotonic() - begun,
-        "device": model.device.type,
-        "workers": 1,
-        "threads": torch.get_num_threads(),
-        "host": machine.node(),
+    columns: dict[str, Value] = {
         "skipped_images": len(others.skipped),
-        **provenance,
-        "ood_run": row["run_id"],
+        "ood_run": run.row["run_id"],
         "ood_final_head": model.final_head,
         "ood_dataset": others.name,
         "ood_fingerprint": others.fingerprint,
@@ -211,7 +130,24 @@ def _compute(
         "id_images_scored": len(model.chosen),
         **values,
     }
-    store.commit_stage(columns, {"confidences": save(kept)})
+    return Outcome(columns=columns, artefacts={"confidences": save(kept)})
+
+
+def confidences(store: Store, id: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """What a result was computed from: head -> confidences of the run's own images and the others.
+
+    Args:
+        id: `stage_id` of the result's row; arrays are float32, one value an image.
+
+    Raises:
+        InputError: no such stage.
+        StorageError: the file is damaged; it then counts as missing.
+    """
+    from safetensors.numpy import load
+
+    kept = load(store.stage_artefact(id, "confidences").read_bytes())
+    heads = sorted(name.removesuffix(".in") for name in kept if name.endswith(".in"))
+    return {head: (kept[f"{head}.in"], kept[f"{head}.out"]) for head in heads}
 
 
 def _scores(own: np.ndarray, chosen: np.ndarray, others: np.ndarray) -> dict[str, float | None]:
@@ -242,61 +178,65 @@ def separation(own: np.ndarray, others: np.ndarray) -> dict[str, float | None]:
 class _Model:
     """A run, restored once for any number of sets, and the confidences that it stored."""
 
-    def __init__(self, store: Any, row: Mapping[str, Any], root: Path) -> None:
-        stored = _predictions(store, row)
-        held_out = _held_out(row, stored, root)
+    def __init__(self, run: Finished) -> None:
+        import torch
+
+        row = run.row
+        stored = _predictions(run.store, row)
+        held_out = _held_out(row, stored, run.root)
         #: Whether each scored image is in-distribution, bool (N,).
         self.chosen = np.ones(stored.height, bool) if held_out is None else held_out
         self.in_distribution = "scored" if held_out is None else "test"
-        self.device = prediction.device()
         side = row["image_side"]
+        assert isinstance(side, int)
         # The model sees these rows, which each part of a set is written into.
-        self._rows = torch.empty((_CHUNK, 3, side, side), dtype=torch.uint8, device=self.device)
-        self._trainable = prediction.restored(store, row, self._rows, self.device)
-        self.final_head: str = self._trainable.final_head
+        self._rows = torch.empty((_CHUNK, 3, side, side), dtype=torch.uint8, device=run.device)
+        images = finished.images_for(row, self._rows, run.device)
+        self._model = finished.restored(run.store, row, images, run.device)
+        self.final_head = self._model.final_head
         #: Head -> confidence of each scored image, float32 (N,).
-        self.own = {head: stored[f"{head}_confidence"].to_numpy() for head in self._trainable.heads}
+        self.own = {head: stored[f"{head}_confidence"].to_numpy() for head in self._model.heads}
 
-    def confidences(self, dataset: ImageSet, progress: Progress | None) -> dict[str, np.ndarray]:
+    def confidences(self, dataset: ImageSet) -> dict[str, np.ndarray]:
         """Head -> confidence of each scored image of a dataset, float32 (n,), in its order."""
+        import torch
+
         parts: dict[str, list[np.ndarray]] = {head: [] for head in self.own}
         for start in range(0, len(dataset.score), _CHUNK):
             index = dataset.score[start : start + _CHUNK]
             pixels = resized(dataset.images[index], self._rows.shape[-1])
             self._rows[: len(index)].copy_(torch.from_numpy(pixels))
-            found = self._trainable.predict(torch.arange(len(index)))
+            found = self._model.predict(torch.arange(len(index)))
             for head, p in found.items():
                 parts[head].append(p.amax(1).float().cpu().numpy())
-            if progress is not None:
-                progress(start + len(index), len(dataset.score))
         return {head: np.concatenate(found) for head, found in parts.items()}
 
 
-def _predictions(store: Any, row: Mapping[str, Any]) -> pl.DataFrame:
+def _predictions(store: Store, row: Row) -> pl.DataFrame:
     file = row["predictions_file"]
-    frames = list(store.tables("predictions", [file])) if file else []
+    frames = list(store.tables("predictions", [str(file)])) if file else []
     if not frames:
         raise StorageError(
             f"the predictions of run {row['run_id']} are missing or damaged; "
             "`platform results --verify` lists what else is."
         )
-    found: pl.DataFrame = frames[0]
-    return found
+    return frames[0]
 
 
-def _held_out(row: Mapping[str, Any], stored: pl.DataFrame, root: Path) -> np.ndarray | None:
+def _held_out(row: Row, stored: pl.DataFrame, root: Path) -> np.ndarray | None:
     """Which scored images belong to a test split, bool (N,); None when no image does."""
-    held_out = held_out_protocol(row["dataset"])
+    name = str(row["dataset"])
+    held_out = held_out_protocol(name)
     if row["protocol"] in HELD_OUT:
         return np.ones(stored.height, bool)
     if row["protocol"] != "all":
         return None
-    if row["dataset"].startswith("folder:"):
+    if name.startswith("folder:"):
         chosen = folder.held_out(stored["path"].to_list())
         return chosen if chosen.any() else None
     if held_out is None:
         return None
-    own = data.open(Source(row["dataset"], root, protocol=held_out))
+    own = data.open(Source(name, root, protocol=held_out))
     if own.fingerprint != row["dataset_fingerprint"]:
         raise InputError(
             f"the images of {own.name} under '{root}' are not those that run {row['run_id']} was "
@@ -305,5 +245,70 @@ def _held_out(row: Mapping[str, Any], stored: pl.DataFrame, root: Path) -> np.nd
     return np.isin(stored["sample"].to_numpy(), own.score)
 
 
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat()
+def heading(rows: Sequence[Row]) -> str:
+    """Which run, and which of its images, are compared."""
+    first = rows[0]
+    return (
+        f"run {first['ood_run']} ({first['method']}): {first['id_images']:,.0f} "
+        f"{first['ood_in_distribution']} images of {first['dataset']} against others"
+    )
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """One line per row: AUROC and FPR95 of each head, the final one first."""
+    final = str(rows[0]["ood_final_head"])
+    ending = "_ood_auroc"
+    heads = [name.removesuffix(ending) for name in rows[0] if name.endswith(ending)]
+    shown = Table(box=None, pad_edge=False, header_style="dim")
+    shown.add_column("\nothers", overflow="fold")
+    shown.add_column("\nimages", justify="right")
+    heads.sort(key=lambda head: head != final)
+    for head in heads:
+        shown.add_column(f"{escape(head)}\nauroc  fpr95", justify="right", no_wrap=True)
+    for row in rows:
+        shown.add_row(
+            escape(str(row["ood_dataset"])),
+            f"{row['ood_images']:,.0f}",
+            *(f"{row[f'{head}_ood_auroc']:.3f}  {row[f'{head}_ood_fpr95']:.3f}" for head in heads),
+        )
+    return shown
+
+
+def drawing(store: Store, row: Row, head: str | None) -> Densities:
+    """Confidences of the run's own images and of the others.
+
+    Args:
+        head: None for the final one.
+    """
+    name = str(row["ood_dataset"])
+    own, others = confidences(store, str(row["stage_id"]))[head or str(row["ood_final_head"])]
+    front = f"{head}_" if head else ""
+    return Densities(
+        heading="Out of distribution",
+        title="own images and others",
+        panels={name: {"own images": own, "others": others}},
+        xlabel="confidence",
+        caption="Shares of the run's own images and of the others over confidence.",
+        columns=("ood_run", "ood_dataset", f"{front}ood_auroc", f"{front}ood_fpr95"),
+    )
+
+
+EVALUATION = Evaluation(
+    summary="how well confidence tells other images from a run's own (AUROC, FPR95)",
+    metavar="NAME",
+    help="Images of other things; repeatable. A name of `platform datasets`, or folder:PATH.",
+    version=1,
+    label="ood_dataset",
+    run="ood_run",
+    metrics={"auroc": "ood_auroc", "fpr95": "ood_fpr95"},
+    prepare=prepare,
+    compute=compute,
+    heading=heading,
+    table=table,
+    notes=(
+        "auroc: 1 tells all others by their confidence, 0.5 none",
+        "fpr95: share of the others accepted along with 95 % of the run's own",
+    ),
+    drawing=drawing,
+    sets=True,
+)

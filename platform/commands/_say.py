@@ -1,0 +1,71 @@
+"""Sentences and lines that several commands print."""
+
+import dataclasses
+import shlex
+from collections.abc import Iterable, Mapping
+
+from rich.console import Console
+
+from deep_clustering.platform.commands._live import clock
+from deep_clustering.platform.metrics import registry as metrics
+from deep_clustering.platform.request.configs import Value
+from deep_clustering.platform.request.jobs import Job
+from deep_clustering.platform.request.options import Runs, Train, command_line, text
+from deep_clustering.platform.request.request import Request
+from deep_clustering.platform.results import default_store
+from deep_clustering.platform.store.store import Store
+
+
+def shown(request: Request) -> tuple[str, ...]:
+    """Names of the metrics that tables and the view show of a request's runs."""
+    labels = request.dataset.labels is not None
+    return metrics.shown(labels=labels, probabilities=request.record.fit is None)
+
+
+def title(request: Request, what: str) -> str:
+    """What is done, for the head of a view."""
+    source = f"features of {request.features.asked}, " if request.features else ""
+    base = f" from {request.base.asked}" if request.base else ""
+    return f"{request.method}{base} on {source}{request.dataset.name}, {what}"
+
+
+def where(console: Console, store: Store, query: str) -> None:
+    """The lines that read the results."""
+    console.print("[bold]read the results[/]")
+    console.print("  from deep_clustering.platform import results", soft_wrap=True)
+    console.print(f"  store = {store.uri!r}", soft_wrap=True, markup=False)
+    console.print(f'  {query}.sort("acc", descending=True).collect()', soft_wrap=True, markup=False)
+
+
+def store_option(store: Store) -> str:
+    """` --store URI` where it is not the default one."""
+    return "" if str(default_store()) == store.uri else f" --store {shlex.quote(store.uri)}"
+
+
+def train_again(options: Runs, values: Mapping[str, Value], seeds: int) -> str:
+    """The command that trains what was searched for, with some fields set; same run, bit for bit.
+
+    Args:
+        options: of the search.
+        values: field -> value, beside those that the search was given.
+        seeds: how many.
+    """
+    names = [f.name for f in dataclasses.fields(Train)]
+    given = {name: getattr(options, name) for name in names}
+    sets = (*options.sets, *(f"{name}={text(value)}" for name, value in values.items()))
+    given |= {"sets": sets, "seeds": seeds, "retry": None, "dry_run": False}
+    return command_line(Train(**given))
+
+
+def cost(todo: Iterable[Job], store: Store) -> str:
+    """What computing some jobs would take, for a dry run."""
+    from deep_clustering.platform.run.estimates import estimate
+
+    todo = list(todo)
+    if not todo:
+        return ""
+    known = estimate(todo, store)
+    if not known.source:
+        return "; nothing tells the time it would take"
+    more = f", {known.unknown} jobs not counted" if known.unknown else ""
+    return f"; about {clock(known.seconds)} on one lane (from {known.source}{more})"

@@ -1,0 +1,259 @@
+"""`platform tune`: a search over a method's hyperparameters."""
+
+import re
+import threading
+from collections.abc import Mapping
+
+from optuna.trial import FrozenTrial
+from rich.console import Console
+from rich.table import Table
+
+from deep_clustering.platform import registry
+from deep_clustering.platform.commands import _compute as work
+from deep_clustering.platform.commands import _say as say
+from deep_clustering.platform.commands._live import LiveView, Scored
+from deep_clustering.platform.errors import EnvironmentProblem, InputError, nearest
+from deep_clustering.platform.metrics import objectives as known
+from deep_clustering.platform.metrics.metric import Metric
+from deep_clustering.platform.request.configs import Value
+from deep_clustering.platform.request.options import Tune, command_line
+from deep_clustering.platform.request.request import Request, Wanted
+from deep_clustering.platform.run import _ray
+from deep_clustering.platform.search.samplers import check_sampler, grid_size
+from deep_clustering.platform.search.study import Settings, Study
+from deep_clustering.platform.store.store import Plan, Store
+from deep_clustering.search_spaces._space import Concrete
+from deep_clustering.search_spaces._space import resolve as concrete
+
+#: What a study may be called: it becomes a file name.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+_SCHEDULERS = ("asha", "none")
+
+
+def tune(options: Tune) -> int:
+    """Search on to the number of trials; returns the exit code."""
+    _ray.prepare(options.address)
+    objectives = _objectives(options)
+    work.one_process(options, options)
+    store = work.open_store(options)
+    settings = _settings(options, objectives, store)
+    trials = options.trials
+    if options.sampler == "grid":  # a grid ends where it ends
+        trials = min(trials, grid_size(settings.space))
+    name = options.study or settings.default_name()
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"--study: letters, digits, '.', '_' and '-' only, at most 64, got '{name}'."
+        )
+    if options.dry_run:
+        _print_dry_run(settings, name, trials, store)
+        return 0
+    with work.alone(store, name):
+        study = Study(store, name, settings)
+        again = study.enqueue_failed() if options.retry else 0
+        if len(study.over()) < trials + again:
+            _search(study, settings, trials + again, store, options)
+        return _close(study, settings, store, options, trials)
+
+
+def _objectives(options: Tune) -> tuple[Metric, ...]:
+    """The objectives, after what can be said about the options without the images."""
+    objectives = known.parse_objective(options.objective or known.DEFAULT_OBJECTIVE)
+    check_sampler(options.sampler)
+    if options.scheduler not in _SCHEDULERS:
+        raise InputError(
+            f"there is no scheduler '{options.scheduler}'."
+            f"{nearest(options.scheduler, _SCHEDULERS)} Known: {', '.join(_SCHEDULERS)}."
+        )
+    if options.scheduler == "asha" and len(objectives) > 1:
+        raise InputError(
+            "asha stops trials by one objective; give one --objective or no scheduler."
+        )
+    if options.trials < 1:
+        raise InputError(f"--trials: needs at least 1, got {options.trials}.")
+    if options.scheduler == "asha" and registry.method(options.method).fit is not None:
+        raise InputError(
+            f"asha stops trials between epochs, and {options.method} fits at once; "
+            "leave --scheduler out."
+        )
+    return objectives
+
+
+def _settings(options: Tune, objectives: tuple[Metric, ...], store: Store) -> Settings:
+    request = work.resolved(options, options, store)
+    if request.dataset.labels is None:
+        known.refuse_labels(objectives)
+    return Settings(
+        request=request,
+        space=_space(request, options.space),
+        objectives=objectives,
+        sampler=options.sampler,
+        scheduler=options.scheduler,
+        seeds=tuple(range(options.seeds)),
+        seed=options.sampler_seed,
+    )
+
+
+def _space(request: Request, only: str | None) -> dict[str, Concrete]:
+    """The ranges that are searched: those of the method, or of some fields, that are not set."""
+    bounds = {"images": len(request.dataset.train)}
+    space = concrete(registry.space(request.method), request.config, bounds=bounds)
+    if only is not None:
+        wanted = [w.strip() for w in only.split(",") if w.strip()]
+        unknown = [w for w in wanted if w not in space]
+        if unknown:
+            raise InputError(
+                f"--space: '{unknown[0]}' is not searched.{nearest(unknown[0], space)} "
+                f"Known: {', '.join(space)}."
+            )
+        if both := [w for w in wanted if w in request.fixed]:
+            raise InputError(
+                f"{both[0]}: --set fixes it and --space searches it; leave one of them out."
+            )
+        space = {name: space[name] for name in wanted}
+    space = {name: domain for name, domain in space.items() if name not in request.fixed}
+    if not space:
+        raise InputError("the search space is empty: every field is fixed by --set.")
+    return space
+
+
+def _search(study: Study, settings: Settings, total: int, store: Store, options: Tune) -> None:
+    """The part that trains."""
+    from deep_clustering.platform.search import tuner
+    from deep_clustering.platform.search.searcher import StudySearcher
+
+    runs = total * len(settings.seeds)
+    several = "s" * (options.seeds > 1)
+    title = say.title(
+        settings.request,
+        f"{options.trials} trials × {options.seeds} seed{several}, {options.sampler}",
+    )
+    names = (*(o.name for o in settings.objectives), *say.shown(settings.request))
+    submitted: dict[str, None] = {}
+    with (
+        work.interruptible(store, submitted.keys(), options),
+        LiveView(
+            title,
+            tuple(dict.fromkeys(names))[:4],
+            lambda lines: _best_line(lines, settings.objectives[0]),
+            runs,
+        ) as view,
+        work.session(store, options, runs) as session,
+    ):
+        study.settle(-(-session.room.lanes // len(settings.seeds)))
+
+        def submit(wanted: Wanted, owner: str) -> None:
+            submitted.update((job.id, None) for job in wanted.runs)
+            store.write_plan("study", study.name, Plan.of(sorted(submitted)))
+            work.submit(wanted, store, session, options.retry, owner)
+
+        searcher = StudySearcher(settings, study, total, submit)
+        errors: list[BaseException] = []
+
+        def drive() -> None:
+            try:
+                tuner.run(searcher, settings, session.planner, session.storage)
+            except BaseException as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=drive, daemon=True)
+        thread.start()
+        work.watch(session, view, store, searcher.lines, until=lambda: not thread.is_alive())
+        if errors:
+            raise EnvironmentProblem(
+                f"the search stopped ({type(errors[0]).__name__}: {errors[0]}); "
+                "give the same command again to continue."
+            ) from errors[0]
+
+
+def _best_line(lines: Scored, objective: Metric) -> str:
+    scored = [(v, label) for label, row in lines if (v := row.get(objective.name)) is not None]
+    if not scored:
+        return ""
+    value, label = max(scored) if objective.better == "max" else min(scored)
+    return f"best so far: {label}, {objective.name} {value:.3f}"
+
+
+# ---- what is said at the end
+
+
+def _close(study: Study, settings: Settings, store: Store, options: Tune, trials: int) -> int:
+    """What is said at the end; returns the exit code."""
+    console = Console(highlight=False)
+    over = study.over()
+    good = [t for t in over if t.values is not None and "metrics" in t.user_attrs]
+    failed = [t for t in over if t.state.name == "FAIL"]
+    console.print(f"\n{_counted(study.name, over, good)}")
+    best = study.best(settings.objectives) if good else []
+    if best:
+        _print_best(console, settings, best, good, options)
+    say.where(console, store, f'results.study("{study.name}", store)')
+    more = command_line(options, trials=trials * 2, retry=None)
+    console.print(f"[bold]more trials[/]\n  {more}", soft_wrap=True)
+    store.compact_if_needed()
+    for trial in failed[:5]:
+        reason = trial.user_attrs.get("reason")
+        console.print(f"trial {trial.number} failed: {reason}", style="red", markup=False)
+    return 3 if failed else 0
+
+
+def _counted(name: str, over: list[FrozenTrial], good: list[FrozenTrial]) -> str:
+    stopped = sum(t.state.name == "PRUNED" for t in over)
+    counts = (("stopped early", stopped), ("failed", len(over) - len(good) - stopped))
+    rest = "".join(f", {n} {word}" for word, n in counts if n)
+    return f"{len(over)} trials of study [bold]{name}[/]: {len(good)} finished{rest}"
+
+
+def _print_best(
+    console: Console,
+    settings: Settings,
+    best: list[FrozenTrial],
+    good: list[FrozenTrial],
+    options: Tune,
+) -> None:
+    from deep_clustering.platform.search import trust
+    from deep_clustering.platform.search.searcher import short
+
+    names = [o.name for o in settings.objectives]
+    several = len(names) > 1
+    table = Table(title="Pareto front" if several else "best", box=None, pad_edge=False)
+    metrics = list(dict.fromkeys([*names, *say.shown(settings.request)]))
+    table.add_column("trial", justify="right")
+    for metric in metrics:
+        table.add_column(metric, justify="right")
+    table.add_column("configuration", overflow="fold")
+    for trial in best[: 10 if several else 5]:
+        values: Mapping[str, float] = trial.user_attrs["metrics"]
+        table.add_row(
+            str(trial.number),
+            *(f"{values[m]:.3f}" if m in values else "-" for m in metrics),
+            " ".join(f"{k}={short(v)}" for k, v in trial.params.items()),
+        )
+    console.print(table)
+    seen = [o.name for o in settings.objectives if o.needs_labels]
+    how = f"chosen with labels ({', '.join(seen)})" if seen else "chosen without labels"
+    console.print(how, style="dim")
+    if settings.request.dataset.labels is not None:
+        console.print(trust.table([t.user_attrs["metrics"] for t in good]), "")
+    params: Mapping[str, Value] = best[0].params
+    again = say.train_again(options, params, seeds=5)
+    console.print("[bold]train the best[/]", soft_wrap=True)
+    console.print(f"  {again}", soft_wrap=True, markup=False)
+
+
+def _print_dry_run(settings: Settings, name: str, trials: int, store: Store) -> None:
+    console = Console(highlight=False)
+    console.print(f"[bold]study {name}: {trials} trials × {len(settings.seeds)} seeds[/]")
+    for field, domain in settings.space.items():
+        console.print(f"  {field}: {domain}", markup=False)
+    objectives = ", ".join(f"{o.name} ({o.better})" for o in settings.objectives)
+    console.print(f"objective: {objectives}; sampler {settings.sampler}")
+    done = len(Study(store, name, settings).over()) if Study.exists(store, name) else 0
+    wanted = settings.request.wanted(settings.seeds)
+    stages = [job for job in work.missing(wanted, store, None) if job not in wanted.runs]
+    runs = list(wanted.runs) * max(0, trials - done)
+    console.print(f"in the study: {done} trials")
+    console.print(
+        f"would run: {len(stages)} pretraining, {len(runs)} runs{say.cost([*stages, *runs], store)}"
+    )

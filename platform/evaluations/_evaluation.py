@@ -1,0 +1,150 @@
+"""What an evaluation hands to the platform: one frozen record. Nothing here knows an evaluation."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from deep_clustering.platform.data.dataset import ImageSet, Progress
+from deep_clustering.platform.request.configs import Value
+from deep_clustering.platform.request.jobs import Job
+from deep_clustering.platform.store.store import Store
+
+if TYPE_CHECKING:
+    import torch
+
+    from deep_clustering.platform.evaluation.drawing import Densities
+
+#: A row of `runs` or of `stages`.
+Row = Mapping[str, Value]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A run that is evaluated, finished or planned."""
+
+    run: str  # id
+    method: str
+    dataset: str  # name
+    fingerprint: str  # of the dataset
+    protocol: str
+    seed: int
+    image_side: int  # stored side, pixels
+
+    @classmethod
+    def of_row(cls, row: Row) -> "Subject":
+        """A finished run, by its row."""
+        side, seed = row["image_side"], row["seed"]
+        assert isinstance(side, int)
+        assert isinstance(seed, int)
+        return cls(
+            run=str(row["run_id"]),
+            method=str(row["method"]),
+            dataset=str(row["dataset"]),
+            fingerprint=str(row["dataset_fingerprint"]),
+            protocol=str(row["protocol"]),
+            seed=seed,
+            image_side=side,
+        )
+
+    @classmethod
+    def of_job(cls, job: Job, dataset: ImageSet) -> "Subject":
+        """A planned run on a prepared dataset."""
+        return cls(
+            run=job.id,
+            method=job.method,
+            dataset=dataset.name,
+            fingerprint=job.dataset,
+            protocol=job.protocol,
+            seed=job.seed,
+            image_side=dataset.images.shape[-1],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """Where an evaluation looks for images while it is planned."""
+
+    root: Path  # of decoded images
+    skip_broken: bool = False
+    progress: Progress | None = None  # called with (done, total) while files are read
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """An evaluation of a run, checked: what it is to compute.
+
+    Attributes:
+        identity: what decides its outcome besides the run and the version.
+        config: what `compute` needs, JSON values.
+    """
+
+    identity: Mapping[str, Value]
+    config: Mapping[str, Value]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A finished run whose evaluation is computed.
+
+    Attributes:
+        row: of `runs`.
+        root: where decoded images live.
+        config: of `Prepared`.
+    """
+
+    store: Store
+    row: Row
+    root: Path
+    config: Mapping[str, Value]
+    device: "torch.device"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What an evaluation found: columns of its row, and files by name."""
+
+    columns: Mapping[str, Value]
+    artefacts: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """An evaluation of finished runs. Its results are stages whose kind is its name.
+
+    Attributes:
+        summary: one line.
+        metavar: what follows its option, `--NAME METAVAR`; given once for each thing compared with.
+        help: of that option.
+        version: raised when a change alters results; part of a result's id.
+        label: the column that tells the results of one run apart, such as the set compared with.
+        run: the column that holds the run's id.
+        metrics: metric, as suites and tables call it -> column, which exists for each head as well
+            with the head's name in front.
+        prepare: (run, what followed the option, context) -> what is to be computed.
+            Raises InputError for what cannot be compared with that run.
+        compute: a finished run -> its outcome.
+            Raises StorageError where what the run has left is damaged.
+        heading: rows of one run -> a line above their table.
+        table: rows of one run -> what a terminal shows of them.
+        notes: lines that explain the table.
+        drawing: (store, row, head or None for the final one) -> what a report draws of it.
+        sets: whether what follows the option is the name of a dataset.
+    """
+
+    summary: str
+    metavar: str
+    help: str
+    version: int
+    label: str
+    run: str
+    metrics: Mapping[str, str]
+    prepare: Callable[[Subject, str, Context], Prepared]
+    compute: Callable[[Finished], Outcome]
+    heading: Callable[[Sequence[Row]], str]
+    table: Callable[[Sequence[Row]], Table]
+    notes: tuple[str, ...] = ()
+    drawing: "Callable[[Store, Row, str | None], Densities] | None" = None
+    sets: bool = False

@@ -1,0 +1,212 @@
+"""What each command was asked, one frozen record a command; `cli` builds it and passes it whole.
+
+The field of an option carries the flag that sets it, so that a command line can be printed again
+with some options changed.
+"""
+
+import dataclasses
+import shlex
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+#: In place of a flag: the word that stands without one.
+ARGUMENT = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where results and images live."""
+
+    store: Annotated[str | None, "--store"] = None
+    data: Annotated[Path | None, "--data"] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute(Places):
+    """How a command that trains uses the machine or a cluster."""
+
+    address: Annotated[str | None, "--address"] = None
+    workers: Annotated[int, "--workers"] = 1
+    gpus_per_run: Annotated[float | None, "--gpus-per-run"] = None
+    retry: Annotated[str | None, "--retry"] = None
+    dry_run: Annotated[bool, "--dry-run"] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """How a dataset is read and what is changed in a method's configuration.
+
+    Attributes:
+        sets: `field=value` items over the presets.
+        preset: a reading of the method, such as "paper".
+        protocol: which images are trained on and scored; None: the dataset's default.
+        side: stored side of the images, pixels, where it can be chosen.
+        skip_broken: leave unreadable images out.
+    """
+
+    sets: Annotated[tuple[str, ...], "--set"] = ()
+    preset: Annotated[str | None, "--preset"] = None
+    protocol: Annotated[str | None, "--protocol"] = None
+    side: Annotated[int | None, "--image-size"] = None
+    skip_broken: Annotated[bool, "--skip-broken"] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked(Images):
+    """A method on a dataset.
+
+    Attributes:
+        method: a registered name.
+        dataset: a named one, folder:PATH or table:PATH.
+        features: for a method that fits at once, the pretraining whose features it clusters: a
+            method that has one (computed where it is missing, and shared by all who ask for it;
+            `preset` and the fields `pretrain.*` of `sets` are then its own as well), or the first
+            letters of a stage's id.
+        base: for a method that starts from a finished run: a method (with its defaults on the same
+            images, a run for each seed), or the first letters of a run's id.
+    """
+
+    method: Annotated[str, ARGUMENT]
+    dataset: Annotated[str, "--dataset"]
+    features: Annotated[str | None, "--features"] = None
+    base: Annotated[str | None, "--base"] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runs(Asked, Compute):
+    """What `train` and `tune` share."""
+
+    seeds: Annotated[int, "--seeds"] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Runs):
+    """`platform train`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tune(Runs):
+    """`platform tune`."""
+
+    trials: Annotated[int, "--trials"] = 8
+    objective: Annotated[str | None, "--objective"] = None
+    sampler: Annotated[str, "--sampler"] = "tpe"
+    scheduler: Annotated[str, "--scheduler"] = "none"
+    space: Annotated[str | None, "--space"] = None
+    study: Annotated[str | None, "--study"] = None
+    sampler_seed: Annotated[int, "--sampler-seed"] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablate(Images, Compute):
+    """`platform ablate`."""
+
+    method: Annotated[str | None, ARGUMENT] = None
+    suite: Annotated[str | None, "--suite"] = None
+    variants: Annotated[str | None, "--variants"] = None
+    leave_one_out: Annotated[bool, "--leave-one-out"] = False
+    dataset: Annotated[tuple[str, ...], "--dataset"] = ()
+    seeds: Annotated[int | None, "--seeds"] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Places):
+    """`platform evaluate`; `asked` has (name of an evaluation, what followed its option)."""
+
+    run: Annotated[str, ARGUMENT]
+    asked: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    skip_broken: Annotated[bool, "--skip-broken"] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predict(Places):
+    """`platform predict`."""
+
+    run: Annotated[str, ARGUMENT]
+    images: Annotated[Path, "--images"]
+    output: Annotated[Path | None, "--output"] = None
+    skip_broken: Annotated[bool, "--skip-broken"] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results(Places):
+    """`platform results`."""
+
+    table: Annotated[str, ARGUMENT] = "runs"
+    where: Annotated[str | None, "--where"] = None
+    sort: Annotated[str | None, "--sort"] = None
+    columns: Annotated[str | None, "--columns"] = None
+    study: Annotated[str | None, "--study"] = None
+    suite: Annotated[str | None, "--suite"] = None
+    limit: Annotated[int | None, "--limit"] = None
+    output: Annotated[Path | None, "--output"] = None
+    verify: Annotated[bool, "--verify"] = False
+    repair: Annotated[bool, "--repair"] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(Places):
+    """`platform report`."""
+
+    name: Annotated[str | None, ARGUMENT] = None
+    output: Annotated[Path | None, "--output"] = None
+    figures: Annotated[Path | None, "--figures"] = None
+
+
+Options = Train | Tune | Ablate | Evaluate | Predict | Results | Report
+
+
+def flags(kind: type[Options]) -> dict[str, str]:
+    """Field -> flag, of the fields of a record that an option or an argument sets."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {
+        name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")
+    }
+
+
+def command_line(options: Options, **changes: object) -> str:
+    """The command that asks for this, ready for a shell, with some fields changed.
+
+    Values are written so that reading them gives the same value, bit for bit. What has its default
+    is left out.
+    """
+    words = ["platform", type(options).__name__.lower(), *_words(options, changes)]
+    return shlex.join(words)
+
+
+def _words(options: Options, changes: dict[str, object]) -> Iterator[str]:
+    defaults = {f.name: f.default for f in dataclasses.fields(options)}
+    given = sorted(flags(type(options)).items(), key=lambda item: _place(item[1]))
+    for name, flag in given:
+        value = changes.get(name, getattr(options, name))
+        if value == defaults[name]:
+            continue
+        if value is True:
+            yield flag
+        elif flag == ARGUMENT:
+            yield str(value)
+        else:
+            for one in value if isinstance(value, tuple) else (value,):
+                yield from (flag, text(one))
+
+
+def _place(flag: str) -> int:
+    """What is worked on comes first, then what is changed, then where and how."""
+    first = (ARGUMENT, "--suite", "--variants", "--dataset", "--features", "--base", "--preset")
+    return first.index(flag) if flag in first else len(first)
+
+
+def text(value: object) -> str:
+    """A value as `--set` and the other options read it back: the shortest text that is equal."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{int(value)}" if value.is_integer() and abs(value) < 1e15 else repr(value)
+    if isinstance(value, (tuple, list)):
+        return ",".join(text(v) for v in value)
+    return str(value)

@@ -1,0 +1,163 @@
+"""A lane's worker: takes a job, carries it out, again, until the planner has no more."""
+
+import contextlib
+import threading
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+from ray import train
+
+from deep_clustering.methods.learning.replicas import Replicas
+from deep_clustering.platform.errors import StorageError
+from deep_clustering.platform.request.jobs import RUN, Job
+from deep_clustering.platform.run import failure, record
+from deep_clustering.platform.run.checkpoints import Checkpoints
+from deep_clustering.platform.run.client import Client
+from deep_clustering.platform.run.execute import execute
+from deep_clustering.platform.run.failure import Cancelled, Failure, Kind
+from deep_clustering.platform.run.progress import Numbers
+from deep_clustering.platform.run.workplace import Workplace
+from deep_clustering.platform.store.store import Store
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+
+    from deep_clustering.platform.run.planner import Planner
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the workers of a lane are started with.
+
+    Attributes:
+        lane: its number.
+        store: address.
+        provenance: columns that every row carries.
+        threads: CPU threads of each worker.
+    """
+
+    lane: int
+    planner: "ActorHandle[Planner]"
+    store: str
+    provenance: Mapping[str, str | bool | None]
+    threads: int
+
+
+class _Report:
+    """Progress of one job, told to the planner without waiting for it."""
+
+    def __init__(self, planner: Client, job: str, replicas: Replicas) -> None:
+        self._planner, self._job, self._replicas = planner, job, replicas
+        self._stop = threading.Event()
+        if replicas.rank == 0:
+            threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        with contextlib.suppress(Exception):  # the planner went away: the lane ends with it
+            self._planner.wanted(self._job)
+            self._stop.set()
+
+    def epoch(self, epoch: int, values: Numbers) -> None:
+        plain = {k: v for k, v in values.items() if isinstance(v, (int, float))}
+        self._planner.epoch(self._job, epoch, plain)
+
+    def note(self, text: str) -> None:
+        self._planner.note(text)
+
+    def cancelled(self) -> bool:
+        return _share(self._replicas, self._stop.is_set())
+
+
+def serve(given: dict[str, Settings]) -> None:
+    """The loop of one worker; `given` holds the `Settings` under "settings"."""
+    from ray.train.torch import get_device
+
+    settings = given["settings"]
+    torch.set_num_threads(settings.threads)
+    device = get_device()
+    torch.backends.cudnn.benchmark = device.type == "cuda"  # shapes never change within a run
+    world = train.get_context().get_world_size()
+    replicas = Replicas.joined(device) if world > 1 else Replicas.alone(device)
+    place = Workplace(Store.open(settings.store), device, replicas, settings.provenance)
+    planner = Client(settings.planner)
+    if replicas.rank == 0:
+        planner.enter(settings.lane)
+    while True:
+        with _next(planner, settings.lane, place) as job:
+            if job is None:
+                return
+            _carry_out(job, place, planner, settings.lane)
+
+
+@contextlib.contextmanager
+def _next(planner: Client, lane: int, place: Workplace) -> Iterator[Job | None]:
+    """The next job, the same on every rank, locked among all commands that share the store."""
+    job: Job | None = None
+    with contextlib.ExitStack() as held:
+        while place.replicas.rank == 0:
+            job = planner.next(lane)
+            if job is None:
+                break
+            lock = place.store.lock(job.id)
+            if lock is None:
+                planner.busy(job.id, lane)
+                continue
+            held.enter_context(lock)
+            stored = numbers_of(place.store, job)
+            if stored is None:
+                break
+            held.close()  # another command has committed it since it was planned
+            planner.finished(job.id, lane, stored)
+        yield _share(place.replicas, job)
+
+
+def _share(replicas: Replicas, value: T) -> T:
+    """Rank 0's value, on every rank; free in a lane of one process."""
+    if replicas.world == 1:
+        return value
+    import torch.distributed as dist
+
+    box = [value]
+    dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
+    return box[0]
+
+
+def numbers_of(store: Store, job: Job) -> Numbers | None:
+    """The numbers of a job's result in a store; None where there is none."""
+    if job.id not in store.done([job.id]):
+        return None
+    return record.numbers(store.run_row(job.id)) if job.kind == RUN else {}
+
+
+def _carry_out(job: Job, place: Workplace, planner: Client, lane: int) -> None:
+    chief = place.replicas.rank == 0
+    try:
+        values = execute(job, place, _Report(planner, job.id, place.replicas))
+        if chief:
+            planner.finished(job.id, lane, values)
+    except Cancelled:
+        if chief:
+            stopped = Failure(kind=Kind.STOPPED, reason="stopped early")
+            record.failure(job, place.store, stopped, place.provenance)
+            Checkpoints(place.store, job.id).keep_last()
+            planner.stopped(job.id, lane)
+    except StorageError as error:  # the command ends: it could not acknowledge anything
+        planner.unwritable(str(error))
+        raise
+    except Exception as error:
+        told = failure.of(error, job.config.get("batch_size"))
+        if chief:
+            text = None if told.kind is Kind.DIVERGED else traceback.format_exc()
+            record.failure(job, place.store, told, place.provenance, text)
+            planner.failed(job.id, lane, told)
+        if told.kind is Kind.DIVERGED:
+            return
+        # After a CUDA error the process cannot be trusted, and after one rank's error the others
+        # wait for it: both end this worker group, and Ray Train starts a fresh one.
+        if place.replicas.world > 1 or place.device.type == "cuda":
+            raise

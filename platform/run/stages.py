@@ -1,0 +1,157 @@
+"""Work that many runs share: pretrained encoders, lists of neighbours, outputs of a base run."""
+
+import time
+
+import numpy as np
+import torch
+from safetensors.torch import save as save_tensors
+
+from deep_clustering.methods._method import Pretraining
+from deep_clustering.methods.clustering.kmeans import neighbours as nearest
+from deep_clustering.platform import registry
+from deep_clustering.platform.data.dataset import Dataset
+from deep_clustering.platform.evaluation import finished
+from deep_clustering.platform.request import configs
+from deep_clustering.platform.request.jobs import NEIGHBOURS, Job
+from deep_clustering.platform.run import points, record
+from deep_clustering.platform.run._loop import train
+from deep_clustering.platform.run.checkpoints import Checkpoints
+from deep_clustering.platform.run.progress import Observer
+from deep_clustering.platform.run.workplace import Workplace
+
+
+def encoder(job: Job, place: Workplace, observer: Observer) -> None:
+    """A pretraining: the weights of an encoder, and its features of the scored images.
+
+    The features are stored in half precision with the `NEIGHBOURS` nearest others of each image:
+    the space in which partitions are compared without labels.
+    """
+    dataset = place.dataset(job)
+    trainable = _pretraining(job, place)
+    training = train(trainable, dataset.pretrain, job, place, observer)
+    features = trainable.features(torch.from_numpy(dataset.score)).float().cpu()
+    if place.replicas.rank != 0:
+        return
+    shared = {
+        "features": features.half().contiguous(),
+        "neighbours": nearest(features, min(NEIGHBOURS, len(features) - 1)).int(),
+    }
+    weights = {k: v.detach().cpu().contiguous() for k, v in trainable.encoder_state().items()}
+    row: record.Row = {
+        **record.described(job),
+        **record.measured(
+            started=training.started,
+            seconds=training.seconds,
+            device=place.device,
+            workers=place.replicas.world,
+            resumed_at=training.resumed_at,
+        ),
+        **record.of_dataset(dataset),
+        **place.provenance,
+    }
+    artefacts = {"encoder": save_tensors(weights), "features": save_tensors(shared)}
+    place.store.commit_stage(row, artefacts)
+    Checkpoints(place.store, job.id).clear()
+
+
+def _pretraining(job: Job, place: Workplace) -> Pretraining:
+    """The pretraining of a job, with fresh weights."""
+    dataset, images = place.images(job)
+    pretrain = registry.method(job.method).pretrain
+    assert pretrain is not None
+    own = {k.removeprefix("pretrain."): v for k, v in job.config.items() if k not in _OF_LIST}
+    return pretrain.build(
+        configs.build(pretrain.config, own),
+        images=images,
+        replicas=place.replicas,
+        seed=job.seed,
+        index=torch.from_numpy(dataset.pretrain),
+    )
+
+
+#: Fields of the configuration of a list of neighbours; the others are of its pretraining.
+_OF_LIST = ("images", "count")
+
+
+def neighbours(job: Job, place: Workplace, observer: Observer) -> None:
+    """The nearest neighbours of images by the features of a pretraining, see `Neighbours`."""
+    if place.replicas.rank != 0:
+        return
+    started, begun = record.now(), time.monotonic()
+    dataset = place.dataset(job)
+    index = dataset.train if job.config["images"] == "train" else dataset.score
+    count = job.config["count"]
+    assert isinstance(count, int)
+    if not 1 <= count < len(index):
+        raise ValueError(
+            f"neighbours: must be at least 1 and fewer than the {len(index)} images, got {count}"
+        )
+    trainable = _pretraining(job, place)
+    trainable.load_encoder(place.encoder(job.needs["encoder_state"]))
+    features = trainable.features(torch.from_numpy(index)).float().cpu()
+    found = nearest(torch.nn.functional.normalize(features), count).int()
+    row: record.Row = {
+        **record.described(job),
+        **record.measured(started=started, seconds=time.monotonic() - begun, device=place.device),
+        **record.of_dataset(dataset),
+        **place.provenance,
+    }
+    place.store.commit_stage(row, {"neighbours": save_tensors({"neighbours": found})})
+
+
+def outputs(job: Job, place: Workplace, observer: Observer) -> None:
+    """What a finished run says about all images that are trained on or scored: `BaseOutputs`."""
+    if place.replicas.rank != 0:
+        return
+    started, begun = record.now(), time.monotonic()
+    dataset = place.dataset(job)
+    base = place.store.run_row(job.needs["run"])
+    method = str(base["method"])
+    index = np.union1d(dataset.train, dataset.score)
+    if registry.method(method).fit is None:
+        _, images = place.images(job)
+        model = finished.restored(place.store, base, images, place.device)
+        every = torch.from_numpy(index)
+        probabilities = model.predict(every)[model.final_head].float().cpu()
+        features = model.features(every).float().cpu()
+    else:
+        if not np.array_equal(index, dataset.score):
+            raise ValueError(
+                f"the base run {base['run_id']} has clustered the scored images alone, and "
+                f"{dataset.name} with the protocol {dataset.protocol} trains on others; "
+                "choose a base that trains networks"
+            )
+        probabilities = torch.from_numpy(_of_partition(place, base))
+        features = torch.from_numpy(_points(place, base, dataset))
+    row: record.Row = {
+        **record.described(job),
+        **record.measured(started=started, seconds=time.monotonic() - begun, device=place.device),
+        **record.of_dataset(dataset),
+        **place.provenance,
+        "method": method,
+        "seed": base["seed"],
+    }
+    tensors = {
+        "index": torch.from_numpy(index.astype(np.int64)),
+        "probabilities": probabilities.contiguous(),
+        "features": features.contiguous(),
+    }
+    place.store.commit_stage(row, {"outputs": save_tensors(tensors)})
+
+
+def _of_partition(place: Workplace, base: record.Row) -> np.ndarray:
+    """Probabilities (n, K) float32 of a run that fits at once; 0 and 1 where it gives none."""
+    id = str(base["run_id"])
+    if base["probabilities_file"] is not None:
+        (p,) = place.store.probabilities(id).values()
+        return p
+    (table,) = place.store.tables("predictions", [str(base["predictions_file"])])
+    cluster = table["cluster"].to_numpy()
+    return np.eye(cluster.max() + 1, dtype=np.float32)[cluster]
+
+
+def _points(place: Workplace, base: record.Row, dataset: Dataset) -> np.ndarray:
+    """The points (n, d) that a run that fits at once has clustered."""
+    if base["stage_id"] is None:
+        return points.of(dataset)
+    return place.features(str(base["stage_id"]))

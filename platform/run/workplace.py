@@ -1,0 +1,119 @@
+"""What a lane keeps from job to job, and what it opens for each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from safetensors.torch import load as load_tensors
+from torch import Tensor
+
+from deep_clustering.methods._method import Base, BaseOutputs, Method, Need, Neighbours, Pretrain
+from deep_clustering.methods.images.images import Images
+from deep_clustering.methods.learning.replicas import Replicas
+from deep_clustering.platform.data import dataset as datasets
+from deep_clustering.platform.data.dataset import Dataset, ImageSet
+from deep_clustering.platform.errors import InputError
+from deep_clustering.platform.metrics.criteria import Reference
+from deep_clustering.platform.request.jobs import Job
+from deep_clustering.platform.store.store import Store
+
+#: What a method's `build` is given under the name of a need.
+Given = Mapping[str, Tensor] | Tensor | BaseOutputs
+
+
+class Samples:
+    """The datasets of jobs. One is kept at a time: the device has little room."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._datasets: dict[str, Dataset] = {}
+        self._images: dict[str, Images] = {}
+
+    def dataset(self, job: Job) -> Dataset:
+        """The prepared dataset of a job.
+
+        Raises:
+            InputError: it is not the one that the job was planned with.
+        """
+        key = f"{job.dataset} {job.protocol}"
+        if key not in self._datasets:
+            dataset = datasets.open(job.source)
+            if dataset.fingerprint != job.dataset:
+                raise InputError(
+                    f"the images of {dataset.name} changed after the command started; "
+                    "give the same command again."
+                )
+            self._datasets, self._images = {key: dataset}, {}
+        return self._datasets[key]
+
+    def images(self, job: Job) -> tuple[ImageSet, Images]:
+        """The prepared dataset of a job and its images on the device."""
+        dataset = self.dataset(job)
+        assert isinstance(dataset, ImageSet)
+        key = f"{job.dataset} {job.protocol}"
+        if key not in self._images:
+            self._images[key] = Images(
+                dataset.images, mean=dataset.mean, std=dataset.std, device=self._device
+            )
+        return dataset, self._images[key]
+
+
+@dataclass
+class Workplace:
+    """A lane's process: only things that no job changes.
+
+    Attributes:
+        provenance: columns that every row of this command carries.
+    """
+
+    store: Store
+    device: torch.device
+    replicas: Replicas
+    provenance: Mapping[str, str | bool | None]
+    _references: dict[str, Reference] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._samples = Samples(self.device)
+
+    def dataset(self, job: Job) -> Dataset:
+        """See `Samples`."""
+        return self._samples.dataset(job)
+
+    def images(self, job: Job) -> tuple[ImageSet, Images]:
+        """See `Samples`."""
+        return self._samples.images(job)
+
+    def given(self, job: Job, method: Method) -> dict[str, Given]:
+        """What a run is given for each need of its method, by the name of the need."""
+        return {need.name: self._given(need, job.needs[need.name]) for need in method.needs}
+
+    def _given(self, need: Need, id: str) -> Given:
+        if isinstance(need, Pretrain):
+            return self.encoder(id)
+        if isinstance(need, Neighbours):
+            return self._artefact(id, "neighbours")["neighbours"].long()
+        assert isinstance(need, Base)
+        return BaseOutputs(**self._artefact(id, "outputs"))
+
+    def encoder(self, stage: str) -> dict[str, Tensor]:
+        """The weights of a finished pretraining."""
+        return self._artefact(stage, "encoder")
+
+    def reference(self, stage: str) -> Reference:
+        """The shared features of a stage, in which partitions are compared without labels."""
+        if stage not in self._references:
+            shared = self._artefact(stage, "features")
+            reference = Reference(
+                shared["features"].float().numpy(), shared["neighbours"].long().numpy()
+            )
+            self._references = {stage: reference}
+        return self._references[stage]
+
+    def features(self, stage: str) -> np.ndarray:
+        """The features (n, d) float32 of the scored images by a finished pretraining."""
+        points: np.ndarray = self._artefact(stage, "features")["features"].float().numpy()
+        return points
+
+    def _artefact(self, stage: str, name: str) -> dict[str, Tensor]:
+        return load_tensors(self.store.stage_artefact(stage, name).read_bytes())
