@@ -29,7 +29,7 @@ class Finding(NamedTuple):
 
 
 class StoreDamage(UserWarning):
-    """A file of the store could not be used; what it held is left out, nothing else."""
+    """A file of the store could not be used; its content is left out, nothing else."""
 
     def __init__(self, problem: Problem, then: str) -> None:
         super().__init__(problem, then)

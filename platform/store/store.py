@@ -84,12 +84,8 @@ class Store:
         self._models: dict[str, tuple[str, str]] = {}  # run -> file and checksum not yet committed
         self._copies: dict[Path, FileState] = {}  # files on this machine, when last verified
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_files": self._files, "uri": self.uri}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._forget()
+    def __reduce__(self) -> tuple[type["Store"], tuple[Files, str]]:
+        return Store, (self._files, self.uri)  # what it remembers of the files stays behind
 
     def __repr__(self) -> str:
         return f"Store.open({self.uri!r})"
