@@ -28,15 +28,15 @@ def checked(probabilities: ArrayLike) -> Array:
 
 def integers(labels: ArrayLike, n: int) -> Array:
     """Labels (N,) as int64; refused unless they are integers from 0."""
-    found = np.asarray(labels)
-    if found.shape != (n,) or found.dtype.kind not in "iub":
+    given = np.asarray(labels)
+    if given.shape != (n,) or given.dtype.kind not in "iub":
         raise ValueError(
-            f"labels must be {n} integers, one an image; got {found.dtype} of shape {found.shape}"
+            f"labels must be {n} integers, one an image; got {given.dtype} of shape {given.shape}"
         )
-    if found.min(initial=0) < 0:
-        row = int(np.argmax(found < 0))
-        raise ValueError(f"labels must not be negative, got {found[row]} for image {row}")
-    return found.astype(np.int64)
+    if given.min(initial=0) < 0:
+        row = int(np.argmax(given < 0))
+        raise ValueError(f"labels must not be negative, got {given[row]} for image {row}")
+    return given.astype(np.int64)
 
 
 def finite(confidence: ArrayLike) -> Array:

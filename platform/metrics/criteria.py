@@ -212,15 +212,15 @@ def criteria(probabilities: ArrayLike, reference: Reference) -> dict[str, float 
             f"the probabilities are of {len(p)} images, the reference of {len(reference)}"
         )
     confidence = finite(p.max(1))
-    found = of_partition(p.argmax(1), reference, clusters=p.shape[1])
-    if found["guarded"]:
+    values = of_partition(p.argmax(1), reference, clusters=p.shape[1])
+    if values["guarded"]:
         return {
-            **found,
+            **values,
             "confidence": WORST["confidence"],
             "scan_consistency": WORST["scan_consistency"],
         }
     return {
-        **found,
+        **values,
         "confidence": float(confidence.mean(dtype=np.float64)),
         "scan_consistency": scan_consistency(p, reference),
     }
@@ -240,17 +240,17 @@ def of_partition(
     Returns:
         As `criteria`.
     """
-    found = np.asarray(cluster)
-    sizes = np.bincount(found, minlength=clusters or 1)
-    agreement = neighbour_agreement(found, reference)
+    codes = np.asarray(cluster)
+    sizes = np.bincount(codes, minlength=clusters or 1)
+    agreement = neighbour_agreement(codes, reference)
     fewest = FEWEST_SHARE * clusters if clusters else 0
-    reason = _guard(sizes, _within_reach(found, reference), fewest=fewest)
+    reason = _guard(sizes, _within_reach(codes, reference), fewest=fewest)
     none = {"confidence": None, "scan_consistency": None}
     if reason is not None:
         return {**WORST, **none, "guarded": 1.0, "criteria_guard": reason}
     return {
-        "silhouette": silhouette(found, reference),
-        "calinski_harabasz": calinski_harabasz(found, reference),
+        "silhouette": silhouette(codes, reference),
+        "calinski_harabasz": calinski_harabasz(codes, reference),
         "neighbour_agreement": agreement,
         **none,
         "balance": _balance(sizes),
@@ -319,14 +319,14 @@ def _silhouette(distance: Array, codes: Array, sizes: Array) -> float:
 
 def _sums_on_a_line(x: Array, codes: Array, clusters: int) -> Array:
     """Sums (N, C) of the distances of each number to those of each cluster."""
-    found = np.empty((len(x), clusters))
+    total = np.empty((len(x), clusters))
     for c in range(clusters):
         members = np.sort(x[codes == c])
         below = np.searchsorted(members, x)
         sums = np.concatenate([[0.0], np.cumsum(members)])
         under = x * below - sums[below]
-        found[:, c] = under + (sums[-1] - sums[below]) - x * (len(members) - below)
-    return np.maximum(found, 0)
+        total[:, c] = under + (sums[-1] - sums[below]) - x * (len(members) - below)
+    return np.maximum(total, 0)
 
 
 def _sums_of_cosine_distances(reference: Reference, codes: Array, sizes: Array) -> Array:
@@ -342,7 +342,7 @@ def _sums_of_cosine_distances(reference: Reference, codes: Array, sizes: Array) 
         means += _sums(u - reference.direction, codes[part], clusters)
     means /= sizes[:, None]
     lengths = (means**2).sum(1)
-    found = np.empty((len(codes), clusters))  # squared distances to the means, at first
+    total = np.empty((len(codes), clusters))  # squared distances to the means, at first
     zeros = np.zeros(len(codes))  # the cosine distance of a zero vector is 1 to everything
     for part, u in reference.directions():
         zeros[part] = ~u.any(1)
@@ -353,13 +353,13 @@ def _sums_of_cosine_distances(reference: Reference, codes: Array, sizes: Array) 
         for start in range(0, len(near[0]), _NEAR):
             rows, columns = near[0][start : start + _NEAR], near[1][start : start + _NEAR]
             squared[rows, columns] = ((w[rows] - means[columns]) ** 2).sum(1)
-        found[part] = squared
+        total[part] = squared
     everyone = np.arange(len(codes))
-    found = sizes * found + np.bincount(codes, found[everyone, codes], clusters)
+    total = sizes * total + np.bincount(codes, total[everyone, codes], clusters)
     # Half the squared distance of a zero vector to a unit vector is 1/2; 1/2 is missing.
-    found = (found + sizes * zeros[:, None] + np.bincount(codes, zeros, clusters)) / 2
-    found[everyone, codes] -= zeros
-    return np.maximum(found, 0)
+    total = (total + sizes * zeros[:, None] + np.bincount(codes, zeros, clusters)) / 2
+    total[everyone, codes] -= zeros
+    return np.maximum(total, 0)
 
 
 def calinski_harabasz(cluster: Array, reference: Reference) -> float:
@@ -479,9 +479,9 @@ def _neighbours_on_a_line(x: Array, k: int) -> Array:
     inside = (places >= 0) & (places < n)
     distance = np.abs(values[np.clip(places, 0, n - 1)] - values[:, None])
     nearest = np.argsort(np.where(inside, distance, np.inf), axis=1, kind="stable")[:, :k]
-    found = np.empty((n, k), np.int64)
-    found[order] = order[np.take_along_axis(places, nearest, 1)]
-    return found
+    nearby = np.empty((n, k), np.int64)
+    nearby[order] = order[np.take_along_axis(places, nearest, 1)]
+    return nearby
 
 
 def _mean(parts: Iterable[tuple[slice, Array]], n: int) -> Array:

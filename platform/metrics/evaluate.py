@@ -114,20 +114,20 @@ def evaluate_partition(
         ValueError: clusters or labels are not what is asked for.
     """
     given = np.asarray(cluster)
-    found = integers(given, len(given) if given.ndim else 0)
-    sizes = np.bincount(found, minlength=clusters or 1)
+    codes = integers(given, len(given) if given.ndim else 0)
+    sizes = np.bincount(codes, minlength=clusters or 1)
     values: dict[str, float | str | None] = dict.fromkeys(
         (*WITH_LABELS, "ece_floor", "mean_confidence")
     )
     values |= {
         "clusters_used": int(np.count_nonzero(sizes)),
-        "largest_share": float(sizes.max() / len(found)),
+        "largest_share": float(sizes.max() / len(codes)),
         "metrics_reason": "no_probabilities",
     }
     if labels is None:
         return values | {"metrics_reason": "no_labels"}
-    truth = integers(labels, len(found))
+    truth = integers(labels, len(codes))
     if len(np.unique(truth)) == 1:
         return values | {"metrics_reason": "one_class"}
-    acc = match(found, truth, len(sizes))[1]
-    return values | {"acc": acc, "nmi": nmi(found, truth), "ari": ari(found, truth)}
+    acc = match(codes, truth, len(sizes))[1]
+    return values | {"acc": acc, "nmi": nmi(codes, truth), "ari": ari(codes, truth)}

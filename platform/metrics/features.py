@@ -46,8 +46,8 @@ def _kmeans_sklearn(x: Array, clusters: int, seed: int) -> Array:
     # One thread: sums over several would come in any order.
     with threadpool_limits(limits=1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct images than clusters
-        found: Array = KMeans(clusters, n_init=10, random_state=seed).fit(x).labels_
-    return found
+        cluster: Array = KMeans(clusters, n_init=10, random_state=seed).fit(x).labels_
+    return cluster
 
 
 def _kmeans_faiss(x: Array, clusters: int, seed: int) -> Array:
@@ -68,8 +68,8 @@ def _kmeans_faiss(x: Array, clusters: int, seed: int) -> Array:
         _, nearest = kmeans.index.search(x, 1)
     finally:
         faiss.omp_set_num_threads(threads)
-    found: Array = nearest[:, 0]
-    return found
+    cluster: Array = nearest[:, 0]
+    return cluster
 
 
 METRICS = (

@@ -44,10 +44,10 @@ def parse_objective(text: str, *, labelled: bool = True) -> tuple[Metric, ...]:
             )
         if names.count(name) > 1:
             raise InputError(f"--objective: '{name}' is given twice; name each objective once.")
-    found = tuple(OBJECTIVES[name] for name in names)
+    chosen = tuple(OBJECTIVES[name] for name in names)
     if not labelled:
-        refuse_labels(found)
-    return found
+        refuse_labels(chosen)
+    return chosen
 
 
 def refuse_labels(objectives: Iterable[Metric]) -> None:

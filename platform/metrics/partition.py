@@ -31,10 +31,10 @@ def flags(probabilities: ArrayLike) -> list[str]:
         says nothing about an image.
     """
     p = np.asarray(probabilities)
-    found = partition_flags(cluster_sizes(p))
+    noticed = partition_flags(cluster_sizes(p))
     if np.ptp(finite(p.max(1)).astype(np.float64)) <= 1e-6:
-        found.append("constant_confidence")
-    return found
+        noticed.append("constant_confidence")
+    return noticed
 
 
 def partition_flags(sizes: ArrayLike) -> list[str]:
@@ -45,12 +45,12 @@ def partition_flags(sizes: ArrayLike) -> list[str]:
     """
     sizes = np.asarray(sizes)
     used = np.count_nonzero(sizes)
-    found = []
+    noticed = []
     if used < 2 or sizes.max() > COLLAPSED_SHARE * sizes.sum():
-        found.append("collapsed")
+        noticed.append("collapsed")
     if used < len(sizes):
-        found.append("empty_clusters")
-    return found
+        noticed.append("empty_clusters")
+    return noticed
 
 
 METRICS = (

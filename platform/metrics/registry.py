@@ -10,23 +10,23 @@ from deep_clustering.platform.metrics.metric import Metric
 
 
 def _groups() -> dict[str, tuple[Metric, ...]]:
-    found: dict[str, tuple[Metric, ...]] = {}
+    groups: dict[str, tuple[Metric, ...]] = {}
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
         if module.name in ("registry", "objectives"):  # these read what is gathered here
             continue
         content = importlib.import_module(f"deep_clustering.platform.metrics.{module.name}")
         records: tuple[Metric, ...] = getattr(content, "METRICS", ())
         if records:
-            found[module.name] = tuple(sorted(records, key=lambda m: m.rank))
-    return found
+            groups[module.name] = tuple(sorted(records, key=lambda m: m.rank))
+    return groups
 
 
 def _by_name(groups: Mapping[str, tuple[Metric, ...]]) -> dict[str, Metric]:
     records = sorted((m for group in groups.values() for m in group), key=lambda m: m.rank)
-    found = {record.name: record for record in records}
-    if len(found) < len(records) or len({r.rank for r in records}) < len(records):
+    by_name = {record.name: record for record in records}
+    if len(by_name) < len(records) or len({r.rank for r in records}) < len(records):
         raise ValueError("two metrics have one name or one rank")
-    return found
+    return by_name
 
 
 #: Module of this folder -> its metrics, by rank.
