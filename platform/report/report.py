@@ -19,7 +19,7 @@ from deep_clustering.platform.report.pages import run as run_page
 from deep_clustering.platform.report.pages import store as store_page
 from deep_clustering.platform.report.pages import study as study_page
 from deep_clustering.platform.report.pages import suite as suite_page
-from deep_clustering.platform.report.pages._report import Report
+from deep_clustering.platform.report.pages._draft import Draft
 from deep_clustering.platform.store.store import Store, StoreDamage
 
 
@@ -41,19 +41,19 @@ def write(
         InputError: nothing of that name (the sentence says the nearest), or no such folder.
         StorageError: a file could not be written.
     """
-    subject = _subject(store, name)
-    target = output or Path(f"report-{subject.name}.html" if subject.name else "report.html")
+    topic = _topic(store, name)
+    target = output or Path(f"report-{topic.name}.html" if topic.name else "report.html")
     folder = target.expanduser().absolute().parent
     if not folder.is_dir():
         raise InputError(f"--output: there is no folder {folder}.")
     if target.is_dir():
         raise InputError(f"--output: {target} is a folder; name a file.")
-    report = Report(store=store)
-    page = _with_damage(report, subject)
+    draft = Draft(store=store)
+    page = _with_damage(draft, topic)
     written = [_save(folder, target.name, render(page).encode())]
     if figures is not None:
         place = figures.expanduser().absolute()
-        for chart in report.drawn:
+        for chart in draft.drawn:
             written += [_save(place, name, data) for name, data in charts.files(chart).items()]
     return written
 
@@ -62,25 +62,25 @@ def write(
 
 
 @dataclass(frozen=True)
-class _Subject:
+class _Topic:
     """What a page is about: the name that its file gets, and how it is built."""
 
     name: str
-    build: Callable[[Report], Page]
+    build: Callable[[Draft], Page]
 
 
-def _subject(store: Store, name: str | None) -> _Subject:
+def _topic(store: Store, name: str | None) -> _Topic:
     if name is None:
-        return _Subject("", store_page.build)
+        return _Topic("", store_page.build)
     suites, studies = store.plans("suite"), store.plans("study")
     if name in suites:
-        return _Subject(name, functools.partial(suite_page.build, name=name))
+        return _Topic(name, functools.partial(suite_page.build, name=name))
     if name in studies:
-        return _Subject(name, functools.partial(study_page.build, name=name))
+        return _Topic(name, functools.partial(study_page.build, name=name))
     ids = sorted(store.rows("runs")["run_id"].unique())
     matching = [id for id in ids if id.startswith(name)]
     if len(matching) == 1:
-        return _Subject(matching[0], functools.partial(run_page.build, run=matching[0]))
+        return _Topic(matching[0], functools.partial(run_page.build, run=matching[0]))
     if matching:
         raise InputError(f"'{name}' could be {', '.join(matching[:3])}; give more letters.")
     every = [*suites, *studies]
@@ -94,11 +94,11 @@ def _subject(store: Store, name: str | None) -> _Subject:
 # ---- building and writing
 
 
-def _with_damage(report: Report, subject: _Subject) -> Page:
+def _with_damage(draft: Draft, topic: _Topic) -> Page:
     """The page; what was found damaged while its numbers were read comes first."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", StoreDamage)
-        page = subject.build(report)
+        page = topic.build(draft)
     damage = dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, StoreDamage))
     for other in caught:
         if not issubclass(other.category, StoreDamage):

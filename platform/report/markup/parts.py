@@ -27,7 +27,7 @@ class Code:
 
 
 @dataclass(frozen=True)
-class Strong:
+class Bold:
     """The words that matter most."""
 
     text: str
@@ -54,14 +54,14 @@ class Sentence:
 
 
 @dataclass(frozen=True)
-class Reference:
+class FootnoteMark:
     """A reference to a footnote of the same prefix; `number` counts from 1."""
 
     prefix: str
     number: int
 
 
-Piece = str | Small | Code | Strong | Badge | Sentence | Reference
+Piece = str | Small | Code | Bold | Badge | Sentence | FootnoteMark
 #: A string, or pieces one after the other.
 Text = str | Sequence[Piece]
 
@@ -95,7 +95,7 @@ class TableRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
+class PageTable:
     """A table; it scrolls inside its own box where it is wider than the page."""
 
     caption: str
@@ -123,7 +123,7 @@ def wide(content: Text) -> TableCell:
     return TableCell(content=content, look="wide")
 
 
-def table(caption: str, names: Sequence[str], rows: Sequence[Sequence[TableCell]]) -> Table:
+def table(caption: str, names: Sequence[str], rows: Sequence[Sequence[TableCell]]) -> PageTable:
     """A table with one row of column names, each set as the cells of the first row below it."""
     heads = [label(name) for name in names]
     if rows:
@@ -131,7 +131,7 @@ def table(caption: str, names: Sequence[str], rows: Sequence[Sequence[TableCell]
             replace(name, look="number") if below.look == "number" else name
             for name, below in zip(heads, rows[0], strict=True)
         ]
-    return Table(
+    return PageTable(
         caption=caption,
         heads=[TableRow(cells=heads)],
         rows=[TableRow(cells=cells) for cells in rows],
@@ -143,7 +143,7 @@ def table(caption: str, names: Sequence[str], rows: Sequence[Sequence[TableCell]
 
 @dataclass(frozen=True, kw_only=True)
 class Footnotes:
-    """Numbered remarks that a `Reference` of the same prefix points to."""
+    """Numbered remarks that a `FootnoteMark` of the same prefix points to."""
 
     prefix: str
     texts: Sequence[str]
@@ -239,7 +239,9 @@ class Commands:
     lines: Sequence[str]
 
 
-Part = Table | Footnotes | Notes | Query | Figures | Definitions | Paragraph | Heading | Commands
+Part = (
+    PageTable | Footnotes | Notes | Query | Figures | Definitions | Paragraph | Heading | Commands
+)
 
 # ---- the page
 

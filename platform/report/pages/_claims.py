@@ -8,20 +8,20 @@ from deep_clustering.platform.evaluation import measures
 from deep_clustering.platform.report.charts.forest import ForestLine, forest
 from deep_clustering.platform.report.markup.parts import (
     Badge,
+    Bold,
     Figure,
     Figures,
     Paragraph,
     Part,
     Piece,
     Sentence,
-    Strong,
     TableCell,
     cell,
     number,
     table,
     wide,
 )
-from deep_clustering.platform.report.pages._report import Report
+from deep_clustering.platform.report.pages._draft import Draft
 from deep_clustering.platform.report.pages._words import sentence, slug
 
 _DIRECTIONS = {"higher": "above", "lower": "below", "equal": "equal to"}
@@ -56,7 +56,7 @@ def _read(judged: pl.DataFrame) -> list[_Verdict]:
     return [_Verdict(**line) for line in lines.iter_rows(named=True)]
 
 
-def claims(report: Report, suite: str, judged: pl.DataFrame) -> list[Part]:
+def claims(draft: Draft, suite: str, judged: pl.DataFrame) -> list[Part]:
     """The table of verdicts and a chart for each comparison; `judged` is `results.verdicts`."""
     parts: list[Part] = [
         Paragraph(
@@ -68,10 +68,10 @@ def claims(report: Report, suite: str, judged: pl.DataFrame) -> list[Part]:
             "seed."
         ),
         table("Verdicts", _HEADS, [_row(verdict) for verdict in _read(judged)]),
-        report.query(f"results.verdicts({suite!r}, store).collect()"),
+        draft.query(f"results.verdicts({suite!r}, store).collect()"),
     ]
     groups = judged.partition_by("dataset", "metric", "against", maintain_order=True)
-    figures = [figure for part in groups if (figure := _forest(report, suite, part)) is not None]
+    figures = [figure for part in groups if (figure := _forest(draft, suite, part)) is not None]
     return [*parts, Figures(figures)] if figures else parts
 
 
@@ -84,7 +84,7 @@ def _row(verdict: _Verdict) -> list[TableCell]:
     what: list[Piece] = [
         Badge(verdict.verdict),
         " ",
-        Strong(words),
+        Bold(words),
         Sentence(sentence(verdict.reason)),
     ]
     if verdict.further_seeds:
@@ -117,7 +117,7 @@ def _correlation(verdict: _Verdict) -> str:
     return "–" if given is None else f"{given:.2f}".replace("-", "−")
 
 
-def _forest(report: Report, suite: str, judged: pl.DataFrame) -> Figure | None:
+def _forest(draft: Draft, suite: str, judged: pl.DataFrame) -> Figure | None:
     """The chart of claims that have the same data set, metric and other side."""
     metric, dataset, against = (judged[c][0] for c in ("metric", "dataset", "against"))
     known = judged.filter(pl.col("difference").is_not_null() | pl.col("published").is_not_null())
@@ -148,7 +148,7 @@ def _forest(report: Report, suite: str, judged: pl.DataFrame) -> Figure | None:
         lines,
         x=f"difference of {measures.heading(metric)}",
     )
-    query = report.query(
+    query = draft.query(
         f'results.verdicts({suite!r}, store).filter(pl.col("dataset") == {dataset!r}, '
         f'pl.col("metric") == {metric!r}, pl.col("against") == {against!r})\\\n'
         '    .select("variant", "against", "difference", "low", "high", "published", "margin")'
@@ -161,4 +161,4 @@ def _forest(report: Report, suite: str, judged: pl.DataFrame) -> Figure | None:
         caption += "Diamonds: the published differences. Bands: the margin around the published "
         caption += "difference, or around 0 where the paper prints none."
     title = f"{measures.name(metric)} minus that of {against}, {dataset}."
-    return report.figure(chart, title, caption, query)
+    return draft.figure(chart, title, caption, query)

@@ -23,9 +23,9 @@ from deep_clustering.platform.report import samples
 from deep_clustering.platform.report.charts.confidences import histograms, reliability
 from deep_clustering.platform.report.charts.lines import Band, curves
 from deep_clustering.platform.report.markup.parts import Figure, Part, Query, label, number, table
+from deep_clustering.platform.report.pages._draft import Draft
 from deep_clustering.platform.report.pages._epochs import beside, seeds
-from deep_clustering.platform.report.pages._report import Report
-from deep_clustering.platform.report.pages._rows import Arm, Comparison
+from deep_clustering.platform.report.pages._rows import Comparison, RowGroup
 from deep_clustering.platform.report.pages._words import ids, listed, slug
 from deep_clustering.platform.suites import cells, verdicts
 
@@ -59,7 +59,7 @@ _RISK_IS = "Risk is the share of errors among the images that are kept."
 
 
 def samples_query(
-    report: Report, runs: Sequence[str], head: str | None, rest: str, *modules: ModuleType
+    draft: Draft, runs: Sequence[str], head: str | None, rest: str, *modules: ModuleType
 ) -> Query:
     """A program over `images`, the judged predictions of some runs.
 
@@ -70,7 +70,7 @@ def samples_query(
         modules: that it uses.
     """
     which = f", head={head!r}" if head else ""
-    return report.query(
+    return draft.query(
         f"images = samples.read({ids(runs)}, store{which})\n{rest}", samples, *modules
     )
 
@@ -79,38 +79,38 @@ def samples_query(
 
 
 def suite_confidences(
-    report: Report, measured: cells.Measured, compared: Comparison, reader: Reader
+    draft: Draft, measured: cells.Measured, compared: Comparison, reader: Reader
 ) -> tuple[list[Figure], list[Part]]:
     """Figures of a suite's rows on a data set, and the table of failure rejection."""
-    of_rows = _pooled(reader, compared.arms)
+    of_rows = _pooled(reader, compared.groups)
     known = {name: b for name, b in of_rows.items() if b.right is not None}
-    arms = [arm for arm in compared.arms if arm.label in known]
+    groups = [group for group in compared.groups if group.label in known]
     if known:
         figures = [
-            _suite_reliability(report, compared, arms, known),
-            _suite_histograms(report, compared, arms, known),
-            _suite_risk(report, compared, arms, known),
+            _suite_reliability(draft, compared, groups, known),
+            _suite_histograms(draft, compared, groups, known),
+            _suite_risk(draft, compared, groups, known),
         ]
         present = [figure for figure in figures if figure is not None]
-        return present, _rejection(report, measured, compared.dataset, arms)
+        return present, _rejection(draft, measured, compared.dataset, groups)
     if of_rows:
-        return [_unlabelled(report, compared, of_rows)], []
+        return [_unlabelled(draft, compared, of_rows)], []
     return [], []
 
 
-def _pooled(reader: Reader, arms: Sequence[Arm]) -> dict[str, Bins]:
+def _pooled(reader: Reader, groups: Sequence[RowGroup]) -> dict[str, Bins]:
     of_rows = {}
-    for arm in arms:
-        parts = [b for run in arm.runs if (b := reader.bins(run, arm.head)) is not None]
+    for group in groups:
+        parts = [b for run in group.runs if (b := reader.bins(run, group.head)) is not None]
         if parts:
-            of_rows[arm.label] = pooled(parts)
+            of_rows[group.label] = pooled(parts)
     return of_rows
 
 
-def _example(compared: Comparison, arms: Sequence[Arm]) -> Arm:
-    """The arm whose numbers the query below a figure gives."""
+def _example(compared: Comparison, groups: Sequence[RowGroup]) -> RowGroup:
+    """The group whose numbers the query below a figure gives."""
     baseline = compared.baseline
-    return baseline if baseline is not None and baseline in arms else arms[0]
+    return baseline if baseline is not None and baseline in groups else groups[0]
 
 
 def _images(known: Mapping[str, Bins]) -> str:
@@ -119,9 +119,9 @@ def _images(known: Mapping[str, Bins]) -> str:
 
 
 def _suite_reliability(
-    report: Report, compared: Comparison, arms: Sequence[Arm], known: Mapping[str, Bins]
+    draft: Draft, compared: Comparison, groups: Sequence[RowGroup], known: Mapping[str, Bins]
 ) -> Figure:
-    dataset, example = compared.dataset, _example(compared, arms)
+    dataset, example = compared.dataset, _example(compared, groups)
     chart = reliability(
         slug("reliability", dataset),
         f"Reliability diagrams on {dataset}: "
@@ -133,16 +133,16 @@ def _suite_reliability(
         known,
     )
     caption = f"{_images(known)}, in 15 bins of confidence. {_OVERCONFIDENT}"
-    if len(arms) > 1:
+    if len(groups) > 1:
         caption += f" The code below gives {example.label}."
-    query = samples_query(report, example.runs, example.head, _BINS, calibration)
-    return report.figure(chart, f"Reliability, {dataset}.", caption, query)
+    query = samples_query(draft, example.runs, example.head, _BINS, calibration)
+    return draft.figure(chart, f"Reliability, {dataset}.", caption, query)
 
 
 def _suite_histograms(
-    report: Report, compared: Comparison, arms: Sequence[Arm], known: Mapping[str, Bins]
+    draft: Draft, compared: Comparison, groups: Sequence[RowGroup], known: Mapping[str, Bins]
 ) -> Figure:
-    dataset, example = compared.dataset, _example(compared, arms)
+    dataset, example = compared.dataset, _example(compared, groups)
     chart = histograms(
         slug("confidence", dataset),
         f"Confidences of right and wrong images on {dataset}, one panel for each of "
@@ -150,17 +150,17 @@ def _suite_histograms(
         known,
     )
     caption = f"{_images(known)}. {_RIGHT} {_SIDES}"
-    if len(arms) > 1:
+    if len(groups) > 1:
         caption += f" The code below gives {example.label}."
-    query = samples_query(report, example.runs, example.head, _BARS)
+    query = samples_query(draft, example.runs, example.head, _BARS)
     title = f"Confidence of right and wrong images, {dataset}."
-    return report.figure(chart, title, caption, query)
+    return draft.figure(chart, title, caption, query)
 
 
 def _suite_risk(
-    report: Report, compared: Comparison, arms: Sequence[Arm], known: Mapping[str, Bins]
+    draft: Draft, compared: Comparison, groups: Sequence[RowGroup], known: Mapping[str, Bins]
 ) -> Figure | None:
-    dataset, example = compared.dataset, _example(compared, arms)
+    dataset, example = compared.dataset, _example(compared, groups)
     bands = {name: band for name, b in known.items() if (band := _risk_band(b)) is not None}
     if not bands:
         return None
@@ -181,11 +181,11 @@ def _suite_risk(
         reference=reference,
     )
     caption = (
-        f"{_RISK_IS} {seeds(arms)}{beside(reference)} The code below gives the first run of "
+        f"{_RISK_IS} {seeds(groups)}{beside(reference)} The code below gives the first run of "
         f"{example.label}."
     )
-    query = samples_query(report, example.runs[:1], example.head, _CURVE, rejection)
-    return report.figure(chart, f"Risk and coverage, {dataset}.", caption, query)
+    query = samples_query(draft, example.runs[:1], example.head, _CURVE, rejection)
+    return draft.figure(chart, f"Risk and coverage, {dataset}.", caption, query)
 
 
 def _risk_band(b: Bins) -> Band | None:
@@ -198,30 +198,30 @@ def _risk_band(b: Bins) -> Band | None:
     return Band(x=x, y=y.mean(0), low=y.min(0), high=y.max(0))
 
 
-def _unlabelled(report: Report, compared: Comparison, of_rows: Mapping[str, Bins]) -> Figure:
-    dataset, arm = compared.dataset, compared.arms[0]
+def _unlabelled(draft: Draft, compared: Comparison, of_rows: Mapping[str, Bins]) -> Figure:
+    dataset, group = compared.dataset, compared.groups[0]
     chart = histograms(
         slug("confidence", dataset), f"Confidences of all images on {dataset}.", of_rows
     )
-    query = samples_query(report, arm.runs, arm.head, _BARS)
-    return report.figure(chart, f"Confidence, {dataset}.", _NO_LABELS, query)
+    query = samples_query(draft, group.runs, group.head, _BARS)
+    return draft.figure(chart, f"Confidence, {dataset}.", _NO_LABELS, query)
 
 
 def _rejection(
-    report: Report, measured: cells.Measured, dataset: str, arms: Sequence[Arm]
+    draft: Draft, measured: cells.Measured, dataset: str, groups: Sequence[RowGroup]
 ) -> list[Part]:
     """How well confidence tells right from wrong images, as numbers."""
     suite = measured.planned.suite
     by_name = {row.name: row for row in suite.rows}
     lines = []
-    for arm in arms:
-        line = [label(arm.label)]
+    for group in groups:
+        line = [label(group.label)]
         for metric in _REJECTION:
-            values = cells.values_of(measured, by_name[arm.rows[0]], dataset, metric)
+            values = cells.values_of(measured, by_name[group.rows[0]], dataset, metric)
             line.append(number(_mean(metric, list(values.values()))))
         lines.append(line)
     means = ", ".join(f'pl.col("{metric}").mean()' for metric in _REJECTION)
-    query = report.query(
+    query = draft.query(
         f'results.suite({suite.name!r}, store).filter(pl.col("dataset") == {dataset!r}, '
         'pl.col("status") == "ok")\\\n'
         f'    .group_by("variant", maintain_order=True).agg({means}, pl.len()).collect()'
@@ -243,7 +243,7 @@ def _mean(metric: str, values: Sequence[float]) -> str:
 
 
 def run_confidences(
-    report: Report, run: str, predictions: pl.DataFrame, heads: Sequence[str]
+    draft: Draft, run: str, predictions: pl.DataFrame, heads: Sequence[str]
 ) -> list[Figure]:
     """Figures of one run, with all its heads; heads without a name have columns without prefix."""
     of_heads = {head_name(head): bins(judged(predictions, head)) for head in heads}
@@ -254,12 +254,12 @@ def run_confidences(
     if known:
         chart = reliability("reliability", "Reliability diagram of each head.", known)
         caption = f"15 bins of confidence. {_OVERCONFIDENT}{example}"
-        query = samples_query(report, [run], first, _BINS, calibration)
-        figures.append(report.figure(chart, "Reliability.", caption, query))
+        query = samples_query(draft, [run], first, _BINS, calibration)
+        figures.append(draft.figure(chart, "Reliability.", caption, query))
     chart = histograms("confidence", "Histogram of the confidences of each head.", of_heads)
     caption = (f"{_RIGHT} {_SIDES}" if known else _NO_LABELS) + example
-    query = samples_query(report, [run], first, _BARS)
-    figures.append(report.figure(chart, "Confidence.", caption, query))
+    query = samples_query(draft, [run], first, _BARS)
+    figures.append(draft.figure(chart, "Confidence.", caption, query))
     lines = {name: band for name, b in known.items() if (band := _risk_band(b)) is not None}
     if lines:
         chart = curves(
@@ -273,8 +273,8 @@ def run_confidences(
             f"{_RISK_IS} The lower a curve is on its left side, the better confidence tells right "
             f"from wrong images.{example}"
         )
-        query = samples_query(report, [run], first, _CURVE, rejection)
-        figures.append(report.figure(chart, "Risk and coverage.", caption, query))
+        query = samples_query(draft, [run], first, _CURVE, rejection)
+        figures.append(draft.figure(chart, "Risk and coverage.", caption, query))
     return figures
 
 

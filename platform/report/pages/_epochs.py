@@ -11,8 +11,8 @@ from deep_clustering.platform.evaluation import measures
 from deep_clustering.platform.metrics.registry import HEADLINES, METRICS
 from deep_clustering.platform.report.charts.lines import Band, curves
 from deep_clustering.platform.report.markup.parts import Figure, Query
-from deep_clustering.platform.report.pages._report import Report
-from deep_clustering.platform.report.pages._rows import Arm, Comparison
+from deep_clustering.platform.report.pages._draft import Draft
+from deep_clustering.platform.report.pages._rows import Comparison, RowGroup
 from deep_clustering.platform.report.pages._words import listed, quoted, slug
 
 _METRICS = tuple(name for name in HEADLINES if METRICS[name].better)
@@ -53,9 +53,9 @@ def losses(columns: Sequence[str]) -> list[str]:
     return [c for c in columns if c not in known and measures.base(c) not in METRICS]
 
 
-def seeds(arms: Sequence[Arm]) -> str:
+def seeds(groups: Sequence[RowGroup]) -> str:
     """Says what the line and the band of a chart are."""
-    most = max(len(arm.runs) for arm in arms)
+    most = max(len(group.runs) for group in groups)
     return "One run." if most == 1 else f"Mean over up to {most} seeds; the band is their range."
 
 
@@ -67,25 +67,25 @@ def beside(reference: tuple[str, Band] | None) -> str:
 # ---- a suite
 
 
-def suite_epochs(report: Report, compared: Comparison) -> list[Figure]:
+def suite_epochs(draft: Draft, compared: Comparison) -> list[Figure]:
     """Metrics and losses of a suite's rows on a data set, a panel for each row."""
-    history = _history(report, compared.runs)
-    figures = [_metric(report, compared, history, metric) for metric in _METRICS]
-    figures.append(_losses(report, compared, history))
+    history = _history(draft, compared.runs)
+    figures = [_metric(draft, compared, history, metric) for metric in _METRICS]
+    figures.append(_losses(draft, compared, history))
     return [figure for figure in figures if figure is not None]
 
 
-def _history(report: Report, runs: Sequence[str]) -> _History:
-    frame = results.epochs(report.store).filter(pl.col("run_id").is_in(runs)).collect()
+def _history(draft: Draft, runs: Sequence[str]) -> _History:
+    frame = results.epochs(draft.store).filter(pl.col("run_id").is_in(runs)).collect()
     return {
         str(part["run_id"][0]): part.sort("epoch")
         for part in frame.partition_by("run_id", maintain_order=True)
     }
 
 
-def _metric(report: Report, compared: Comparison, history: _History, metric: str) -> Figure | None:
+def _metric(draft: Draft, compared: Comparison, history: _History, metric: str) -> Figure | None:
     dataset, baseline = compared.dataset, compared.baseline
-    bands = {arm.label: _band_of(arm, history, metric) for arm in compared.arms}
+    bands = {group.label: _band_of(group, history, metric) for group in compared.groups}
     lines = {label: line for label, line in bands.items() if line is not None}
     if not lines:
         return None
@@ -104,22 +104,22 @@ def _metric(report: Report, compared: Comparison, history: _History, metric: str
         y=measures.heading(metric),
         reference=reference,
     )
-    query = _query(report, compared, f'pl.col("^(.*_)?{metric}$").mean()')
+    query = _query(draft, compared, f'pl.col("^(.*_)?{metric}$").mean()')
     title = f"{measures.name(metric)} by epoch, {dataset}."
-    return report.figure(chart, title, seeds(compared.arms) + beside(reference), query)
+    return draft.figure(chart, title, seeds(compared.groups) + beside(reference), query)
 
 
-def _band_of(arm: Arm, history: _History, metric: str) -> Band | None:
-    column = f"{arm.head}_{metric}" if arm.head else metric
-    frames = [history[run] for run in arm.runs if run in history]
+def _band_of(group: RowGroup, history: _History, metric: str) -> Band | None:
+    column = f"{group.head}_{metric}" if group.head else metric
+    frames = [history[run] for run in group.runs if run in history]
     points = [f.select("epoch", column).rows() for f in frames if column in f.columns]
     return band(points, measures.unit(metric).factor)
 
 
-def _losses(report: Report, compared: Comparison, history: _History) -> Figure | None:
+def _losses(draft: Draft, compared: Comparison, history: _History) -> Figure | None:
     panels: dict[str, dict[str, Band]] = {}
-    for runs in dict.fromkeys(arm.runs for arm in compared.arms):  # heads share their losses
-        label = " / ".join(arm.label for arm in compared.arms if arm.runs == runs)
+    for runs in dict.fromkeys(group.runs for group in compared.groups):  # heads share their losses
+        label = " / ".join(group.label for group in compared.groups if group.runs == runs)
         frames = [history[run] for run in runs if run in history]
         names = losses(list(dict.fromkeys(column for f in frames for column in f.columns)))
         lines = {
@@ -139,13 +139,13 @@ def _losses(report: Report, compared: Comparison, history: _History) -> Figure |
         x="epoch",
         y="loss",
     )
-    query = _query(report, compared, f"pl.col({quoted(shown)}).mean()")
+    query = _query(draft, compared, f"pl.col({quoted(shown)}).mean()")
     title = f"Losses by epoch, {compared.dataset}."
-    return report.figure(chart, title, seeds(compared.arms), query)
+    return draft.figure(chart, title, seeds(compared.groups), query)
 
 
-def _query(report: Report, compared: Comparison, values: str) -> Query:
-    return report.query(
+def _query(draft: Draft, compared: Comparison, values: str) -> Query:
+    return draft.query(
         f"runs = results.suite({compared.suite!r}, store)"
         f'.filter(pl.col("dataset") == {compared.dataset!r})\\\n'
         '    .select("run_id", "variant").collect()\n'
@@ -158,19 +158,19 @@ def _query(report: Report, compared: Comparison, values: str) -> Query:
 # ---- a run
 
 
-def run_epochs(report: Report, run: str, heads: Sequence[str]) -> list[Figure]:
+def run_epochs(draft: Draft, run: str, heads: Sequence[str]) -> list[Figure]:
     """Metrics of a run, a line for each head, and its losses."""
-    frame = results.epochs(report.store).filter(pl.col("run_id") == run).collect().sort("epoch")
+    frame = results.epochs(draft.store).filter(pl.col("run_id") == run).collect().sort("epoch")
     if frame.height < 2:
         return []
     columns = [c for c in frame.columns if frame[c].null_count() < frame.height]
-    figures = [_run_metrics(report, run, frame, columns, heads)]
-    figures.append(_run_losses(report, run, frame, columns))
+    figures = [_run_metrics(draft, run, frame, columns, heads)]
+    figures.append(_run_losses(draft, run, frame, columns))
     return [figure for figure in figures if figure is not None]
 
 
 def _run_metrics(
-    report: Report, run: str, frame: pl.DataFrame, columns: Sequence[str], heads: Sequence[str]
+    draft: Draft, run: str, frame: pl.DataFrame, columns: Sequence[str], heads: Sequence[str]
 ) -> Figure | None:
     panels: dict[str, dict[str, Band]] = {}
     used: list[str] = []
@@ -187,12 +187,12 @@ def _run_metrics(
     if not panels:
         return None
     chart = curves("metrics", f"{listed(panels)} by epoch.", panels, x="epoch", y="", share=False)
-    query = _run_query(report, run, used)
-    return report.figure(chart, "Metrics by epoch.", "One line per head.", query)
+    query = _run_query(draft, run, used)
+    return draft.figure(chart, "Metrics by epoch.", "One line per head.", query)
 
 
 def _run_losses(
-    report: Report, run: str, frame: pl.DataFrame, columns: Sequence[str]
+    draft: Draft, run: str, frame: pl.DataFrame, columns: Sequence[str]
 ) -> Figure | None:
     lines = {
         name: line
@@ -210,11 +210,11 @@ def _run_losses(
         share=False,
     )
     caption = "Each value is the mean over the steps of an epoch."
-    return report.figure(chart, "Losses by epoch.", caption, _run_query(report, run, list(lines)))
+    return draft.figure(chart, "Losses by epoch.", caption, _run_query(draft, run, list(lines)))
 
 
-def _run_query(report: Report, run: str, columns: Sequence[str]) -> Query:
-    return report.query(
+def _run_query(draft: Draft, run: str, columns: Sequence[str]) -> Query:
+    return draft.query(
         f'results.epochs(store).filter(pl.col("run_id") == {run!r})\\\n'
         f'    .select("epoch", {quoted(columns)}).sort("epoch").collect()'
     )

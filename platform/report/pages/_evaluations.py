@@ -12,32 +12,32 @@ from deep_clustering.platform.evaluation.drawing import Densities, pooled
 from deep_clustering.platform.evaluations._evaluation import Row
 from deep_clustering.platform.report.charts.confidences import densities
 from deep_clustering.platform.report.markup.parts import Figure, Figures, Heading, Paragraph, Part
-from deep_clustering.platform.report.pages._report import Report
-from deep_clustering.platform.report.pages._rows import Arm, Comparison
+from deep_clustering.platform.report.pages._draft import Draft
+from deep_clustering.platform.report.pages._rows import Comparison, RowGroup
 from deep_clustering.platform.report.pages._words import ids, listed, quoted, slug
 
 
 def evaluations(
-    report: Report, compared: Comparison, orders: Mapping[str, Sequence[str]]
+    draft: Draft, compared: Comparison, orders: Mapping[str, Sequence[str]]
 ) -> list[Part]:
     """Figures of every evaluation of a suite's runs on a data set.
 
     Args:
         orders: name of an evaluation -> titles of panels that come first; others follow by name.
     """
-    stages = report.store.rows("stages")
+    stages = draft.store.rows("stages")
     parts: list[Part] = []
     for name in registry.names("evaluations"):
         column = registry.evaluation(name).run
         if column in stages.columns:
             mine = stages.filter(pl.col("kind") == name, pl.col(column).is_in(compared.runs))
             rows = mine.rows(named=True)
-            parts += _evaluation(report, compared, name, rows, orders.get(name, ()))
+            parts += _evaluation(draft, compared, name, rows, orders.get(name, ()))
     return parts
 
 
 def _evaluation(
-    report: Report,
+    draft: Draft,
     compared: Comparison,
     name: str,
     rows: Sequence[Row],
@@ -48,21 +48,21 @@ def _evaluation(
         return []
     heading = ""
     figures, damaged = [], []
-    for arm in compared.arms:
+    for group in compared.groups:
         drawings, stages = [], []
         for row in rows:
-            if row[record.run] not in arm.runs:
+            if row[record.run] not in group.runs:
                 continue
             try:
-                drawings.append(record.drawing(report.store, row, arm.head))
+                drawings.append(record.drawing(draft.store, row, group.head))
                 stages.append(str(row["stage_id"]))
             except PlatformError:
-                damaged.append(f"{arm.label}, seed {row['seed']}")
+                damaged.append(f"{group.label}, seed {row['seed']}")
         if drawings:
             whole = _ordered(pooled(drawings), order)
             heading = whole.heading
             runs = len({row[record.run] for row in rows if row["stage_id"] in stages})
-            figures.append(_figure(report, compared, name, arm, whole, stages, runs))
+            figures.append(_figure(draft, compared, name, group, whole, stages, runs))
     parts: list[Part] = []
     if figures:
         parts += [Heading(heading), Figures(figures)]
@@ -79,24 +79,24 @@ def _ordered(drawing: Densities, order: Sequence[str]) -> Densities:
 
 
 def _figure(
-    report: Report,
+    draft: Draft,
     compared: Comparison,
     kind: str,
-    arm: Arm,
+    group: RowGroup,
     drawing: Densities,
     stages: Sequence[str],
     runs: int,
 ) -> Figure:
     chart = densities(
-        slug(kind, compared.dataset, arm.label),
-        f"{arm.label} on {compared.dataset}: {drawing.title} ({listed(drawing.panels)}).",
+        slug(kind, compared.dataset, group.label),
+        f"{group.label} on {compared.dataset}: {drawing.title} ({listed(drawing.panels)}).",
         drawing.panels,
         limits=drawing.limits,
         x=drawing.xlabel,
     )
-    query = report.query(
+    query = draft.query(
         f'results.stages(store).filter(pl.col("stage_id").is_in({ids(stages)}))\\\n'
         f"    .select({quoted(drawing.columns)}).collect()"
     )
     caption = f"{drawing.caption} {measures.plural(runs, 'run')} pooled."
-    return report.figure(chart, f"{arm.label}: {drawing.title}.", caption, query)
+    return draft.figure(chart, f"{group.label}: {drawing.title}.", caption, query)

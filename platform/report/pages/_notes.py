@@ -14,7 +14,7 @@ from deep_clustering.platform.report.markup.parts import (
     table,
     wide,
 )
-from deep_clustering.platform.report.pages._report import Report, RunRow
+from deep_clustering.platform.report.pages._draft import Draft, RunRow
 from deep_clustering.platform.report.pages._words import ids, listed
 
 _FLAGS = {
@@ -70,7 +70,7 @@ def mixtures(rows: Sequence[RunRow]) -> list[Note]:
     return notes
 
 
-def failures(report: Report, lost: Sequence[tuple[str, RunRow]], names: str) -> list[Part]:
+def failures(draft: Draft, lost: Sequence[tuple[str, RunRow]], names: str) -> list[Part]:
     """The table of runs without a result.
 
     Args:
@@ -91,7 +91,7 @@ def failures(report: Report, lost: Sequence[tuple[str, RunRow]], names: str) -> 
         for name, row in lost
     ]
     heads = [names, "data set", "seed", "status", "reason", "run"]
-    query = report.query(
+    query = draft.query(
         f'results.runs(store).filter(pl.col("run_id").is_in({ids(r["run_id"] for _, r in lost)}))'
         '\\\n    .select("run_id", "dataset", "seed", "status", "reason").collect()'
     )

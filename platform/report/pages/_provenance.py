@@ -11,7 +11,7 @@ from deep_clustering.platform.report.markup.parts import (
     Part,
     Section,
 )
-from deep_clustering.platform.report.pages._report import Report, RunRow
+from deep_clustering.platform.report.pages._draft import Draft, RunRow
 from deep_clustering.platform.report.pages._words import listed, quoted
 
 #: Column of `runs` -> what a reader calls it.
@@ -37,7 +37,7 @@ _COLUMNS = {
 
 
 def provenance(
-    report: Report, rows: Sequence[RunRow], select: str, commands: Sequence[str] = ()
+    draft: Draft, rows: Sequence[RunRow], select: str, commands: Sequence[str] = ()
 ) -> Section:
     """The section on where runs were made and by what.
 
@@ -54,9 +54,9 @@ def provenance(
         pairs.append(("ended", f"{first if first == last else f'{first} to {last}'} (UTC)"))
     seconds = sum(row["seconds"] or 0 for row in rows)
     pairs.append(("time in training", measures.duration(seconds)))
-    pairs.append(("store", report.store.uri))
+    pairs.append(("store", draft.store.uri))
     columns = quoted(column for column, given in values.items() if given)
-    query = report.query(f"{select}\\\n    .select({columns}).unique().collect()")
+    query = draft.query(f"{select}\\\n    .select({columns}).unique().collect()")
     parts: list[Part] = [Definitions(pairs), query]
     if commands:
         parts += [Heading("Commands"), Commands(commands)]

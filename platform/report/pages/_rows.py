@@ -7,7 +7,7 @@ from deep_clustering.platform.suites.cells import Measured
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arm:
+class RowGroup:
     """Rows of a suite on a data set that are read from the same predictions."""
 
     rows: tuple[str, ...]  # names
@@ -22,34 +22,34 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """The arms of a suite that have finished runs on a data set."""
+    """The groups of a suite that have finished runs on a data set."""
 
     suite: str
     dataset: str
-    arms: Sequence[Arm]
-    baseline: Arm | None  # the arm that most claims compare with
+    groups: Sequence[RowGroup]
+    baseline: RowGroup | None  # the group that most claims compare with
 
     @property
     def runs(self) -> list[str]:
         """All runs, each once."""
-        return list(dict.fromkeys(run for arm in self.arms for run in arm.runs))
+        return list(dict.fromkeys(run for group in self.groups for run in group.runs))
 
 
 def comparison(measured: Measured, dataset: str) -> Comparison | None:
-    """The arms of a suite on a data set; None where no run has finished."""
-    arms = _arms(measured, dataset)
-    if not arms:
+    """The groups of a suite on a data set; None where no run has finished."""
+    groups = _groups(measured, dataset)
+    if not groups:
         return None
     suite = measured.planned.suite
     against = [claim.against for claim in suite.claims]
     baseline = None
-    if against and len(arms) > 1:
+    if against and len(groups) > 1:
         most = max(dict.fromkeys(against), key=against.count)
-        baseline = next((arm for arm in arms if most in arm.rows), None)
-    return Comparison(suite=suite.name, dataset=dataset, arms=arms, baseline=baseline)
+        baseline = next((group for group in groups if most in group.rows), None)
+    return Comparison(suite=suite.name, dataset=dataset, groups=groups, baseline=baseline)
 
 
-def _arms(measured: Measured, dataset: str) -> list[Arm]:
+def _groups(measured: Measured, dataset: str) -> list[RowGroup]:
     groups: dict[tuple[tuple[str, ...], str | None], list[str]] = {}
     for row in measured.planned.suite.rows:
         if row.columns:  # measured before the training, so that it has no predictions
@@ -63,4 +63,6 @@ def _arms(measured: Measured, dataset: str) -> list[Arm]:
         )
         if runs:
             groups.setdefault((runs, row.head), []).append(row.name)
-    return [Arm(rows=tuple(names), head=head, runs=runs) for (runs, head), names in groups.items()]
+    return [
+        RowGroup(rows=tuple(names), head=head, runs=runs) for (runs, head), names in groups.items()
+    ]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class SearchSettings:
     """What a search was asked to do.
 
     Attributes:
@@ -39,7 +39,7 @@ class Settings:
     seed: int
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> "Settings":
+    def from_json(cls, content: Mapping[str, Any]) -> "SearchSettings":
         """From what the search wrote into its study."""
         names = ("method", "config", "space", "sampler", "scheduler", "protocol", "seeds", "seed")
         return cls(objectives=content["objective"], **{name: content[name] for name in names})
@@ -57,7 +57,7 @@ class StudyRecord:
         study: Optuna's.
     """
 
-    settings: Settings
+    settings: SearchSettings
     trials: Sequence["FrozenTrial"]
     done: Sequence["FrozenTrial"]
     best: Sequence["FrozenTrial"]
@@ -138,5 +138,5 @@ def _read(journal: Path, name: str) -> StudyRecord | None:
     finally:
         optuna.logging.set_verbosity(before)
     return StudyRecord(
-        settings=Settings.from_json(settings), trials=ended, done=done, best=best, study=study
+        settings=SearchSettings.from_json(settings), trials=ended, done=done, best=best, study=study
     )

@@ -5,27 +5,28 @@ from dataclasses import dataclass, field, fields
 
 import polars as pl
 
+from deep_clustering.platform import registry
 from deep_clustering.platform.evaluation import measures
 from deep_clustering.platform.report.markup.parts import (
+    FootnoteMark,
     Footnotes,
+    PageTable,
     Part,
     Piece,
-    Reference,
     Small,
-    Table,
     TableCell,
     TableRow,
     Text,
     label,
     number,
 )
-from deep_clustering.platform.report.pages._report import Report
+from deep_clustering.platform.report.pages._draft import Draft
 from deep_clustering.platform.report.pages._words import slug
 
 
 @dataclass(frozen=True)
 class _Column:
-    """What a column shows: a metric, of an evaluation on other images where `other` names them."""
+    """What a column shows: a metric, of the runs or of their evaluation against `other`."""
 
     other: str | None
     metric: str
@@ -37,7 +38,7 @@ class _Column:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Line:
+class _TableLine:
     """A line of `results.cells`: what a row shows in a column."""
 
     section: str
@@ -61,16 +62,16 @@ class _RowOfTable:
 
     section: str
     variant: str
-    lines: dict[_Column, _Line] = field(default_factory=dict)
+    lines: dict[_Column, _TableLine] = field(default_factory=dict)
 
 
-def suite_tables(report: Report, suite: str, lines: pl.DataFrame) -> list[Part]:
+def suite_tables(draft: Draft, suite: str, lines: pl.DataFrame) -> list[Part]:
     """A table for each data set; `lines` are those of `results.cells`."""
     parts: list[Part] = []
     for dataset in lines["dataset"].unique(maintain_order=True):
         parts += _dataset(dataset, lines.filter(pl.col("dataset") == dataset))
         parts.append(
-            report.query(
+            draft.query(
                 f'results.cells({suite!r}, store).filter(pl.col("dataset") == {dataset!r})'
                 ".collect()"
             )
@@ -95,22 +96,26 @@ def _dataset(dataset: str, frame: pl.DataFrame) -> list[Part]:
         section = row.section
         rows.append(_row(row, columns, printed, remarks, prefix))
     caption = f"{dataset}: mean ± half of the 95 % interval (runs)"
-    table = Table(caption=caption, heads=_heads(columns, printed), rows=rows)
+    table = PageTable(caption=caption, heads=_heads(columns, printed), rows=rows)
     return [table, Footnotes(prefix=prefix, texts=list(remarks))] if remarks else [table]
 
 
-def _read(frame: pl.DataFrame) -> list[_Line]:
-    names = [field.name for field in fields(_Line) if field.name != "column"]
+def _read(frame: pl.DataFrame) -> list[_TableLine]:
+    names = [field.name for field in fields(_TableLine) if field.name != "column"]
+    labels = [registry.evaluation(name).label for name in registry.names("evaluations")]
     return [
-        _Line(
-            column=_Column(other=line["ood_dataset"], metric=line["metric"]),
+        _TableLine(
+            column=_Column(
+                other=next((line[name] for name in labels if line[name] is not None), None),
+                metric=line["metric"],
+            ),
             **{name: line[name] for name in names},
         )
         for line in frame.iter_rows(named=True)
     ]
 
 
-def _rows(lines: Sequence[_Line]) -> list[_RowOfTable]:
+def _rows(lines: Sequence[_TableLine]) -> list[_RowOfTable]:
     """Lines that follow each other and name the same row, as one."""
     rows: list[_RowOfTable] = []
     for line in lines:
@@ -164,7 +169,7 @@ def _heads(columns: Sequence[_Column], printed: set[_Column]) -> list[TableRow]:
     return [TableRow(cells=first), *([TableRow(cells=second)] if second else [])]
 
 
-def _ours(line: _Line | None) -> Text:
+def _ours(line: _TableLine | None) -> Text:
     if line is None or line.mark == "published only":
         return "–"
     if line.mark != "measured":
@@ -173,7 +178,7 @@ def _ours(line: _Line | None) -> Text:
     return measures.cell(line.column.metric, line.mean, line.low, line.high, line.n)
 
 
-def _theirs(line: _Line | None, remarks: dict[str, int], prefix: str) -> Text:
+def _theirs(line: _TableLine | None, remarks: dict[str, int], prefix: str) -> Text:
     """The printed value; its footnotes, which are added to `remarks`, tell doubts."""
     if line is None or not line.printed:
         return "–"
@@ -186,5 +191,5 @@ def _theirs(line: _Line | None, remarks: dict[str, int], prefix: str) -> Text:
     numbers = [remarks.setdefault(text, len(remarks) + 1) for text in texts]
     return [
         sign + line.printed.replace("-", "−"),
-        *(Reference(prefix, index) for index in numbers),
+        *(FootnoteMark(prefix, index) for index in numbers),
     ]

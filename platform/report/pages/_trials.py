@@ -10,7 +10,7 @@ from deep_clustering.platform.evaluation import measures
 from deep_clustering.platform.report.charts.bars import bars
 from deep_clustering.platform.report.charts.trials import Axis, front, parallel, progress
 from deep_clustering.platform.report.markup.parts import Figure, Figures, Paragraph, Part, Query
-from deep_clustering.platform.report.pages._report import Report
+from deep_clustering.platform.report.pages._draft import Draft
 from deep_clustering.platform.report.pages._study_record import StudyRecord
 from deep_clustering.platform.report.pages._words import slug
 
@@ -25,20 +25,20 @@ _PARAMETERS = 8
 _BEST = 3
 
 
-def trial_pictures(report: Report, record: StudyRecord, query: Query) -> list[Part]:
+def trial_pictures(draft: Draft, record: StudyRecord, query: Query) -> list[Part]:
     """Figures of the finished trials; `query` gives their values."""
-    figures = [_progress(report, record, query, place) for place in range(len(record.objectives))]
+    figures = [_progress(draft, record, query, place) for place in range(len(record.objectives))]
     if len(record.objectives) > 1:
-        figures.append(_front(report, record, query))
+        figures.append(_front(draft, record, query))
     reason = _unimportant(record)
     if not reason:
-        figures.append(_importance(report, record, query))
+        figures.append(_importance(draft, record, query))
     if len(record.done) > 1 and record.parameters:
-        figures.append(_parallel(report, record, query))
+        figures.append(_parallel(draft, record, query))
     return [Figures(figures), *([Paragraph(reason, muted=True)] if reason else [])]
 
 
-def _progress(report: Report, record: StudyRecord, query: Query, place: int) -> Figure:
+def _progress(draft: Draft, record: StudyRecord, query: Query, place: int) -> Figure:
     objective, highest = record.objectives[place], record.maximized(place)
     factor = measures.unit(objective).factor
     values = [trial.values[place] * factor for trial in record.done]
@@ -52,10 +52,10 @@ def _progress(report: Report, record: StudyRecord, query: Query, place: int) -> 
         highest=highest,
     )
     caption = f"{'Higher' if highest else 'Lower'} is better. Failed trials are left out."
-    return report.figure(chart, f"{heading} by trial.", caption, query)
+    return draft.figure(chart, f"{heading} by trial.", caption, query)
 
 
-def _front(report: Report, record: StudyRecord, query: Query) -> Figure:
+def _front(draft: Draft, record: StudyRecord, query: Query) -> Figure:
     x, y = record.objectives[:2]
     factors = np.array([measures.unit(metric).factor for metric in (x, y)])
     values = np.array([trial.values[:2] for trial in record.done]) * factors
@@ -72,7 +72,7 @@ def _front(report: Report, record: StudyRecord, query: Query) -> Figure:
     caption += "or better in all others."
     if len(record.objectives) > 2:
         caption += " The chart shows the first two objectives."
-    return report.figure(chart, "Pareto front.", caption, query)
+    return draft.figure(chart, "Pareto front.", caption, query)
 
 
 def _unimportant(record: StudyRecord) -> str:
@@ -85,7 +85,7 @@ def _unimportant(record: StudyRecord) -> str:
     return ""
 
 
-def _importance(report: Report, record: StudyRecord, query: Query) -> Figure:
+def _importance(draft: Draft, record: StudyRecord, query: Query) -> Figure:
     """How much each parameter matters for the first objective."""
     from optuna.importance import get_param_importances
 
@@ -107,10 +107,10 @@ def _importance(report: Report, record: StudyRecord, query: Query) -> Figure:
         f"How far a parameter decides whether {objective} is among the best (PED-ANOVA), from "
         f"{len(record.done)} trials. This is a hint, not a test."
     )
-    return report.figure(chart, "What matters.", caption, query)
+    return draft.figure(chart, "What matters.", caption, query)
 
 
-def _parallel(report: Report, record: StudyRecord, query: Query) -> Figure:
+def _parallel(draft: Draft, record: StudyRecord, query: Query) -> Figure:
     names = set(record.parameters)
     trials = [trial for trial in record.done if set(trial.params) == names] or record.done
     axes = {
@@ -131,7 +131,7 @@ def _parallel(report: Report, record: StudyRecord, query: Query) -> Figure:
     )
     orange = "those on the Pareto front" if several else f"the best {len(chosen)}"
     caption = f"Each line is a trial; {orange} are orange. The lowest row is the objective."
-    return report.figure(chart, "Trials and their parameters.", caption, query)
+    return draft.figure(chart, "Trials and their parameters.", caption, query)
 
 
 def _axis(name: str, trials: Sequence["FrozenTrial"]) -> Axis:

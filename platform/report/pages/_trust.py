@@ -3,13 +3,13 @@
 from deep_clustering.platform.evaluation import measures
 from deep_clustering.platform.metrics.registry import GROUPS
 from deep_clustering.platform.report.markup.parts import Paragraph, Part, cell, label, number, table
-from deep_clustering.platform.report.pages._report import Report
+from deep_clustering.platform.report.pages._draft import Draft
 from deep_clustering.platform.report.pages._study_record import StudyRecord, metrics
 from deep_clustering.platform.report.pages._words import quoted
 from deep_clustering.platform.search import trust
 
 
-def trust_in_criteria(report: Report, select: str, record: StudyRecord) -> list[Part]:
+def trust_in_criteria(draft: Draft, select: str, record: StudyRecord) -> list[Part]:
     """The table of label-free criteria; `select` is the expression of the study's runs."""
     records = trust.assess([values for trial in record.done if (values := metrics(trial))])
     of_all = [r for r in records if r.trials == "all"]
@@ -29,7 +29,7 @@ def trust_in_criteria(report: Report, select: str, record: StudyRecord) -> list[
         for r in records
     ]
     names = quoted(("acc", *dict.fromkeys(r.criterion for r in records)))
-    query = report.query(
+    query = draft.query(
         f'trials = {select}.filter(pl.col("status") == "ok").collect()  # one row per run\n'
         f"trials.select({names})\ntrust.assess(trials)",
         trust,

@@ -27,10 +27,10 @@ from deep_clustering.platform.report.pages._confidences import (
     run_confidences,
     samples_query,
 )
+from deep_clustering.platform.report.pages._draft import Draft, RunRow
 from deep_clustering.platform.report.pages._epochs import run_epochs
 from deep_clustering.platform.report.pages._notes import failures, flagged, mixtures
 from deep_clustering.platform.report.pages._provenance import glossary, provenance
-from deep_clustering.platform.report.pages._report import Report, RunRow
 from deep_clustering.platform.report.pages._words import listed, quoted
 
 _SHOWN = names("agreement", "calibration", "rejection")
@@ -44,48 +44,48 @@ _MISSING = {
 }
 
 
-def build(report: Report, run: str) -> Page:
+def build(draft: Draft, run: str) -> Page:
     """The page of a run of the store, whatever its status."""
-    row = report.store.rows("runs").filter(pl.col("run_id") == run).row(0, named=True)
+    row = draft.store.rows("runs").filter(pl.col("run_id") == run).row(0, named=True)
     done = row["status"] == "ok"
-    predictions = _predictions(report, row) if done else None
+    predictions = _predictions(draft, row) if done else None
     # a method without heads has columns without a prefix
     heads = [] if predictions is None else bins.heads(predictions.columns) or [""]
-    sections = [Section(title="Read first", parts=_first(report, row))]
+    sections = [Section(title="Read first", parts=_first(draft, row))]
     if done:
-        sections.append(Section(title="Metrics", parts=_metrics(report, row, heads)))
-    figures = run_epochs(report, run, heads)
+        sections.append(Section(title="Metrics", parts=_metrics(draft, row, heads)))
+    figures = run_epochs(draft, run, heads)
     if predictions is not None and predictions.height:
         if predictions["confidence"].null_count() < predictions.height:
-            figures += run_confidences(report, run, predictions, heads)
-        figures += _sizes(report, row)
+            figures += run_confidences(draft, run, predictions, heads)
+        figures += _sizes(draft, row)
     if figures:
         sections.append(Section(title="Training and confidence", parts=[Figures(figures)]))
     if predictions is not None and predictions.height:
-        sections.append(Section(title="Some images", parts=_images(report, row, predictions)))
-    sections.append(Section(title="Configuration", parts=_configuration(report, row)))
+        sections.append(Section(title="Some images", parts=_images(draft, row, predictions)))
+    sections.append(Section(title="Configuration", parts=_configuration(draft, row)))
     sections += glossary(metric for metric in _SHOWN if row.get(metric) is not None)
-    sections.append(provenance(report, [row], _select(run)))
-    return Page(title=f"Run {run[:8]}", summary=_summary(report, row), sections=sections)
+    sections.append(provenance(draft, [row], _select(run)))
+    return Page(title=f"Run {run[:8]}", summary=_summary(draft, row), sections=sections)
 
 
 def _select(run: str) -> str:
     return f'results.runs(store).filter(pl.col("run_id") == {run!r})'
 
 
-def _predictions(report: Report, row: RunRow) -> pl.DataFrame | None:
+def _predictions(draft: Draft, row: RunRow) -> pl.DataFrame | None:
     files = [row["predictions_file"]] if row["predictions_file"] else []
-    frames = list(report.store.tables("predictions", files))
+    frames = list(draft.store.tables("predictions", files))
     return pl.concat(frames) if frames else None
 
 
-def _summary(report: Report, row: RunRow) -> list[str]:
+def _summary(draft: Draft, row: RunRow) -> list[str]:
     summary = [f"{row['method']} on {row['dataset']}, seed {row['seed']}: {_outcome(row)}"]
     asked = [
         f"{kind} {name}"
         for kind in ("suite", "study")
-        for name in report.store.plans(kind)
-        if row["run_id"] in report.store.read_plan(kind, name).run_ids
+        for name in draft.store.plans(kind)
+        if row["run_id"] in draft.store.read_plan(kind, name).run_ids
     ]
     if asked:
         summary.append(f"It belongs to {listed(asked)}.")
@@ -104,7 +104,7 @@ def _outcome(row: RunRow) -> str:
     return f"{', '.join(values)} after {epochs}."
 
 
-def _first(report: Report, row: RunRow) -> list[Part]:
+def _first(draft: Draft, row: RunRow) -> list[Part]:
     notes = []
     if row["status"] != "ok":
         reason = row["reason"] or "no reason is on record"
@@ -130,10 +130,10 @@ def _first(report: Report, row: RunRow) -> list[Part]:
         )
     )
     lost = [("this run", row)] if row["status"] != "ok" else []
-    return [Notes(notes=notes), *failures(report, lost, "")]
+    return [Notes(notes=notes), *failures(draft, lost, "")]
 
 
-def _metrics(report: Report, row: RunRow, heads: Sequence[str]) -> list[Part]:
+def _metrics(draft: Draft, row: RunRow, heads: Sequence[str]) -> list[Part]:
     def column(head: str, metric: str) -> str:
         return f"{head}_{metric}" if head else metric
 
@@ -146,12 +146,12 @@ def _metrics(report: Report, row: RunRow, heads: Sequence[str]) -> list[Part]:
         for m in shown
     ]
     names = quoted(column(h, m) for h in heads for m in shown)
-    query = report.query(f"{_select(row['run_id'])}\\\n    .select({names}).collect()")
+    query = draft.query(f"{_select(row['run_id'])}\\\n    .select({names}).collect()")
     caption = "Metrics of the last epoch, by head" if heads != [""] else "Metrics"
     return [table(caption, ["", *map(head_name, heads)], lines), query]
 
 
-def _sizes(report: Report, row: RunRow) -> list[Figure]:
+def _sizes(draft: Draft, row: RunRow) -> list[Figure]:
     sizes = row["cluster_sizes"] or []
     if not sizes:
         return []
@@ -162,7 +162,7 @@ def _sizes(report: Report, row: RunRow) -> list[Figure]:
         x="cluster",
         y="images",
     )
-    query = report.query(
+    query = draft.query(
         f"{_select(row['run_id'])}\\\n"
         '    .select("cluster_sizes").explode("cluster_sizes").collect()'
     )
@@ -170,10 +170,10 @@ def _sizes(report: Report, row: RunRow) -> list[Figure]:
         f"{measures.plural(len(sizes), 'cluster')}, from {min(sizes):,} to "
         f"{measures.plural(max(sizes), 'image')}."
     )
-    return [report.figure(chart, "Sizes of the clusters.", caption, query)]
+    return [draft.figure(chart, "Sizes of the clusters.", caption, query)]
 
 
-def _images(report: Report, row: RunRow, predictions: pl.DataFrame) -> list[Part]:
+def _images(draft: Draft, row: RunRow, predictions: pl.DataFrame) -> list[Part]:
     judged = bins.judged(predictions)
     if "path" in predictions.columns and predictions["path"].null_count() < predictions.height:
         judged = judged.with_columns(predictions["path"])
@@ -192,16 +192,16 @@ def _images(report: Report, row: RunRow, predictions: pl.DataFrame) -> list[Part
         lines.append(line)
     names = ["image", "cluster", "confidence %", *(["label", "judged"] if labelled else [])]
     query = samples_query(
-        report, [row["run_id"]], None, 'images.sort("confidence", descending=True)'
+        draft, [row["run_id"]], None, 'images.sort("confidence", descending=True)'
     )
     caption = f"{len(lines)} images, evenly spaced from the most to the least confident"
     return [table(caption, names, lines), query]
 
 
-def _configuration(report: Report, row: RunRow) -> list[Part]:
+def _configuration(draft: Draft, row: RunRow) -> list[Part]:
     fields = json.loads(row["config_json"])
     lines = [[label(name), cell(json.dumps(value))] for name, value in fields.items()]
-    query = report.query(
+    query = draft.query(
         f'{_select(row["run_id"])}\\\n    .select(pl.col("^config[.].*$")).collect()'
     )
     return [table("Every field", ["field", "value"], lines), query]

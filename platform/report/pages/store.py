@@ -17,9 +17,9 @@ from deep_clustering.platform.report.markup.parts import (
     table,
     wide,
 )
+from deep_clustering.platform.report.pages._draft import Draft, RunRow
 from deep_clustering.platform.report.pages._notes import failures, flagged
 from deep_clustering.platform.report.pages._provenance import glossary, provenance
-from deep_clustering.platform.report.pages._report import Report, RunRow
 from deep_clustering.platform.report.pages._words import listed, quoted
 from deep_clustering.platform.suites import suites
 
@@ -27,33 +27,33 @@ from deep_clustering.platform.suites import suites
 _NEWEST = 30
 
 
-def build(report: Report) -> Page:
+def build(draft: Draft) -> Page:
     """The page of everything in the store."""
-    frame = report.store.rows("runs").sort("ended", "run_id", descending=[True, False])
+    frame = draft.store.rows("runs").sort("ended", "run_id", descending=[True, False])
     rows = frame.rows(named=True)
     done = [row for row in rows if row["status"] == "ok"]
     lost = [row for row in rows if row["status"] != "ok"]
-    suite_names, study_names = report.store.plans("suite"), report.store.plans("study")
+    suite_names, study_names = draft.store.plans("suite"), draft.store.plans("study")
     status = {row["run_id"]: row["status"] for row in rows}
-    sections = [Section(title="Read first", parts=_first(report, done, lost))]
+    sections = [Section(title="Read first", parts=_first(draft, done, lost))]
     if suite_names:
-        sections.append(Section(title="Suites", parts=_suites(report, suite_names, status)))
+        sections.append(Section(title="Suites", parts=_suites(draft, suite_names, status)))
     if study_names:
-        sections.append(Section(title="Studies", parts=_studies(report, study_names, status)))
+        sections.append(Section(title="Studies", parts=_studies(draft, study_names, status)))
     if done:
-        sections.append(Section(title="Newest runs", parts=_newest(report, done[:_NEWEST])))
+        sections.append(Section(title="Newest runs", parts=_newest(draft, done[:_NEWEST])))
         sections += glossary(EVERY_EPOCH)
-        sections.append(provenance(report, done, "results.runs(store)"))
+        sections.append(provenance(draft, done, "results.runs(store)"))
     count = measures.plural
     summary = [
         f"{count(len(suite_names), 'suite')}, {count(len(study_names), 'study', 'studies')} and "
         f"{count(len(rows), 'run')}: {len(done)} finished, {len(lost)} without a result.",
-        f"Store {report.store.uri}. `platform report NAME` shows one suite, study or run.",
+        f"Store {draft.store.uri}. `platform report NAME` shows one suite, study or run.",
     ]
     return Page(title="Overview", summary=summary, sections=sections)
 
 
-def _first(report: Report, done: Sequence[RunRow], lost: Sequence[RunRow]) -> list[Part]:
+def _first(draft: Draft, done: Sequence[RunRow], lost: Sequence[RunRow]) -> list[Part]:
     notes = []
     if lost:
         count = measures.plural(len(lost), "run has", "runs have")
@@ -65,13 +65,13 @@ def _first(report: Report, done: Sequence[RunRow], lost: Sequence[RunRow]) -> li
     elif not notes:
         notes.append(Note(level="good", text="Nothing failed, and no run collapsed."))
     shown_rows = [(row["method"], row) for row in lost[:_NEWEST]]
-    return [Notes(notes=notes), *failures(report, shown_rows, "method")]
+    return [Notes(notes=notes), *failures(draft, shown_rows, "method")]
 
 
-def _suites(report: Report, names: Sequence[str], status: Mapping[str, str]) -> list[Part]:
+def _suites(draft: Draft, names: Sequence[str], status: Mapping[str, str]) -> list[Part]:
     lines = []
     for name in names:
-        planned = suites.current(report.store.read_plan("suite", name))
+        planned = suites.current(draft.store.read_plan("suite", name))
         runs = {entry["run_id"] for entry in planned.entries}
         lines.append(
             [
@@ -82,16 +82,16 @@ def _suites(report: Report, names: Sequence[str], status: Mapping[str, str]) -> 
             ]
         )
     heads = ["suite", "title", "data sets", "runs planned", "finished", "without a result"]
-    return [table("Suites", heads, lines), _statuses(report, "suite", names[0])]
+    return [table("Suites", heads, lines), _statuses(draft, "suite", names[0])]
 
 
-def _studies(report: Report, names: Sequence[str], status: Mapping[str, str]) -> list[Part]:
+def _studies(draft: Draft, names: Sequence[str], status: Mapping[str, str]) -> list[Part]:
     lines = []
     for name in names:
-        runs = set(report.store.read_plan("study", name).run_ids)
+        runs = set(draft.store.read_plan("study", name).run_ids)
         lines.append([label(name), *map(number, _ends(runs, status))])
     heads = ["study", "runs planned", "finished", "without a result"]
-    return [table("Studies", heads, lines), _statuses(report, "study", names[0])]
+    return [table("Studies", heads, lines), _statuses(draft, "study", names[0])]
 
 
 def _ends(runs: set[str], status: Mapping[str, str]) -> list[str]:
@@ -101,13 +101,13 @@ def _ends(runs: set[str], status: Mapping[str, str]) -> list[str]:
     return [str(len(runs)), str(finished), str(len(ends) - finished)]
 
 
-def _statuses(report: Report, kind: str, first: str) -> Part:
-    return report.query(
+def _statuses(draft: Draft, kind: str, first: str) -> Part:
+    return draft.query(
         f'results.{kind}({first!r}, store).group_by("status").len().collect()  # of the first'
     )
 
 
-def _newest(report: Report, rows: Sequence[RunRow]) -> list[Part]:
+def _newest(draft: Draft, rows: Sequence[RunRow]) -> list[Part]:
     shown = [m for m in EVERY_EPOCH if any(row[m] is not None for row in rows)]
     lines = [
         [
@@ -122,7 +122,7 @@ def _newest(report: Report, rows: Sequence[RunRow]) -> list[Part]:
     ]
     metrics = [measures.heading(m) for m in shown]
     columns = quoted(("run_id", "method", "dataset", "seed", *shown, "ended"))
-    query = report.query(
+    query = draft.query(
         'results.runs(store).filter(pl.col("status") == "ok")\\\n'
         f'    .sort("ended", descending=True).select({columns}).head({_NEWEST}).collect()'
     )

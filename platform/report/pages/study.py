@@ -22,6 +22,7 @@ from deep_clustering.platform.report.markup.parts import (
     table,
     wide,
 )
+from deep_clustering.platform.report.pages._draft import Draft, RunRow
 from deep_clustering.platform.report.pages._notes import (
     failures,
     flagged,
@@ -29,7 +30,6 @@ from deep_clustering.platform.report.pages._notes import (
     without_result,
 )
 from deep_clustering.platform.report.pages._provenance import glossary, provenance
-from deep_clustering.platform.report.pages._report import Report, RunRow
 from deep_clustering.platform.report.pages._study_record import StudyRecord, metrics, read
 from deep_clustering.platform.report.pages._trials import trial_pictures
 from deep_clustering.platform.report.pages._trust import trust_in_criteria
@@ -41,20 +41,20 @@ _FAILED_TRIALS = 5
 _FAILED_RUNS = 30
 
 
-def build(report: Report, name: str) -> Page:
+def build(draft: Draft, name: str) -> Page:
     """The page of a study of the store."""
-    wanted = list(report.store.read_plan("study", name).run_ids)
-    rows = report.store.rows("runs").filter(pl.col("run_id").is_in(wanted)).rows(named=True)
-    record = read(report.store, name)
+    wanted = list(draft.store.read_plan("study", name).run_ids)
+    rows = draft.store.rows("runs").filter(pl.col("run_id").is_in(wanted)).rows(named=True)
+    record = read(draft.store, name)
     select = f"results.study({name!r}, store)"
     lost = [row for row in rows if row["status"] != "ok"]
-    sections = [Section(title="Read first", parts=_first(report, record, rows, lost))]
+    sections = [Section(title="Read first", parts=_first(draft, record, rows, lost))]
     if record is not None and record.done:
-        sections += _results(report, select, record)
+        sections += _results(draft, select, record)
         sections += glossary([*record.objectives, "acc", "ece"])
     if record is not None:
         sections.append(Section(title="Search", parts=[_settings(record)]))
-    sections.append(provenance(report, rows, select))
+    sections.append(provenance(draft, rows, select))
     return Page(title=name, summary=_summary(record, len(rows), len(lost)), sections=sections)
 
 
@@ -84,7 +84,7 @@ def _summary(record: StudyRecord | None, runs: int, lost: int) -> list[str]:
 
 
 def _first(
-    report: Report, record: StudyRecord | None, rows: Sequence[RunRow], lost: Sequence[RunRow]
+    draft: Draft, record: StudyRecord | None, rows: Sequence[RunRow], lost: Sequence[RunRow]
 ) -> list[Part]:
     done = [row for row in rows if row["status"] == "ok"]
     notes = without_result(len(lost))
@@ -96,7 +96,7 @@ def _first(
         notes += _on_search(record)
     notes += mixtures(done)
     failed = [(row["method"], row) for row in lost[:_FAILED_RUNS]]
-    return [Notes(notes=notes), *failures(report, failed, "method")]
+    return [Notes(notes=notes), *failures(draft, failed, "method")]
 
 
 def _on_search(record: StudyRecord) -> list[Note]:
@@ -129,19 +129,19 @@ def _on_search(record: StudyRecord) -> list[Note]:
     return notes
 
 
-def _results(report: Report, select: str, record: StudyRecord) -> list[Section]:
+def _results(draft: Draft, select: str, record: StudyRecord) -> list[Section]:
     """What the finished trials show."""
-    means = _means(report, select, record)
+    means = _means(draft, select, record)
     parts: list[Part] = []
     if len(record.objectives) == 1:
-        parts += _configuration(report, select, record)
+        parts += _configuration(draft, select, record)
     parts += [_trials(record), means]
     sections = [
         Section(title="Best", parts=parts),
-        Section(title="Trials", parts=trial_pictures(report, record, means)),
+        Section(title="Trials", parts=trial_pictures(draft, record, means)),
     ]
     if any("acc" in metrics(trial) for trial in record.done):
-        trusted = trust_in_criteria(report, select, record)
+        trusted = trust_in_criteria(draft, select, record)
         sections.append(Section(title="Choosing without labels", parts=trusted))
     return sections
 
@@ -150,7 +150,7 @@ def _shown(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _configuration(report: Report, select: str, record: StudyRecord) -> list[Part]:
+def _configuration(draft: Draft, select: str, record: StudyRecord) -> list[Part]:
     """The best configuration beside the one that the search started from."""
     best, settings = record.best[0], record.settings
     lines = [
@@ -163,7 +163,7 @@ def _configuration(report: Report, select: str, record: StudyRecord) -> list[Par
         for name, value in best.params.items()
     ]
     fields = quoted(f"config.{name}" for name in best.params)
-    query = report.query(
+    query = draft.query(
         f'{select}.filter(pl.col("run_id").is_in({ids(best.user_attrs.get("runs", []))}))\\\n'
         f"    .select({fields}).unique().collect()"
     )
@@ -194,11 +194,11 @@ def _metrics(record: StudyRecord) -> list[str]:
     return list(dict.fromkeys([*record.objectives, *more]))
 
 
-def _means(report: Report, select: str, record: StudyRecord) -> Query:
+def _means(draft: Draft, select: str, record: StudyRecord) -> Query:
     """The mean of each configuration over its seeds, which is the value of a trial."""
     keys = quoted(f"config.{name}" for name in record.parameters)
     values = ", ".join(f'pl.col("{metric}").mean()' for metric in _metrics(record))
-    return report.query(
+    return draft.query(
         f'{select}.filter(pl.col("status") == "ok")\\\n'
         f"    .group_by({keys}).agg({values}, pl.len())\\\n"
         f'    .sort("{record.objectives[0]}", descending={record.maximized()}, nulls_last=True)'

@@ -10,6 +10,7 @@ from deep_clustering.platform.metrics.registry import HEADLINES, names
 from deep_clustering.platform.report.markup.parts import Figures, Note, Notes, Page, Part, Section
 from deep_clustering.platform.report.pages._claims import claims
 from deep_clustering.platform.report.pages._confidences import suite_confidences
+from deep_clustering.platform.report.pages._draft import Draft, RunRow
 from deep_clustering.platform.report.pages._epochs import suite_epochs
 from deep_clustering.platform.report.pages._evaluations import evaluations
 from deep_clustering.platform.report.pages._notes import (
@@ -19,7 +20,6 @@ from deep_clustering.platform.report.pages._notes import (
     without_result,
 )
 from deep_clustering.platform.report.pages._provenance import glossary, provenance
-from deep_clustering.platform.report.pages._report import Report, RunRow
 from deep_clustering.platform.report.pages._rows import comparison
 from deep_clustering.platform.report.pages._table import suite_tables
 from deep_clustering.platform.report.pages._words import counted, listed, sentence
@@ -29,27 +29,27 @@ from deep_clustering.platform.suites import cells
 _IN_CHARTS = (*names("rejection"), *HEADLINES)
 
 
-def build(report: Report, name: str) -> Page:
+def build(draft: Draft, name: str) -> Page:
     """The page of a suite of the store."""
-    measured = cells.measured(report.store, name)
+    measured = cells.measured(draft.store, name)
     suite, planned = measured.planned.suite, measured.planned
     table, judged = cells.cells(measured), cells.judged(measured)
     planned_runs = list(dict.fromkeys(entry["run_id"] for entry in planned.entries))
     rows = [measured.rows[run] for run in planned_runs if run in measured.rows]
     sections = [
-        Section(title="Read first", parts=_first(report, measured, table)),
-        Section(title="Table", parts=suite_tables(report, name, table)),
+        Section(title="Read first", parts=_first(draft, measured, table)),
+        Section(title="Table", parts=suite_tables(draft, name, table)),
     ]
     if judged.height:
-        sections.append(Section(title="Claims", parts=claims(report, name, judged)))
-    reader = Reader(report.store, measured.rows)
+        sections.append(Section(title="Claims", parts=claims(draft, name, judged)))
+    reader = Reader(draft.store, measured.rows)
     for dataset in planned.datasets:
-        parts = _runs(report, measured, dataset, reader)
+        parts = _runs(draft, measured, dataset, reader)
         if parts:
             sections.append(Section(title=f"Runs on {dataset}", parts=parts))
     sections += glossary([*suite.metrics, *_IN_CHARTS])
     select = f"results.suite({name!r}, store)"
-    sections.append(provenance(report, rows, select, planned.commands))
+    sections.append(provenance(draft, rows, select, planned.commands))
     summary = _summary(measured, len(planned_runs), rows)
     if judged.height:
         verdicts = judged["verdict"].value_counts(sort=True).rows()
@@ -74,7 +74,7 @@ def _summary(measured: cells.Measured, runs: int, rows: Sequence[RunRow]) -> lis
     ]
 
 
-def _first(report: Report, measured: cells.Measured, table: pl.DataFrame) -> list[Part]:
+def _first(draft: Draft, measured: cells.Measured, table: pl.DataFrame) -> list[Part]:
     planned, suite = measured.planned, measured.planned.suite
     names: dict[str, list[str]] = {}
     for entry in planned.entries:
@@ -107,7 +107,7 @@ def _first(report: Report, measured: cells.Measured, table: pl.DataFrame) -> lis
             "over seeds; they say nothing about other data sets.",
         )
     )
-    return [Notes(notes=notes), *failures(report, lost, "row")]
+    return [Notes(notes=notes), *failures(draft, lost, "row")]
 
 
 def _on_values(measured: cells.Measured, table: pl.DataFrame) -> list[Note]:
@@ -124,13 +124,13 @@ def _on_values(measured: cells.Measured, table: pl.DataFrame) -> list[Note]:
     return notes
 
 
-def _runs(report: Report, measured: cells.Measured, dataset: str, reader: Reader) -> list[Part]:
+def _runs(draft: Draft, measured: cells.Measured, dataset: str, reader: Reader) -> list[Part]:
     """What the finished runs on a data set look like."""
     compared = comparison(measured, dataset)
     if compared is None:
         return []
-    figures = suite_epochs(report, compared)
-    confidences, rejection = suite_confidences(report, measured, compared, reader)
+    figures = suite_epochs(draft, compared)
+    confidences, rejection = suite_confidences(draft, measured, compared, reader)
     figures += confidences
     parts: list[Part] = [Figures(figures)] if figures else []
-    return [*parts, *rejection, *evaluations(report, compared, measured.planned.suite.evaluations)]
+    return [*parts, *rejection, *evaluations(draft, compared, measured.planned.suite.evaluations)]

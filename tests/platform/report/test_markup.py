@@ -11,11 +11,13 @@ from deep_clustering.platform.report.charts import bars, chart
 from deep_clustering.platform.report.markup import parts, render
 from deep_clustering.platform.report.markup.parts import (
     Badge,
+    Bold,
     Code,
     Commands,
     Definitions,
     Figure,
     Figures,
+    FootnoteMark,
     Footnotes,
     Heading,
     Note,
@@ -23,11 +25,9 @@ from deep_clustering.platform.report.markup.parts import (
     Page,
     Paragraph,
     Query,
-    Reference,
     Section,
     Sentence,
     Small,
-    Strong,
     Svg,
     label,
     number,
@@ -71,7 +71,7 @@ def _page(text: str) -> Page:
     svg = Svg(alt=text, box="0 0 1 1", inside="<path/>")
     drawn = chart.inline(bars.bars("bars", text, [text], [1.0], x=text))
     query = Query(text)
-    pieces = [text, Small(text), Code(text), Strong(text), Badge(text), Sentence(text)]
+    pieces = [text, Small(text), Code(text), Bold(text), Badge(text), Sentence(text)]
     every: list[parts.Part] = [
         table(text, [text, text], [[label(pieces), number(text)], [wide(text), number(text)]]),
         Footnotes(prefix="note", texts=[text]),
@@ -126,7 +126,7 @@ def test_bad_notes_come_first() -> None:
 
 
 def test_a_reference_points_to_its_footnote() -> None:
-    cells = [[label("a"), number(["1", Reference("note", 2)])]]
+    cells = [[label("a"), number(["1", FootnoteMark("note", 2)])]]
     made = [table("t", ["", "x"], cells), Footnotes(prefix="note", texts=["first", "second"])]
     text = render.render(Page(title="p", summary=["s"], sections=[Section(title="S", parts=made)]))
     assert '1<sup><a href="#note-2">2</a></sup>' in text

@@ -15,7 +15,7 @@ RunRow = Mapping[str, Any]
 
 
 @dataclass
-class Report:
+class Draft:
     """The store that a page is about, and the charts that were drawn for it."""
 
     store: Store
@@ -33,6 +33,6 @@ class Report:
         return Query(f"import polars as pl\n{imports}\n\nstore = {self.store.uri!r}\n{expression}")
 
     def figure(self, chart: Chart, title: str, caption: str, query: Query) -> Figure:
-        """A chart with its caption and query; the report remembers the chart."""
+        """A chart with its caption and query; the draft remembers the chart."""
         self.drawn.append(chart)
         return Figure(svg=inline(chart), title=title, caption=caption, query=query)
