@@ -25,6 +25,7 @@ from deep_clustering.platform.metrics import calibration
 from deep_clustering.platform.report import report, samples
 from deep_clustering.platform.report.charts import bars as _bars
 from deep_clustering.platform.report.charts import chart as _chart
+from deep_clustering.platform.request import options
 from deep_clustering.platform.store.store import Store
 from support.reports import (
     IMAGES,
@@ -279,7 +280,7 @@ def test_one_seed_has_no_interval_and_others_are_marked(tmp_path: Path) -> None:
 
 def test_confidences_of_other_images(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
-    of = renamed(suite("cdc-table15"), ood=("cifar10", "svhn"))
+    of = renamed(suite("cdc-table15"), evaluations={"ood": ("cifar10", "svhn")})
     rows = {}
     for entry in plan(store, of, ["cifar20"], [0, 1]):
         id = entry["run_id"]
@@ -304,7 +305,7 @@ def test_confidences_of_other_images(tmp_path: Path) -> None:
 
 def test_a_damaged_evaluation_is_left_out_and_told(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
-    of = renamed(suite("cdc-table15"), ood=("svhn", "cifar10"))
+    of = renamed(suite("cdc-table15"), evaluations={"ood": ("svhn", "cifar10")})
     (id,) = {entry["run_id"] for entry in plan(store, of, ["cifar20"], [0])}
     commit(store, id)
     stages = [out_of_distribution(store, id, o, 0.2)["stage_id"] for o in ("cifar10", "svhn")]
@@ -501,8 +502,8 @@ def test_the_command_names_its_file(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert report_command.report("both", store=store.uri, output=None, figures=None) == 0
-    assert report_command.report(None, store=store.uri, output=None, figures=None) == 0
+    assert report_command.report(options.Report(name="both", store=store.uri)) == 0
+    assert report_command.report(options.Report(store=store.uri)) == 0
     assert sorted(p.name for p in tmp_path.iterdir()) == ["report-both.html", "report.html"]
     assert "report-both.html" in capsys.readouterr().out
 
