@@ -1,9 +1,40 @@
-"""Settings for all tests."""
+"""Settings for all tests, and the places and pictures that many of them need."""
 
 import os
 from pathlib import Path
+
+import pytest
+import torch
+
+from deep_clustering.platform.run.execute import Workplace
+from deep_clustering.platform.store.store import Store
+from support.small import images, place
 
 # Programs started by a test find `support` too, as pytest does through `pythonpath`.
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """The same sums on every machine; several threads are slow where others compute as well."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three kinds of 16 small pictures each, in a folder whose name is not plain."""
+    return images(tmp_path_factory.mktemp("drei Arten von Bildern, äöü"))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where decoded images are kept."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture
+def lane(tmp_path: Path) -> Workplace:
+    """A lane's process with an empty store."""
+    return place(Store.open(tmp_path / "store"))

@@ -19,7 +19,6 @@ from deep_clustering.methods.learning.replicas import Replicas
 from support import trials
 from support.trials import State, different
 
-torch.set_num_threads(1)
 ALL = torch.arange(trials.COUNT)
 
 

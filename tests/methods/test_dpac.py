@@ -19,7 +19,6 @@ from support import dpac_joined, dpac_trials, ranks, trials
 from support.ranks import Results
 from support.trials import different
 
-torch.set_num_threads(1)
 ALL = torch.arange(trials.COUNT)
 
 

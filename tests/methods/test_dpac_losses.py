@@ -20,7 +20,6 @@ from deep_clustering.methods.dpac import (
 )
 from deep_clustering.methods.pretraining.simclr import nt_xent
 
-torch.set_num_threads(1)
 CASES = [(12, 5, 3, 0), (40, 8, 10, 1), (7, 20, 4, 2)]  # B, d, K, seed
 
 

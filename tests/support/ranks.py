@@ -49,7 +49,7 @@ def results(module: ModuleType, folder: Path) -> tuple[Results, list[Results]]:
             stack.callback(worker.kill)
         alone = module.everything(Replicas.alone())
         for worker in workers:
-            output, _ = worker.communicate(timeout=200)
+            output, _ = worker.communicate()
             assert worker.returncode == 0, output
     return alone, [torch.load(folder / f"{rank}.pt") for rank in range(WORLD)]
 

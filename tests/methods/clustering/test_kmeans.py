@@ -32,14 +32,6 @@ def _load_reference() -> ModuleType:
 reference = _load_reference()
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(params=["matrix", "stream"])
 def route(request, monkeypatch) -> str:
     """Run the test through the distance matrix and through streamed distances."""

@@ -13,7 +13,6 @@ from deep_clustering.methods.learning.replicas import Replicas
 from support import dpac_joined, dpac_trials, trials
 from support.trials import different
 
-torch.set_num_threads(1)
 ALL = torch.arange(trials.COUNT)
 METHODS = {"cdc": cdc.METHOD, "dpac": dpac.METHOD}
 TRIALS: dict[str, ModuleType] = {"cdc": trials, "dpac": dpac_trials}

@@ -14,14 +14,6 @@ from deep_clustering.methods.learning import prototypes as _prototypes
 from deep_clustering.methods.learning.prototypes import prototypes, spread, standardise
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def features(
     n: int = 200, d: int = 24, classes: int = 5, seed: int = 0, noise: float = 0.15
 ) -> Tensor:

@@ -17,8 +17,6 @@ from deep_clustering.methods.pretraining.moco import (
 )
 from support import trials
 
-torch.set_num_threads(1)
-
 
 def test_a_query_orthogonal_to_every_key() -> None:
     query = F.one_hot(torch.tensor([0, 0]), 3).float()

@@ -15,7 +15,6 @@ from deep_clustering.methods.pretraining.representation import PretrainConfig, m
 from deep_clustering.methods.pretraining.simclr import SimCLRConfig, nt_xent
 from support import dpac_trials, trials
 
-torch.set_num_threads(1)
 ALL = torch.arange(trials.COUNT)
 FRAMEWORKS = ["simclr", "moco", "autoencoder"]
 

@@ -84,7 +84,7 @@ def start(spec: str, root: Path, wait: float) -> "subprocess.Popen[str]":
 def test_processes_at_once_end_with_one_copy(pictures: Path, tmp_path: Path) -> None:
     root = tmp_path / "data"
     together = [start(f"folder:{pictures}", root, 0.3) for _ in range(3)]
-    lines = [process.communicate(timeout=60)[0].split("\n") for process in together]
+    lines = [process.communicate()[0].split("\n") for process in together]
     assert [process.returncode for process in together] == [0, 0, 0]
     assert len({out[-2] for out in lines}) == 1
     assert sum("decoding" in out for out in lines) == 1  # the others waited for the first
@@ -118,7 +118,7 @@ def test_a_killed_process_leaves_nothing_that_counts(pictures: Path, tmp_path: P
     assert process.stdout is not None
     assert process.stdout.readline() == "decoding\n"
     process.send_signal(signal.SIGKILL)
-    process.wait(timeout=30)
+    process.wait()
     process.stdout.close()
     assert not nothing_half_written(root)
     found = dataset.open(Source(f"folder:{pictures}", root))

@@ -168,7 +168,7 @@ def test_names_that_differ_by_case_are_different_classes(tmp_path: Path) -> None
     assert list_folder(tmp_path).class_names == ("CAT", "Cat", "cat")
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(60)
 def test_link_loops_end(tmp_path: Path) -> None:
     picture(tmp_path / "cat" / "1.png")
     picture(tmp_path / "dog" / "1.png")
@@ -183,7 +183,7 @@ def test_link_loops_end(tmp_path: Path) -> None:
     assert found.sizes[2] == UNREADABLE
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(60)
 def test_a_pipe_named_like_an_image_does_not_block(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
     os.mkfifo(tmp_path / "b.png")

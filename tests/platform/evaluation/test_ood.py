@@ -53,11 +53,6 @@ def trained(store: Store, asked: Request) -> str:
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("data")
-
-
-@pytest.fixture(scope="module")
 def split(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """48 train and 15 test pictures."""
     folder = tmp_path_factory.mktemp("split")

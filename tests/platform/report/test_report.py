@@ -575,7 +575,6 @@ def test_a_browser_shows_it_without_scrolling_sideways(
         ],
         capture_output=True,
         text=True,
-        timeout=120,
         check=True,
     )
     title = html.unescape(re.search(r"<title>(.*?)</title>", ran.stdout)[1])  # type: ignore[index]

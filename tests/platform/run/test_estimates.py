@@ -48,7 +48,7 @@ def test_else_a_few_steps(tmp_path):
     jobs = request.jobs(range(2))
     found = estimate(jobs, store)
     assert found.source == "a few steps on this machine"
-    assert 0 < found.seconds < 60
+    assert 0 < found.seconds < 600
     assert found.unknown == 0
     assert estimate(jobs, store, probe=False).unknown == 3
 

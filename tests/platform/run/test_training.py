@@ -19,16 +19,6 @@ from support.small import Watcher, images, jobs, place, request, run_of
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return images(tmp_path_factory.mktemp("drei Arten von Bildern, äöü"))
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("data")
-
-
-@pytest.fixture(scope="module")
 def undisturbed(folder: Path, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A store with one pretraining and one run, made without interruption."""
     store = Store.open(tmp_path_factory.mktemp("undisturbed"))
