@@ -25,15 +25,15 @@ from deep_clustering.methods._fields import (
 )
 from deep_clustering.methods._method import Method, Pretrain
 from deep_clustering.methods.clustering.kmeans import kmeans
+from deep_clustering.methods.compute.aside import Aside
+from deep_clustering.methods.compute.random import generator
+from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.differences.cdc import DIFFERENCES
 from deep_clustering.methods.images.strong import Strong
 from deep_clustering.methods.images.weak import Weak
-from deep_clustering.methods.learning.aside import Aside
 from deep_clustering.methods.learning.clusterer import Clusterer, negative_entropy
 from deep_clustering.methods.learning.learner import Context, Parts, adam, evaluation
 from deep_clustering.methods.learning.prototypes import prototypes
-from deep_clustering.methods.learning.random import generator
-from deep_clustering.methods.learning.replicas import BatchNorm, Replicas
 from deep_clustering.methods.learning.selection import (
     Fixed,
     FlexMatch,
@@ -42,6 +42,7 @@ from deep_clustering.methods.learning.selection import (
     Prototypes,
 )
 from deep_clustering.methods.learning.state import unpack
+from deep_clustering.methods.networks.batchnorm import BatchNorm
 from deep_clustering.methods.networks.encoders import encoder
 from deep_clustering.methods.pretraining.moco import MoCo, MoCoConfig
 

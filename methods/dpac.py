@@ -20,14 +20,15 @@ from torch import Tensor, nn
 from deep_clustering.methods._fields import Precision, check, choice, not_negative, positive, share
 from deep_clustering.methods._method import Method, Pretrain
 from deep_clustering.methods.clustering.kmeans import kmeans
+from deep_clustering.methods.compute.random import derived, generator
+from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.differences.dpac import DIFFERENCES
 from deep_clustering.methods.images.view import View
 from deep_clustering.methods.learning.clusterer import Clusterer, negative_entropy
 from deep_clustering.methods.learning.learner import Context, Parts, adam, descend, evaluation
-from deep_clustering.methods.learning.random import derived, generator
-from deep_clustering.methods.learning.replicas import BatchNorm, Replicas
 from deep_clustering.methods.learning.state import unpack
-from deep_clustering.methods.pretraining.contrast import perceptron
+from deep_clustering.methods.networks.batchnorm import BatchNorm
+from deep_clustering.methods.networks.perceptron import perceptron
 from deep_clustering.methods.pretraining.representation import (
     FRAMEWORKS,
     PretrainConfig,

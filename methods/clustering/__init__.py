@@ -1,1 +1,6 @@
-"""Clustering algorithms on points, and what they share."""
+"""Clustering algorithms on points, in NumPy and PyTorch, and what they share.
+
+`kmeans` and `fcm` are the algorithms that deep methods call as well, `pac_kernels` the compiled
+loops of PAC, `points` the preparation and timing that all methods on points share. Imports no other
+room.
+"""

@@ -1,1 +1,4 @@
-"""Where each paper and its release differ, and what is the default here."""
+"""Where each paper and its released code differ, and which one is the default here: data only.
+
+One file per method. Imports the record `Difference` of `_method` and no room.
+"""

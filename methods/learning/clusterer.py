@@ -6,10 +6,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from deep_clustering.methods.compute.random import seeded
+from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.images import Images
 from deep_clustering.methods.learning.learner import Learner, evaluation
-from deep_clustering.methods.learning.random import seeded
-from deep_clustering.methods.learning.replicas import Replicas
 from deep_clustering.methods.learning.state import pack, unpack
 
 

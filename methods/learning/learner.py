@@ -12,11 +12,11 @@ from typing import Any, NotRequired, TypedDict
 import torch
 from torch import Tensor, nn
 
+from deep_clustering.methods.compute.random import seeded
+from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.clean import clean_view
 from deep_clustering.methods.images.images import Images
 from deep_clustering.methods.images.view import View
-from deep_clustering.methods.learning.random import seeded
-from deep_clustering.methods.learning.replicas import Replicas
 from deep_clustering.methods.learning.state import pack, prepare, unpack
 from deep_clustering.methods.networks.encoders import Encoder, autocast, features_of, place
 

@@ -1,1 +1,6 @@
-"""Encoders and decoders."""
+"""Networks: images to features, features to what is learnt from them.
+
+`encoders` are ResNets and a small network for 8 x 8 pixels, `autoencoder` works on flattened
+pixels, `perceptron` makes projectors and heads, `batchnorm` normalises over all processes. Imports
+`compute`.
+"""

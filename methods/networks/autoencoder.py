@@ -4,17 +4,11 @@ The layers are those of DEC (Xie, Girshick and Farhadi, ICML 2016), trained end 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Unpack
 
 from torch import Tensor, nn
 
-from deep_clustering.methods._fields import Precision
-from deep_clustering.methods.learning.learner import Context, adam, descend
-from deep_clustering.methods.learning.random import seeded
-from deep_clustering.methods.networks.encoders import Encoder, features_of, place, wide
-from deep_clustering.methods.pretraining.contrast import Pretraining
+from deep_clustering.methods.networks.encoders import Encoder, wide
 
 
 class Pixels(Encoder):
@@ -45,57 +39,3 @@ def decoder(side: int, hidden: Sequence[int], dimension: int) -> nn.Sequential:
 def reconstruction_error(decoded: Tensor, views: Tensor) -> Tensor:
     """Mean squared error (n,) over the pixels of each view (n, 3, S, S), given (n, 3 S S)."""
     return (wide(decoded) - views.flatten(1)).square().mean(1)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AutoencoderConfig:
-    """Pretraining; the paper gives nothing but "autoencoder"."""
-
-    hidden: tuple[int, ...]  # units of the encoder's hidden layers; the decoder mirrors them
-    dimension: int  # of the code
-    side: int | None  # pixels, of the views; None is the images' own
-    enlargement: float  # clean view: middle of the image at this multiple of side
-    epochs: int  # passes over the data
-    batch_size: int  # images per step
-    learning_rate: float  # Adam, constant
-    weight_decay: float  # L2, Adam, all parameters
-    std: tuple[float, float, float] | None  # of the normalisation; None is the data set's
-    precision: Precision
-    seed: int | None  # None is the run's own
-
-
-class Autoencoder(Pretraining):
-    """Training of encoder and decoder on the clean images, with Adam; see `Pretraining`."""
-
-    def __init__(self, config: AutoencoderConfig, **context: Unpack[Context]) -> None:
-        super().__init__(
-            config,
-            lambda side, replicas: Pixels(side, config.hidden, config.dimension),
-            enlargement=config.enlargement,
-            **context,
-        )
-        self.config = config
-        with seeded(self._seed, "decoder"):
-            self._decoder = decoder(self._side, config.hidden, config.dimension)
-        place(self._decoder, self._device)
-        trained = [*self._encoder.parameters(), *self._decoder.parameters()]
-        self._optimiser = adam((trained, config.learning_rate), weight_decay=config.weight_decay)
-
-    def step(self, indices: Tensor) -> dict[str, Tensor]:
-        """One Adam step on a global batch (batch_size,).
-
-        Returns:
-            `loss`, the mean squared error of a pixel in units of the normalisation.
-        """
-        pixels = self._images.take(self._mine(indices))
-        view = self._viewed(self._clean, pixels, self._generator)
-        with self._autocast():
-            decoded = self._decoder(features_of(self._encoder, view))
-        # Divided by the global number, so that gradients add up over the ranks.
-        loss = reconstruction_error(decoded, view).sum() / self.batch_size
-        descend(loss, self._optimiser, self._replicas)
-        self._steps += 1
-        return {"loss": self._replicas.total(loss)}
-
-    def _networks(self) -> dict[str, nn.Module]:
-        return {"encoder": self._encoder, "decoder": self._decoder}

@@ -11,7 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from deep_clustering.methods.learning.replicas import BatchNorm, Replicas
+from deep_clustering.methods.compute.replicas import Replicas
+from deep_clustering.methods.networks.batchnorm import BatchNorm
 
 #: Up to this side (pixels) a ResNet takes the stem for small images: 3x3, stride 1, no pooling.
 SMALL_SIDE = 40
@@ -19,6 +20,10 @@ SMALL_SIDE = 40
 #: First layers of a ResNet: "small" is 3x3, stride 1; "pooled" adds a 2x2 max-pooling of stride 2,
 #: padding 1; "large" is 7x7, stride 2, and a max-pooling; "side" is "small" or "large" by the side.
 Stem = Literal["side", "small", "pooled", "large"]
+
+
+#: Names of the encoders, the keys of `ENCODERS`.
+Backbone = Literal["resnet18", "resnet34", "resnet50", "small"]
 
 
 class Encoder(nn.Module):

@@ -1,1 +1,6 @@
-"""Representations learned before any clustering."""
+"""Representations learnt before any clustering.
+
+`pretraining` is what they share; `moco`, `simclr` and `autoencoder` are the pretrainings;
+`representation` is what DPAC keeps learning of them while it clusters. Imports `compute`, `images`,
+`networks`, `clustering` and `learning`.
+"""

@@ -25,13 +25,21 @@ from deep_clustering.methods._fields import (
     share,
     spread,
 )
+from deep_clustering.methods.compute.random import generator, seeded
+from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.contrastive import Contrastive
 from deep_clustering.methods.learning.learner import Context, descend
-from deep_clustering.methods.learning.random import generator, seeded
-from deep_clustering.methods.learning.replicas import Replicas
 from deep_clustering.methods.learning.state import pack, prepare
-from deep_clustering.methods.networks.encoders import Encoder, encoder, features_of, place, wide
-from deep_clustering.methods.pretraining.contrast import Backbone, Pretraining, perceptron
+from deep_clustering.methods.networks.encoders import (
+    Backbone,
+    Encoder,
+    encoder,
+    features_of,
+    place,
+    wide,
+)
+from deep_clustering.methods.networks.perceptron import perceptron
+from deep_clustering.methods.pretraining.pretraining import Pretraining
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,22 +16,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deep_clustering.methods._fields import check, choice, positive
+from deep_clustering.methods.compute.random import seeded
+from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.clean import clean_view
 from deep_clustering.methods.images.view import View
 from deep_clustering.methods.learning.learner import Context
-from deep_clustering.methods.learning.random import seeded
-from deep_clustering.methods.learning.replicas import Replicas
 from deep_clustering.methods.learning.state import pack
-from deep_clustering.methods.networks.autoencoder import (
-    Autoencoder,
-    AutoencoderConfig,
-    Pixels,
-    decoder,
-    reconstruction_error,
-)
+from deep_clustering.methods.networks.autoencoder import Pixels, decoder, reconstruction_error
 from deep_clustering.methods.networks.encoders import Encoder, features_of, place, wide
-from deep_clustering.methods.pretraining.contrast import Pretraining, perceptron, whole_batch
+from deep_clustering.methods.networks.perceptron import perceptron
+from deep_clustering.methods.pretraining.autoencoder import Autoencoder, AutoencoderConfig
 from deep_clustering.methods.pretraining.moco import MoCo, MoCoConfig, Queues, info_nce
+from deep_clustering.methods.pretraining.pretraining import Pretraining
 from deep_clustering.methods.pretraining.simclr import (
     SimCLR,
     SimCLRConfig,
@@ -39,6 +35,7 @@ from deep_clustering.methods.pretraining.simclr import (
     simclr_encoder,
     strong_view,
     weak_view,
+    whole_batch,
 )
 
 Framework = Literal["simclr", "moco", "autoencoder"]

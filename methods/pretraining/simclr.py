@@ -24,12 +24,13 @@ from deep_clustering.methods._fields import (
     share,
     spread,
 )
+from deep_clustering.methods.compute.random import seeded
+from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.contrastive import Contrastive
 from deep_clustering.methods.images.strong import Strong
 from deep_clustering.methods.learning.learner import Context, adam, descend
-from deep_clustering.methods.learning.random import seeded
-from deep_clustering.methods.learning.replicas import Replicas
 from deep_clustering.methods.networks.encoders import (
+    Backbone,
     Encoder,
     Stem,
     encoder,
@@ -37,12 +38,8 @@ from deep_clustering.methods.networks.encoders import (
     place,
     wide,
 )
-from deep_clustering.methods.pretraining.contrast import (
-    Backbone,
-    Pretraining,
-    perceptron,
-    whole_batch,
-)
+from deep_clustering.methods.networks.perceptron import perceptron
+from deep_clustering.methods.pretraining.pretraining import Pretraining
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,6 +111,17 @@ def nt_xent(
         logits = logits + log_weights.repeat(2, 2)
     itself = torch.eye(len(both), dtype=torch.bool, device=both.device)
     return logits.masked_fill(itself, -math.inf).logsumexp(1) - positives
+
+
+def whole_batch(replicas: Replicas, local: Tensor, rows: Tensor, batch: int) -> Tensor:
+    """The global (batch, ...) of which every rank holds `local` at `rows`, with its gradient.
+
+    For a loss of all pairs that every rank computes in full: the gradients of its own rows are then
+    complete, and the gradients of parameters, summed over the ranks, those of one process.
+    """
+    if replicas.world == 1:
+        return local
+    return replicas.gather(local, rows, batch).index_copy(0, rows, local)
 
 
 def weak_view(config: SimCLRConfig, side: int) -> Contrastive:

@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.markup import escape
 
-from deep_clustering.methods.learning.replicas import Replicas
+from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.platform import registry
 from deep_clustering.platform.commands import _compute as work
 from deep_clustering.platform.errors import InputError, StorageError

@@ -138,7 +138,7 @@ def restored(store: Store, row: Row, images: "Images", device: "torch.device") -
     """
     from safetensors.torch import load
 
-    from deep_clustering.methods.learning.replicas import Replicas
+    from deep_clustering.methods.compute.replicas import Replicas
 
     record = registry.method(str(row["method"]))
     assert record.restore is not None

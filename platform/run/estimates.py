@@ -198,7 +198,7 @@ def _epoch(job: Job, samples: "Samples", device: "torch.device") -> float | None
     import torch
 
     from deep_clustering.methods._method import Config, Pretrain, Trainable
-    from deep_clustering.methods.learning.replicas import Replicas
+    from deep_clustering.methods.compute.replicas import Replicas
 
     method = registry.method(job.method)
     if job.kind not in (RUN, ENCODER) or method.fit is not None:

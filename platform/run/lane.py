@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 from ray import train
 
-from deep_clustering.methods.learning.replicas import Replicas
+from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.platform.errors import StorageError
 from deep_clustering.platform.request.jobs import RUN, Job
 from deep_clustering.platform.run import failure, record

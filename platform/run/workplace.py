@@ -9,8 +9,8 @@ from safetensors.torch import load as load_tensors
 from torch import Tensor
 
 from deep_clustering.methods._method import Base, BaseOutputs, Method, Need, Neighbours, Pretrain
+from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.images import Images
-from deep_clustering.methods.learning.replicas import Replicas
 from deep_clustering.platform.data import dataset as datasets
 from deep_clustering.platform.data.dataset import Dataset, ImageSet
 from deep_clustering.platform.errors import InputError

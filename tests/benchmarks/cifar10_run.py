@@ -15,8 +15,8 @@ from _bench import MEAN, Setting, flops, peak
 from torch import Tensor
 
 from deep_clustering.methods.cdc import CDC, METHOD, CDCConfig
+from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.images import Images
-from deep_clustering.methods.learning.replicas import Replicas
 from deep_clustering.methods.networks.encoders import encoder as fresh
 from deep_clustering.methods.networks.encoders import place
 from deep_clustering.methods.pretraining.moco import MoCo

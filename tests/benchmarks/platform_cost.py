@@ -138,7 +138,7 @@ class _Bare:
     """The same work in this process, on the device that a lane would take."""
 
     def __init__(self, request: Any, store: Any) -> None:
-        from deep_clustering.methods.learning.replicas import Replicas
+        from deep_clustering.methods.compute.replicas import Replicas
         from deep_clustering.platform.run.execute import Workplace
 
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

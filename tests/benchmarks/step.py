@@ -16,11 +16,11 @@ from torch import Tensor
 
 from deep_clustering.methods.cdc import CDC, CDCConfig, mini_cluster_targets, select_by_confidence
 from deep_clustering.methods.clustering.kmeans import kmeans
+from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.clean import Clean
 from deep_clustering.methods.images.images import Images
 from deep_clustering.methods.images.strong import Strong
 from deep_clustering.methods.images.weak import Weak
-from deep_clustering.methods.learning.replicas import Replicas
 from deep_clustering.methods.networks.encoders import autocast, encoder, features_of, place
 from deep_clustering.methods.pretraining.moco import MoCo, MoCoConfig
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from deep_clustering.ablations._variants import applied
 from deep_clustering.methods.cdc import CDC, METHOD, CDCConfig, MoCo, MoCoConfig
 from deep_clustering.methods.clustering.kmeans import kmeans
+from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.images import Images
-from deep_clustering.methods.learning.replicas import Replicas
 from support import trials
 from support.trials import State, different
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from deep_clustering.methods.learning.replicas import Replicas
+from deep_clustering.methods.compute.replicas import Replicas
 from support import dpac_trials, ranks, trials
 
 STEPS = 3

@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-from deep_clustering.methods.learning.replicas import BatchNorm, Replicas
+from deep_clustering.methods.compute.replicas import Replicas
+from deep_clustering.methods.networks.batchnorm import BatchNorm
 from support import ranks, trials
 
 STEPS = 3

@@ -14,7 +14,7 @@ from types import ModuleType
 import torch
 import torch.distributed as dist
 
-from deep_clustering.methods.learning.replicas import Replicas
+from deep_clustering.methods.compute.replicas import Replicas
 
 WORLD = 2
 Results = dict[str, dict[str, torch.Tensor]]

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from deep_clustering.methods.learning.replicas import Replicas
+from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.platform.request.jobs import Job
 from deep_clustering.platform.request.options import Asked
 from deep_clustering.platform.request.request import Request, resolve

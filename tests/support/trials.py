@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from deep_clustering.methods.cdc import CDC, CDCConfig
+from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.images import Images
-from deep_clustering.methods.learning.replicas import Replicas
 from deep_clustering.methods.networks.encoders import Encoder
 from deep_clustering.methods.pretraining.moco import MoCo, MoCoConfig
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from deep_clustering.methods import cdc, dpac
-from deep_clustering.methods.learning.replicas import Replicas
+from deep_clustering.methods.compute.replicas import Replicas
 from support import dpac_joined, dpac_trials, trials
 from support.trials import different
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torchvision
 
-from deep_clustering.methods.learning.replicas import Replicas
+from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.networks.encoders import ENCODERS, encoder
 
 ALONE = Replicas.alone()

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from deep_clustering.methods.learning.replicas import Replicas
+from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.pretraining.moco import (
     MoCo,
     MoCoConfig,

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from deep_clustering.methods.learning.replicas import Replicas
+from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.networks.autoencoder import Pixels, reconstruction_error
 from deep_clustering.methods.networks.encoders import encoder
 from deep_clustering.methods.pretraining.representation import PretrainConfig, moco_config

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from deep_clustering.methods.learning.replicas import BatchNorm, Replicas
+from deep_clustering.methods.compute.replicas import Replicas
+from deep_clustering.methods.networks.batchnorm import BatchNorm
 from support import joined, ranks
 from support.ranks import Results
 

@@ -1,4 +1,4 @@
-"""What pretrainings share: seed, optimiser, what they hand over, small networks.
+"""What pretrainings share: seed, optimiser and what they hand over.
 
 Everything here is said once for MoCo, SimCLR and the autoencoder; what they optimise is in the file
 of each.
@@ -6,45 +6,16 @@ of each.
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Unpack
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
 
+from deep_clustering.methods.compute.random import generator
+from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.learning.learner import Context, Learner, Parts
-from deep_clustering.methods.learning.random import generator
-from deep_clustering.methods.learning.replicas import BatchNorm, Replicas
 from deep_clustering.methods.learning.state import pack, unpack
 from deep_clustering.methods.networks.encoders import Encoder
-
-Backbone = Literal["resnet18", "resnet34", "resnet50", "small"]
-
-
-def perceptron(
-    inside: int, hidden: int, outside: int, *, layers: int, norm: bool, replicas: Replicas
-) -> nn.Sequential:
-    """Vectors (n, inside) to (n, outside) over `layers` hidden layers of `hidden` units.
-
-    Each is linear, batch normalisation over all ranks (if `norm`), ReLU; the last map is linear.
-    """
-    parts: list[nn.Module] = []
-    for _ in range(layers):
-        parts.append(nn.Linear(inside, hidden))
-        parts += [BatchNorm(hidden, replicas=replicas)] if norm else []
-        parts.append(nn.ReLU(inplace=True))
-        inside = hidden
-    return nn.Sequential(*parts, nn.Linear(inside, outside))
-
-
-def whole_batch(replicas: Replicas, local: Tensor, rows: Tensor, batch: int) -> Tensor:
-    """The global (batch, ...) of which every rank holds `local` at `rows`, with its gradient.
-
-    For a loss of all pairs that every rank computes in full: the gradients of its own rows are then
-    complete, and the gradients of parameters, summed over the ranks, those of one process.
-    """
-    if replicas.world == 1:
-        return local
-    return replicas.gather(local, rows, batch).index_copy(0, rows, local)
 
 
 class Pretraining(Learner):
