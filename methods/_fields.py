@@ -1,59 +1,88 @@
 """Checks that configurations share: every mistake is collected, then one error names them all."""
 
+import difflib
 import typing
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 #: Precision of the network: "auto" is bfloat16 autocast on CUDA and float32 elsewhere.
 Precision = Literal["auto", "fp32", "bf16"]
 
 
-def check(config: Any, rules: Iterable[tuple[bool, str, str]]) -> None:
+class Rule(NamedTuple):
+    """What one field has to fulfil."""
+
+    kept: bool
+    field: str
+    text: str  # the rule as a sentence without subject, such as "must be above 0"
+    known: tuple[str, ...] = ()  # the values of a choice
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A sentence that names the closest known name, or nothing when none is close."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def not_one_of(value: object, known: Iterable[object]) -> str:
+    """The sentence for a value that is none of the known ones, without its subject."""
+    names = [str(one) for one in known]
+    near = nearest(str(value), names)
+    return f"must be one of {', '.join(names)}; got {value!r}" + (f".{near}" if near else "")
+
+
+def check(config: object, rules: Iterable[Rule]) -> None:
     """Refuses a configuration that breaks a rule.
 
     Args:
         config: its values are read for the message.
-        rules: (kept, field, rule) triples.
+        rules: of all fields; they have been evaluated.
 
     Raises:
-        ValueError: one line "field: rule, got value" for every broken rule.
+        ValueError: one line for every broken rule: "field: rule, got value", and for a choice
+            "field: must be one of names; got value. Did you mean name?".
     """
     wrong = [
-        f"{name}: {rule}, got {getattr(config, name)!r}" for kept, name, rule in rules if not kept
+        f"{rule.field}: {not_one_of(getattr(config, rule.field), rule.known)}"
+        if rule.known
+        else f"{rule.field}: {rule.text}, got {getattr(config, rule.field)!r}"
+        for rule in rules
+        if not rule.kept
     ]
     if wrong:
         raise ValueError("\n".join(wrong))
 
 
-def positive(config: Any, *names: str) -> list[tuple[bool, str, str]]:
+def positive(config: object, *names: str) -> list[Rule]:
     """Rules: each field is above 0."""
-    return [(getattr(config, name) > 0, name, "must be above 0") for name in names]
+    return [Rule(getattr(config, name) > 0, name, "must be above 0") for name in names]
 
 
-def not_negative(config: Any, *names: str) -> list[tuple[bool, str, str]]:
+def not_negative(config: object, *names: str) -> list[Rule]:
     """Rules: each field is 0 or above."""
-    return [(getattr(config, name) >= 0, name, "must not be negative") for name in names]
+    return [Rule(getattr(config, name) >= 0, name, "must not be negative") for name in names]
 
 
-def share(config: Any, *names: str) -> list[tuple[bool, str, str]]:
+def share(config: object, *names: str) -> list[Rule]:
     """Rules: each field lies in [0, 1]."""
-    return [(0 <= getattr(config, name) <= 1, name, "must be from 0 to 1") for name in names]
+    return [Rule(0 <= getattr(config, name) <= 1, name, "must be from 0 to 1") for name in names]
 
 
-def choice(config: Any, **kinds: Any) -> list[tuple[bool, str, str]]:
+def choice(config: object, **kinds: object) -> list[Rule]:
     """Rules: each field is one of the values of its `Literal`."""
     return [
-        (
+        Rule(
             getattr(config, name) in typing.get_args(kind),
             name,
-            f"must be one of {', '.join(map(str, typing.get_args(kind)))}",
+            "must be one of its choices",
+            tuple(map(str, typing.get_args(kind))),
         )
         for name, kind in kinds.items()
     ]
 
 
-def spread(config: Any, name: str = "std") -> list[tuple[bool, str, str]]:
+def spread(config: object, name: str = "std") -> list[Rule]:
     """Rule: None, or three values above 0."""
     value = getattr(config, name)
     kept = value is None or (len(value) == 3 and min(value) > 0)
-    return [(kept, name, "must be none or three values above 0")]
+    return [Rule(kept, name, "must be none or three values above 0")]

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from deep_clustering.methods._fields import (
     Precision,
+    Rule,
     check,
     choice,
     not_negative,
@@ -114,39 +115,39 @@ class CDCConfig:
                 *share(self, "filter_floor", "filter_momentum", "gsf_score"),
                 *share(self, "weak_flip", "strong_flip"),
                 *spread(self),
-                (
+                Rule(
                     self.filter is None or self.filter in Filter.__args__,  # type: ignore[attr-defined]
                     "filter",
                     "must be none, gsf or ppf",
                 ),
-                (0 < self.weak_crop <= 1, "weak_crop", "must be above 0 and at most 1"),
-                (0 < self.strong_crop <= 1, "strong_crop", "must be above 0 and at most 1"),
-                (
+                Rule(0 < self.weak_crop <= 1, "weak_crop", "must be above 0 and at most 1"),
+                Rule(0 < self.strong_crop <= 1, "strong_crop", "must be above 0 and at most 1"),
+                Rule(
                     sub > 0 and batch % sub == 0,
                     "sub_batch_size",
                     f"must divide batch_size ({batch})",
                 ),
-                (
+                Rule(
                     self.mini_clusters <= batch,
                     "mini_clusters",
                     f"must be at most batch_size ({batch})",
                 ),
-                (
+                Rule(
                     self.clusters <= batch,
                     "clusters",
                     f"must be at most batch_size ({batch}), or no class has a candidate",
                 ),
-                (
+                Rule(
                     cap is None or 0 < cap <= batch,
                     "class_cap",
                     f"must be none or from 1 to batch_size ({batch})",
                 ),
-                (
+                Rule(
                     threshold is None or 0 <= threshold <= 1,
                     "fixed_threshold",
                     "must be none or from 0 to 1",
                 ),
-                (
+                Rule(
                     threshold is None or self.selection == "calibrated",
                     "fixed_threshold",
                     f"must be none with selection '{self.selection}': one rule selects",
@@ -287,7 +288,7 @@ CALIBRATORS: dict[str, Callable[[CDCConfig], Calibrator]] = {
 
 
 class Calibrated(nn.Module):
-    """The selection rule of CDC, in the form of the rules in `_selection`."""
+    """The selection rule of CDC, in the form of the rules in `learning.selection`."""
 
     def __init__(self, cap: int) -> None:
         super().__init__()
@@ -330,7 +331,7 @@ FILTERS: dict[str, Callable[[CDCConfig, int], nn.Module]] = {
 
 
 class _NoFilter(nn.Module):
-    def forward(self, selected: Tensor, *others: Any) -> Tensor:
+    def forward(self, selected: Tensor, *others: object) -> Tensor:
         return selected
 
 
@@ -399,12 +400,14 @@ class CDC(Clusterer):
         self._slices = config.batch_size // config.sub_batch_size
         super().__init__(
             config,
-            lambda side, replicas: encoder(
-                config.pretrain.backbone,
-                side=side,
-                replicas=replicas,
-                stem_padding=config.pretrain.stem_padding,
-            ),
+            {
+                "encoder": lambda side, replicas: encoder(
+                    config.pretrain.backbone,
+                    side=side,
+                    replicas=replicas,
+                    stem_padding=config.pretrain.stem_padding,
+                )
+            },
             side=config.pretrain.side,
             std=config.std,
             slices=self._slices,
@@ -520,7 +523,7 @@ class CDC(Clusterer):
         Also the passes whose output nobody reads are made: they feed the running statistics that
         evaluation uses.
         """
-        clean = self._clean.apply(pixels, {}, self._mean, self._std)
+        clean = self.clean(pixels)
         running = evaluation(*self._networks().values())
         with nullcontext() if self.config.batch_statistics else running:
             features = self._encoded(clean)

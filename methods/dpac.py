@@ -17,7 +17,15 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from deep_clustering.methods._fields import Precision, check, choice, not_negative, positive, share
+from deep_clustering.methods._fields import (
+    Precision,
+    Rule,
+    check,
+    choice,
+    not_negative,
+    positive,
+    share,
+)
 from deep_clustering.methods._method import Method, Pretrain
 from deep_clustering.methods.clustering.kmeans import kmeans
 from deep_clustering.methods.compute.random import derived, generator
@@ -92,24 +100,24 @@ class DPACConfig:
                 *choice(self, distance_view=DistanceView, positive_weight=PositiveWeight),
                 *choice(self, target_statistics=Statistics),
                 *share(self, "self_label_threshold"),
-                (self.m > 1, "m", "must be above 1"),
-                (self.fcm_m > 1, "fcm_m", "must be above 1"),
-                (
+                Rule(self.m > 1, "m", "must be above 1"),
+                Rule(self.fcm_m > 1, "fcm_m", "must be above 1"),
+                Rule(
                     self.offline is None or self.offline in Offline.__args__,  # type: ignore[attr-defined]
                     "offline",
                     "must be none, kmeans, fcm or pac",
                 ),
-                (
+                Rule(
                     self.offline is None or self.objective == "opa",
                     "offline",
                     f"must be none with objective '{self.objective}', which has no targets",
                 ),
-                (
+                Rule(
                     0 <= self.self_label_epochs <= self.epochs,
                     "self_label_epochs",
                     f"must be from 0 to epochs ({self.epochs}), of which they are the last",
                 ),
-                (
+                Rule(
                     self.pretrain.framework != "moco"
                     or (self.batch_size > 0 and queue % self.batch_size == 0),
                     "batch_size",
@@ -387,7 +395,7 @@ class DPAC(Clusterer):
         kind = FRAMEWORKS[pretrain.framework]
         super().__init__(
             config,
-            partial(kind.encoder, pretrain),
+            {"encoder": partial(kind.encoder, pretrain)},
             side=pretrain.side,
             std=pretrain.std,
             enlargement=pretrain.enlargement,
@@ -508,7 +516,7 @@ class DPAC(Clusterer):
         through = self.config.objective == "pac" and not self.config.detach_distance
         statistics = self._statistics(self._encoder, self._clustering)
         with torch.set_grad_enabled(through), statistics:
-            features = self._encoded(self._clean.apply(pixels, {}, self._mean, self._std))
+            features = self._encoded(self.clean(pixels))
             return features, self._clustering(features).softmax(1)
 
     def _towards_targets(self, batch: _Batch) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deep_clustering.methods._fields import check, not_negative, positive
+from deep_clustering.methods._fields import Rule, check, not_negative, positive
 from deep_clustering.methods._method import Fitted, Method
 from deep_clustering.methods.clustering.fcm import fcm, objective
 from deep_clustering.methods.clustering.points import prepared, stopwatch
@@ -29,7 +29,7 @@ class FCMConfig:
             [
                 *positive(self, "clusters", "max_iter"),
                 *not_negative(self, "tol"),
-                (1 < self.m < math.inf, "m", "must be above 1 and finite"),
+                Rule(1 < self.m < math.inf, "m", "must be above 1 and finite"),
             ],
         )
 

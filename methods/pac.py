@@ -29,7 +29,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from deep_clustering.methods._fields import check, choice, not_negative, positive
+from deep_clustering.methods._fields import Rule, check, choice, not_negative, positive
 from deep_clustering.methods._method import Difference, Fitted, Method
 from deep_clustering.methods.clustering.points import prepared, stopwatch
 
@@ -580,8 +580,8 @@ class PACConfig:
                 *positive(self, "clusters", "uniformity", "min_iter"),
                 *not_negative(self, "tol"),
                 *choice(self, metric=Metric, weights=Weights, exponent=Exponent, order=Order),
-                (1 < self.m < math.inf, "m", "must be above 1 and finite"),
-                (
+                Rule(1 < self.m < math.inf, "m", "must be above 1 and finite"),
+                Rule(
                     self.min_iter <= self.max_iter,
                     "max_iter",
                     f"must be at least min_iter ({self.min_iter})",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deep_clustering.methods._fields import check, positive
+from deep_clustering.methods._fields import Rule, check, positive
 from deep_clustering.methods._method import Fitted, Method
 from deep_clustering.methods.clustering.points import nearest, prepared, stopwatch
 
@@ -27,7 +27,7 @@ class SCConfig:
             self,
             [
                 *positive(self, "clusters", "restarts"),
-                (self.neighbours >= 2, "neighbours", "must be at least 2: a point is its own"),
+                Rule(self.neighbours >= 2, "neighbours", "must be at least 2: a point is its own"),
             ],
         )
 

@@ -1,9 +1,9 @@
 """What can go wrong for a user, and the exit code that says so."""
 
-import difflib
 import errno
 import os
-from collections.abc import Iterable
+
+from deep_clustering.methods._fields import nearest as nearest
 
 
 class PlatformError(Exception):
@@ -28,12 +28,6 @@ class EnvironmentProblem(PlatformError):
     """Ray, the GPU or memory is not what the request needs."""
 
     exit_code = 5
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A sentence that names the closest known name, or nothing when none is close."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" Did you mean '{close[0]}'?" if close else ""
 
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

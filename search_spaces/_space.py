@@ -5,13 +5,14 @@ that one space fits every data set: `resolve` makes it absolute for one configur
 """
 
 import dataclasses
-import difflib
 import math
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from deep_clustering.methods._fields import nearest
 
 #: What `resolve` can be told about the data, for `Scale(at_most=...)`.
 BOUNDS = ("images",)
@@ -166,7 +167,7 @@ def space(config: type, nested: Mapping[str, Domain] | None = None, /, **fields:
         wrong.append(f"a space over {config.__name__} needs at least one field")
     for name, domain in domains.items():
         if name not in kinds:
-            wrong.append(f"{config.__name__} has no field '{name}'.{_nearest(name, kinds)}")
+            wrong.append(f"{config.__name__} has no field '{name}'.{nearest(name, kinds)}")
             continue
         wrong.extend(f"{name}: {mistake}" for mistake in _misfits(kinds[name], domain))
         if isinstance(domain, Scale):
@@ -342,7 +343,7 @@ def _fits(kind: Any, value: Any) -> bool:
 def _leaning(scale: Scale, domains: Mapping[str, Any], kinds: Mapping[str, Any]) -> list[str]:
     """What is wrong with the fields that a scale refers to."""
     wrong = [
-        f"there is no field '{name}'.{_nearest(name, kinds)}"
+        f"there is no field '{name}'.{nearest(name, kinds)}"
         for name in (scale.step, scale.at_least)
         if isinstance(name, str) and name not in kinds
     ]
@@ -350,7 +351,7 @@ def _leaning(scale: Scale, domains: Mapping[str, Any], kinds: Mapping[str, Any])
         wrong.append(f"'{scale.step}' cannot be both its step and searched")
     most = scale.at_most
     if most is not None and most not in kinds and most not in BOUNDS:
-        wrong.append(f"there is no field or bound '{most}'.{_nearest(most, [*kinds, *BOUNDS])}")
+        wrong.append(f"there is no field or bound '{most}'.{nearest(most, [*kinds, *BOUNDS])}")
     if isinstance(domains.get(most or ""), Choice):
         wrong.append(f"it cannot be at most '{most}', which is searched as a choice")
     return wrong
@@ -370,8 +371,3 @@ def _check_range(domain: Any, allowed: tuple[type, ...]) -> None:
         )
     if domain.log and domain.low <= 0:
         raise ValueError(f"{kind}: a log range must begin above 0, got low {domain.low}")
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" Did you mean '{close[0]}'?" if close else ""

@@ -1,7 +1,7 @@
-"""What CDC and DPAC share: heads on an encoder, their predictions, and what is kept of them."""
+"""What CDC and DPAC share: heads on encoders, their predictions, and the weights that they save."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -9,15 +9,15 @@ from torch import Tensor, nn
 from deep_clustering.methods.compute.random import seeded
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.images import Images
-from deep_clustering.methods.learning.learner import Learner, evaluation
+from deep_clustering.methods.learning.learner import Learner, LearnerConfig, evaluation
 from deep_clustering.methods.learning.state import pack, unpack
 
 
 class Clusterer(Learner):
-    """A `Learner` with heads on its encoder; subclasses make them when they are built.
+    """A `Learner` with heads on its encoders; subclasses make them when they are built.
 
-    `predict`, `features` and `model_state` involve this process alone; `initialise` and `step` are
-    called on every rank.
+    `logits`, `predict`, `features` and `model_state` involve this process alone; `initialise` and
+    `step` are called on every rank.
 
     Attributes:
         heads: names of the heads that `predict` reports.
@@ -26,9 +26,18 @@ class Clusterer(Learner):
 
     _heads: Mapping[str, nn.Module]
 
-    def _make_heads(self, names: tuple[str, ...], build: Callable[[str], nn.Module]) -> None:
-        """Heads of these names with fresh weights; the last one is the final head."""
+    def _make_heads(
+        self,
+        names: tuple[str, ...],
+        build: Callable[[str], nn.Module],
+        on: Mapping[str, str] | None = None,
+    ) -> None:
+        """Heads of these names with fresh weights; the last one is the final head.
+
+        `on`: head -> the encoder whose features it takes; None puts all on the first encoder.
+        """
         self.heads = names
+        self._on = dict.fromkeys(names, self._main) if on is None else {n: on[n] for n in names}
         self.final_head = names[-1]
         heads = {}
         for name in names:
@@ -38,7 +47,12 @@ class Clusterer(Learner):
 
     @classmethod
     def restore(
-        cls, config: Any, model_state: Mapping[str, Tensor], *, images: Images, replicas: Replicas
+        cls,
+        config: LearnerConfig,
+        model_state: Mapping[str, Tensor],
+        *,
+        images: Images,
+        replicas: Replicas,
     ) -> Self:
         """A trained model for `predict` and `features`, from its `model_state()`.
 
@@ -68,22 +82,34 @@ class Clusterer(Learner):
         local = outputs(self._index[mine])
         return self._replicas.gather(local, mine.to(self._device), len(self._index))
 
+    def logits(self, view: Tensor) -> dict[str, Tensor]:
+        """Logits (n, C) of each head for a normalised view, in evaluation mode.
+
+        Differentiable with respect to the view; `torch.autograd.grad(value, view)` leaves the
+        gradients of the weights alone.
+
+        Args:
+            view: float (n, 3, S, S), such as `clean` makes of images.
+        """
+        with evaluation(*self._networks().values()):
+            features = {name: self._encoded(view, name) for name in set(self._on.values())}
+            return {name: head(features[self._on[name]]) for name, head in self._heads.items()}
+
     @torch.no_grad()
     def predict(self, indices: Tensor) -> dict[str, Tensor]:
-        """Probabilities (n, K) float32 of each head for clean views, in evaluation mode."""
+        """Probabilities (n, C) float32 of each head for clean views, in evaluation mode."""
         parts: dict[str, list[Tensor]] = {name: [] for name in self.heads}
-        with evaluation(*self._networks().values()):
-            for features in self._evaluated(indices):
-                for name, head in self._heads.items():
-                    parts[name].append(head(features).softmax(1))
-        return {name: torch.cat(found) for name, found in parts.items()}
+        for view in self._clean_views(indices):
+            for name, logits in self.logits(view).items():
+                parts[name].append(logits.softmax(1))
+        return {name: torch.cat(probabilities) for name, probabilities in parts.items()}
 
     def model_state(self) -> dict[str, Tensor]:
-        """Weights and buffers of encoder and heads: what `restore` takes."""
+        """Weights and buffers of encoders and heads: what `restore` takes."""
         return pack(self._networks())
 
     def _networks(self) -> dict[str, nn.Module]:
-        return {"encoder": self._encoder, **self._heads}
+        return {**self._encoders, **self._heads}
 
 
 def negative_entropy(mean: Tensor) -> Tensor:

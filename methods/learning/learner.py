@@ -1,17 +1,18 @@
-"""What all that trains an encoder shares: rows of a batch, views, features, states, steps.
+"""What all that trains encoders shares: rows of a batch, views, features, states, steps.
 
-Pretrainings (`_contrast`) and clusterings (`_clusterer`) are learners; what they optimise is in the
-file of each.
+A pretraining (`pretraining.pretraining`) and a clusterer (`learning.clusterer`) are learners; what
+they optimise is in the file of each.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NotRequired, TypedDict
+from typing import NotRequired, Protocol, TypedDict
 
 import torch
 from torch import Tensor, nn
 
+from deep_clustering.methods._fields import Precision
 from deep_clustering.methods.compute.random import seeded
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.clean import clean_view
@@ -21,6 +22,23 @@ from deep_clustering.methods.learning.state import pack, prepare, unpack
 from deep_clustering.methods.networks.encoders import Encoder, autocast, features_of, place
 
 Parts = tuple[dict[str, nn.Module], dict[str, torch.optim.Optimizer], dict[str, torch.Generator]]
+
+
+#: (side of the views in pixels, replicas) -> an encoder with fresh weights, on the CPU.
+Build = Callable[[int, Replicas], Encoder]
+
+
+class LearnerConfig(Protocol):
+    """What a learner reads of its configuration."""
+
+    @property
+    def epochs(self) -> int: ...
+
+    @property
+    def batch_size(self) -> int: ...
+
+    @property
+    def precision(self) -> Precision: ...
 
 
 class Context(TypedDict):
@@ -40,11 +58,14 @@ class Context(TypedDict):
 
 
 class Learner(ABC):
-    """A `Trainable` with an encoder; subclasses add `initialise`, `step` and `_parts`.
+    """A `Trainable` with encoders; subclasses add `initialise`, `step` and `_parts`.
+
+    Most learners have one encoder. One with several has each under its own name, which seeds its
+    weights and prefixes them in states; the first is the one that `features` speaks of.
 
     Args:
-        config: has `epochs`, `batch_size` and `precision`.
-        build: (side in pixels, replicas) -> a fresh encoder.
+        config: see `LearnerConfig`.
+        encoders: name -> how to build it, at least one.
         side: of the views, in pixels; None is the images' own.
         std: (3,) of the normalisation; None is the data set's.
         images, replicas, seed, index: the `Context`.
@@ -57,8 +78,8 @@ class Learner(ABC):
 
     def __init__(
         self,
-        config: Any,
-        build: Callable[[int, Replicas], Encoder],
+        config: LearnerConfig,
+        encoders: Mapping[str, Build],
         *,
         side: int | None,
         std: tuple[float, float, float] | None,
@@ -84,10 +105,18 @@ class Learner(ABC):
         self._clean = clean_view(self._side, enlargement)
         self._mean = images.mean
         self._std = images.std if std is None else torch.tensor(std, device=device)
-        with seeded(seed, "encoder"):
-            self._encoder = build(self._side, replicas)
-        place(self._encoder, device)
+        self._encoders: dict[str, Encoder] = {}
+        for name, build in encoders.items():
+            with seeded(seed, name):
+                self._encoders[name] = build(self._side, replicas)
+            place(self._encoders[name], device)
+        self._main = next(iter(self._encoders))
         self._steps = 0
+
+    @property
+    def _encoder(self) -> Encoder:
+        """The first encoder; of most learners the only one."""
+        return self._encoders[self._main]
 
     def _mine(self, indices: Tensor) -> Tensor:
         """This rank's part (n,) of the indices of a global batch."""
@@ -99,22 +128,38 @@ class Learner(ABC):
         mine = {name: values[self._host_rows] for name, values in draws.items()}
         return view.apply(pixels, mine, self._mean, self._std)
 
-    def _encoded(self, view: Tensor) -> Tensor:
-        """Features (n, D) of views. The heads, small as they are, compute in float32."""
-        with self._autocast():
-            return features_of(self._encoder, view)
+    def _encoded(self, view: Tensor, encoder: str | None = None) -> Tensor:
+        """Features (n, D) of views, of the first encoder unless another is named.
 
-    def _evaluated(self, indices: Tensor) -> Iterator[Tensor]:
-        """Features of clean views, part after part."""
+        The heads, small as they are, compute in float32.
+        """
+        with self._autocast():
+            return features_of(self._encoders[encoder or self._main], view)
+
+    def clean(self, pixels: Tensor) -> Tensor:
+        """The normalised view of images that targets and predictions come from.
+
+        Args:
+            pixels: uint8 (n, 3, H, H), as `Images.take` gives them.
+
+        Returns:
+            float32 (n, 3, S, S) on the learner's device, without gradient.
+
+        Raises:
+            ValueError: pixels of another form, or too small for the view.
+        """
+        return self._clean.apply(pixels.to(self._device), {}, self._mean, self._std)
+
+    def _clean_views(self, indices: Tensor) -> Iterator[Tensor]:
+        """Clean views, part after part."""
         for part in indices.split(1000):
-            view = self._clean.apply(self._images.take(part), {}, self._mean, self._std)
-            yield self._encoded(view)
+            yield self.clean(self._images.take(part))
 
     @torch.no_grad()
     def features(self, indices: Tensor) -> Tensor:
         """Features (n, D) float32 of clean views, in evaluation mode; this process alone."""
         with evaluation(self._encoder):
-            return torch.cat(list(self._evaluated(indices)))
+            return torch.cat([self._encoded(view) for view in self._clean_views(indices)])
 
     def state(self) -> dict[str, Tensor]:
         """Everything that decides how training continues."""

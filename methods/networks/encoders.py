@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from deep_clustering.methods._fields import not_one_of
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.networks.batchnorm import BatchNorm
 
@@ -180,7 +181,7 @@ def encoder(
         ValueError: no such encoder.
     """
     if name not in ENCODERS:
-        raise ValueError(f"backbone: must be one of {', '.join(ENCODERS)}, got '{name}'")
+        raise ValueError(f"backbone: {not_one_of(name, ENCODERS)}")
     return ENCODERS[name](side, replicas, stem_padding, stem)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from deep_clustering.methods._fields import (
     Precision,
+    Rule,
     check,
     choice,
     not_negative,
@@ -85,19 +86,19 @@ class MoCoConfig:
                 *share(self, "sgd_momentum", "momentum_start", "momentum_end"),
                 *share(self, "jitter", "grey", "blur", "flip"),
                 *spread(self),
-                (self.side is None or self.side > 0, "side", "must be none or above 0"),
-                (0 < self.crop_scale <= 1, "crop_scale", "must be above 0 and at most 1"),
-                (
+                Rule(self.side is None or self.side > 0, "side", "must be none or above 0"),
+                Rule(0 < self.crop_scale <= 1, "crop_scale", "must be above 0 and at most 1"),
+                Rule(
                     self.warmup_epochs < self.epochs,
                     "warmup_epochs",
                     f"must be below epochs ({self.epochs})",
                 ),
-                (
+                Rule(
                     self.batch_size > 0 and self.queue_size % self.batch_size == 0,
                     "queue_size",
                     f"must be a multiple of batch_size ({self.batch_size})",
                 ),
-                (self.seed is None or self.seed >= 0, "seed", "must be none or not negative"),
+                Rule(self.seed is None or self.seed >= 0, "seed", "must be none or not negative"),
             ],
         )
 

@@ -5,24 +5,41 @@ of each.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
-from typing import Any, Unpack
+from collections.abc import Mapping
+from typing import Protocol, Unpack
 
 import torch
 from torch import Tensor, nn
 
 from deep_clustering.methods.compute.random import generator
-from deep_clustering.methods.compute.replicas import Replicas
-from deep_clustering.methods.learning.learner import Context, Learner, Parts
+from deep_clustering.methods.learning.learner import (
+    Build,
+    Context,
+    Learner,
+    LearnerConfig,
+    Parts,
+)
 from deep_clustering.methods.learning.state import pack, unpack
-from deep_clustering.methods.networks.encoders import Encoder
+
+
+class PretrainingConfig(LearnerConfig, Protocol):
+    """What a pretraining reads of its configuration."""
+
+    @property
+    def side(self) -> int | None: ...
+
+    @property
+    def std(self) -> tuple[float, float, float] | None: ...
+
+    @property
+    def seed(self) -> int | None: ...
 
 
 class Pretraining(Learner):
     """A `Learner` with one optimiser, which subclasses make when they are built.
 
     Args:
-        config: has also `side`, `std` and `seed`, which wins over the seed of the context.
+        config: its seed wins over that of the context.
         build: (side in pixels, replicas) -> a fresh encoder.
         enlargement: of the clean view, see `clean_view`.
         context: see `Context`.
@@ -35,8 +52,8 @@ class Pretraining(Learner):
 
     def __init__(
         self,
-        config: Any,
-        build: Callable[[int, Replicas], Encoder],
+        config: PretrainingConfig,
+        build: Build,
         *,
         enlargement: float | None = None,
         **context: Unpack[Context],
@@ -44,7 +61,12 @@ class Pretraining(Learner):
         if config.seed is not None:
             context["seed"] = config.seed
         super().__init__(
-            config, build, side=config.side, std=config.std, enlargement=enlargement, **context
+            config,
+            {"encoder": build},
+            side=config.side,
+            std=config.std,
+            enlargement=enlargement,
+            **context,
         )
         if len(self._index) < config.batch_size:
             raise ValueError(

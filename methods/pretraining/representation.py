@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deep_clustering.methods._fields import check, choice, positive
+from deep_clustering.methods._fields import Rule, check, choice, positive
 from deep_clustering.methods.compute.random import seeded
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.clean import clean_view
@@ -63,7 +63,7 @@ class PretrainConfig(SimCLRConfig):
                 *choice(self, framework=Framework),
                 *positive(self, "moco_queue", "moco_temperature", "moco_learning_rate"),
                 *positive(self, "code_dimension"),
-                (
+                Rule(
                     len(self.code_hidden) == 3 and min(self.code_hidden) > 0,
                     "code_hidden",
                     "must be three numbers above 0",

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from deep_clustering.methods._fields import (
     Precision,
+    Rule,
     check,
     choice,
     not_negative,
@@ -80,11 +81,11 @@ class SimCLRConfig:
                 *not_negative(self, "stem_padding", "weight_decay", "operations", "cutout"),
                 *share(self, "jitter", "grey", "blur", "flip"),
                 *spread(self),
-                (self.side is None or self.side > 0, "side", "must be none or above 0"),
-                (self.enlargement >= 1, "enlargement", "must be at least 1"),
-                (0 < self.crop_scale <= 1, "crop_scale", "must be above 0 and at most 1"),
-                (0 < self.strong_crop <= 1, "strong_crop", "must be above 0 and at most 1"),
-                (self.seed is None or self.seed >= 0, "seed", "must be none or not negative"),
+                Rule(self.side is None or self.side > 0, "side", "must be none or above 0"),
+                Rule(self.enlargement >= 1, "enlargement", "must be at least 1"),
+                Rule(0 < self.crop_scale <= 1, "crop_scale", "must be above 0 and at most 1"),
+                Rule(0 < self.strong_crop <= 1, "strong_crop", "must be above 0 and at most 1"),
+                Rule(self.seed is None or self.seed >= 0, "seed", "must be none or not negative"),
             ],
         )
 

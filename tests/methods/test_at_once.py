@@ -185,7 +185,7 @@ def test_configurations_name_every_mistake() -> None:
         pac.PACConfig(clusters=0, m=1.0)
     with pytest.raises(ValueError, match=r"max_iter: must be at least min_iter \(12\), got 3"):
         pac.PACConfig(max_iter=3)
-    with pytest.raises(ValueError, match="metric: must be one of cosine, euclidean, got 'l1'"):
+    with pytest.raises(ValueError, match="metric: must be one of cosine, euclidean; got 'l1'"):
         finch.FINCHConfig(metric="l1")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="neighbours: must be at least 2"):
         sc.SCConfig(neighbours=1)

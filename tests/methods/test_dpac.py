@@ -378,7 +378,7 @@ def test_all_mistakes_are_reported_at_once() -> None:
             batch_size=256,
         )
     assert str(caught.value).splitlines() == [
-        "distance: must be one of cosine, squared, got 'manhattan'",
+        "distance: must be one of cosine, squared; got 'manhattan'",
         "m: must be above 1, got 1.0",
         "offline: must be none with objective 'pac', which has no targets, got 'kmeans'",
         "self_label_epochs: must be from 0 to epochs (5), of which they are the last, got 6",

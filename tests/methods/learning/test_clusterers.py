@@ -235,3 +235,42 @@ def test_the_differences_are_listed_with_fields_that_exist(name: str, count: int
     assert {d.field for d in method.differences if d.field is not None} <= fields
     for overrides in method.readings.values():
         assert set(overrides) <= fields
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_softmax_of_the_logits_of_clean_views_is_the_prediction(name: str) -> None:
+    model = trials.trained(model_of(name, {}))
+    logits = model.logits(model.clean(model._images.take(ALL)))
+    predictions = model.predict(ALL)
+    assert list(logits) == list(predictions) == list(model.heads)
+    for head, p in predictions.items():
+        assert torch.equal(logits[head].softmax(1), p)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_gradient_of_the_logits_is_that_of_finite_differences(name: str) -> None:
+    model = trials.built(METHODS[name].build, TRIALS[name].config(), dtype=torch.float64)
+    model.initialise()
+    g = torch.Generator().manual_seed(0)
+    view = model.clean(model._images.take(ALL[:4])).double().requires_grad_()
+    for head, logits in model.logits(view).items():
+        weights = torch.randn(logits.shape, generator=g, dtype=torch.float64)
+        (gradient,) = torch.autograd.grad((logits * weights).sum(), view, retain_graph=True)
+        step = 1e-6 * torch.randn(view.shape, generator=g, dtype=torch.float64)
+        with torch.no_grad():
+            up, down = (model.logits(view + sign * step)[head] for sign in (1, -1))
+        change = ((up - down) * weights).sum()
+        assert float(change.abs()) > 0
+        torch.testing.assert_close((2 * step * gradient).sum(), change, rtol=1e-4, atol=1e-12)
+    assert all(
+        p.grad is None for network in model._networks().values() for p in network.parameters()
+    )
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_logits_leave_the_model_as_it_was(name: str) -> None:
+    model = model_of(name, {})
+    before = model.state()
+    model.logits(model.clean(model._images.take(ALL)))
+    assert not different(before, model.state())
+    assert all(network.training for network in model._networks().values())

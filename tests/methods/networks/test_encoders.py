@@ -71,5 +71,7 @@ def test_stem_padding_widens_the_maps() -> None:
 
 
 def test_an_unknown_encoder_is_named() -> None:
-    with pytest.raises(ValueError, match=r"backbone: must be one of .*resnet34.*, got 'resnet35'"):
+    with pytest.raises(
+        ValueError, match=r"backbone: must be one of .*resnet34.*; got 'resnet35'. Did you mean"
+    ):
         encoder("resnet35", side=32, replicas=ALONE)
