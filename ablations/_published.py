@@ -1,4 +1,4 @@
-"""The numbers that the papers print, one `Cell` for each, from the CSV files beside this one.
+"""The numbers that the papers print, one `PublishedCell` each, from the CSV files beside this one.
 
     cells("cdc", "table2")      every printed cell of CDC's table 2, in the order of the paper
 
@@ -40,7 +40,7 @@ PERCENT = frozenset(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Cell:
+class PublishedCell:
     """One printed number.
 
     Attributes:
@@ -207,7 +207,7 @@ def papers() -> tuple[str, ...]:
     return tuple(_PROTOCOLS)
 
 
-def cells(paper: str, table: str | None = None) -> tuple[Cell, ...]:
+def cells(paper: str, table: str | None = None) -> tuple[PublishedCell, ...]:
     """The cells of a paper, or of one of its tables, in the order of the paper.
 
     Raises:
@@ -226,17 +226,17 @@ def cells(paper: str, table: str | None = None) -> tuple[Cell, ...]:
 
 
 @cache
-def _read(paper: str) -> tuple[Cell, ...]:
+def _read(paper: str) -> tuple[PublishedCell, ...]:
     with open(Path(__file__).with_name(f"{paper}.csv"), newline="", encoding="utf-8") as file:
         return tuple(_cell(row) for row in csv.DictReader(file))
 
 
-def _cell(row: Mapping[str, str]) -> Cell:
+def _cell(row: Mapping[str, str]) -> PublishedCell:
     fits = next((one for one in _EXCEPTIONS if one.holds(row)), None)
     protocols = fits.protocols if fits else None
     if protocols is None:
         protocols = _PROTOCOLS[row["paper"]]
-    return Cell(
+    return PublishedCell(
         paper=row["paper"],
         table=row["table"],
         section=row["section"],

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeVar
 
-from deep_clustering.ablations._published import Cell
-from deep_clustering.platform.audit._names import OWN, as_elsewhere, keys, name
+from deep_clustering.ablations._names import as_elsewhere, is_own, name, setting_in_name
+from deep_clustering.ablations._published import PublishedCell
 from deep_clustering.platform.metrics.registry import METRICS as OURS
 
 T = TypeVar("T")
@@ -37,15 +37,17 @@ class Finding:
 
     kind: str
     sentence: str
-    cells: tuple[Cell, ...]
+    cells: tuple[PublishedCell, ...]
 
 
-def is_run(cell: Cell) -> bool:
+def is_run(cell: PublishedCell) -> bool:
     """Whether the cell is a metric of a run, not a difference, a cost or a count."""
     return cell.metric in METRICS and cell.statistic != "delta"
 
 
-def quantities(given: Sequence[Cell]) -> dict[tuple[str, str, str], dict[str, list[Cell]]]:
+def quantities(
+    given: Sequence[PublishedCell],
+) -> dict[tuple[str, str, str], dict[str, list[PublishedCell]]]:
     """(method, data set, other data set) -> metric -> cells of the setting used throughout."""
     runs = [cell for cell in given if is_run(cell) and as_elsewhere(cell)]
     groups = grouped(runs, lambda cell: (name(cell), cell.dataset, cell.ood_dataset))
@@ -56,7 +58,7 @@ def quantities(given: Sequence[Cell]) -> dict[tuple[str, str, str], dict[str, li
     return {key: grouped(cells, lambda cell: cell.metric) for key, cells in ordered.items()}
 
 
-def headlines(given: Sequence[Cell]) -> dict[tuple[str, str, str], Cell]:
+def headlines(given: Sequence[PublishedCell]) -> dict[tuple[str, str, str], PublishedCell]:
     """(method, data set, metric) -> the first single value that the paper prints of it."""
     return {
         (method, dataset, metric): single
@@ -66,14 +68,14 @@ def headlines(given: Sequence[Cell]) -> dict[tuple[str, str, str], Cell]:
     }
 
 
-def with_mean(same: list[Cell]) -> tuple[Cell, Cell] | None:
+def with_mean(same: list[PublishedCell]) -> tuple[PublishedCell, PublishedCell] | None:
     """The first single run and the first mean with a spread, where both are printed."""
     single = next((cell for cell in same if cell.std is None), None)
     mean = next((cell for cell in same if cell.std), None)
     return None if single is None or mean is None else (single, mean)
 
 
-def own_protocols(runs: list[Cell]) -> dict[str, str]:
+def own_protocols(runs: list[PublishedCell]) -> dict[str, str]:
     """Data set -> protocol of the paper's own method."""
     found: dict[str, str] = {}
     for cell in runs:
@@ -82,12 +84,7 @@ def own_protocols(runs: list[Cell]) -> dict[str, str]:
     return found
 
 
-def is_own(cell: Cell) -> bool:
-    """Whether the cell is of the method that its paper proposes."""
-    return name(cell) == OWN.get(cell.paper)
-
-
-def first_own(runs: list[Cell], dataset: str) -> Cell:
+def first_own(runs: list[PublishedCell], dataset: str) -> PublishedCell:
     """The first number of the paper's own method on a data set."""
     return next(c for c in runs if c.dataset == dataset and is_own(c))
 
@@ -100,23 +97,23 @@ def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
     return groups
 
 
-def value_of(cell: Cell) -> Decimal:
+def value_of(cell: PublishedCell) -> Decimal:
     """The number in the paper's own units, exactly as printed."""
     return Decimal(cell.printed.partition("±")[0])
 
 
-def std_of(cell: Cell) -> Decimal:
+def std_of(cell: PublishedCell) -> Decimal:
     """The printed standard deviation; the cell has to have one."""
     return Decimal(cell.printed.partition("±")[2])
 
 
-def unit_of(cell: Cell) -> Decimal:
+def unit_of(cell: PublishedCell) -> Decimal:
     """One unit of the last printed digit."""
     exponent = value_of(cell).as_tuple().exponent
     return Decimal(1).scaleb(int(exponent))
 
 
-def differ(one: Cell, other: Cell) -> bool:
+def differ(one: PublishedCell, other: PublishedCell) -> bool:
     """Whether two printed numbers cannot be roundings of one, 61.66 and 61.7 can.
 
     A mean and a single run are two numbers, and each may be half a unit off.
@@ -127,12 +124,12 @@ def differ(one: Cell, other: Cell) -> bool:
     return abs(value_of(one) - value_of(other)) > room
 
 
-def same_digits(one: Cell, other: Cell) -> bool:
+def same_digits(one: PublishedCell, other: PublishedCell) -> bool:
     """Whether two cells print the same, spread included."""
     return one.printed == other.printed
 
 
-def number(cell: Cell) -> tuple[int, str]:
+def number(cell: PublishedCell) -> tuple[int, str]:
     """What sorts tables: "table5a" behind "table4" and before "table10"."""
     digits = "".join(filter(str.isdigit, cell.table))
     return int(digits or 0), cell.table
@@ -141,37 +138,36 @@ def number(cell: Cell) -> tuple[int, str]:
 # --- words ---------------------------------------------------------------------------------------
 
 
-def in_table(cell: Cell) -> str:
+def in_table(cell: PublishedCell) -> str:
     return "table " + cell.table.removeprefix("table")
 
 
-def opening(cell: Cell) -> str:
+def opening(cell: PublishedCell) -> str:
     """What a sentence about one table begins with: "Table 5a"."""
     return in_table(cell).capitalize()
 
 
-def in_tables(members: Iterable[Cell]) -> str:
+def in_tables(members: Iterable[PublishedCell]) -> str:
     """ "table 4", or "tables 1, 2 and 10"."""
     found = dict.fromkeys(c.table.removeprefix("table") for c in sorted(members, key=number))
     return f"table{'s' if len(found) > 1 else ''} {listed(found)}"
 
 
-def row_of(cell: Cell) -> str:
+def row_of(cell: PublishedCell) -> str:
     """The printed row, with its setting where the name does not tell it."""
-    shown = not cell.setting or keys(cell.setting) in ("threshold", "removed", "strategy")
-    return cell.method if shown else f"{cell.method} {cell.setting}"
+    return cell.method if setting_in_name(cell) else f"{cell.method} {cell.setting}"
 
 
-def column_of(cell: Cell) -> str:
+def column_of(cell: PublishedCell) -> str:
     """The data set, and in tables of unknown images the other one."""
     return cell.dataset + (f" against {cell.ood_dataset}" if cell.ood_dataset else "")
 
 
-def methods_of(members: Iterable[Cell]) -> str:
+def methods_of(members: Iterable[PublishedCell]) -> str:
     return listed(dict.fromkeys(cell.method for cell in members))
 
 
-def datasets_of(members: Iterable[Cell]) -> str:
+def datasets_of(members: Iterable[PublishedCell]) -> str:
     return listed(dict.fromkeys(cell.dataset for cell in members))
 
 
@@ -186,7 +182,7 @@ def listed(parts: Iterable[str]) -> str:
     return f"{', '.join(rest)} and {last}" if rest else last
 
 
-def where(cell: Cell, paper: str) -> str:
+def where(cell: PublishedCell, paper: str) -> str:
     """A cell in a line: "table 1 · CDC-Cal · cifar20 · acc 61.7"; other papers are named."""
     other = "" if cell.paper == paper else f"{cell.paper} "
     parts = [other + in_table(cell), row_of(cell), column_of(cell), f"{cell.metric} {cell.printed}"]

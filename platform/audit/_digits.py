@@ -4,7 +4,8 @@ import itertools
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
-from deep_clustering.ablations._published import Cell
+from deep_clustering.ablations._names import as_elsewhere, name
+from deep_clustering.ablations._published import PublishedCell
 from deep_clustering.platform.audit._cells import (
     METRICS,
     Finding,
@@ -22,7 +23,6 @@ from deep_clustering.platform.audit._cells import (
     unit_of,
     value_of,
 )
-from deep_clustering.platform.audit._names import as_elsewhere, name
 
 #: Metrics in which equal digits are worth a remark. Not ECE: it has two digits, which coincide.
 REPEATABLE = frozenset(METRICS) - {"ece"}
@@ -37,7 +37,7 @@ _HALF = Decimal("0.5")
 REPRINTED = 3
 
 
-def findings(given: Sequence[Cell], others: Sequence[Cell]) -> Iterator[Finding]:
+def findings(given: Sequence[PublishedCell], others: Sequence[PublishedCell]) -> Iterator[Finding]:
     """Repeated digits and contradictions; others' cells are asked for numbers of classes only."""
     yield from _repeated(given)
     yield from _two_values(given)
@@ -47,7 +47,7 @@ def findings(given: Sequence[Cell], others: Sequence[Cell]) -> Iterator[Finding]
     yield from _printed_again(given)
 
 
-def _repeated(given: Sequence[Cell]) -> Iterator[Finding]:
+def _repeated(given: Sequence[PublishedCell]) -> Iterator[Finding]:
     """Columns, or rows, of a table that repeat each other."""
     for members in grouped(given, lambda cell: cell.table).values():
         runs = [cell for cell in members if is_run(cell) and cell.metric in REPEATABLE]
@@ -59,10 +59,10 @@ def _repeated(given: Sequence[Cell]) -> Iterator[Finding]:
             yield from _rows_repeat(first, second)
 
 
-def _columns_repeat(one: list[Cell], other: list[Cell]) -> Iterator[Finding]:
+def _columns_repeat(one: list[PublishedCell], other: list[PublishedCell]) -> Iterator[Finding]:
     """Rows that print the same digits in two columns, in every metric that both have."""
 
-    def key(cell: Cell) -> tuple[str, str, str]:
+    def key(cell: PublishedCell) -> tuple[str, str, str]:
         return cell.section, cell.method, cell.setting
 
     same = [
@@ -84,16 +84,16 @@ def _columns_repeat(one: list[Cell], other: list[Cell]) -> Iterator[Finding]:
         )
 
 
-def _rows_repeat(one: list[Cell], other: list[Cell]) -> Iterator[Finding]:
+def _rows_repeat(one: list[PublishedCell], other: list[PublishedCell]) -> Iterator[Finding]:
     """Two rows with the same digits: in all metrics of a column, or in cells of many digits."""
     if all(map(as_elsewhere, (one[0], other[0]))) and name(one[0]) == name(other[0]):
         return  # one run, in two blocks of a table
 
-    def key(cell: Cell) -> tuple[str, str]:
+    def key(cell: PublishedCell) -> tuple[str, str]:
         return cell.dataset, cell.ood_dataset
 
-    equal: list[tuple[Cell, Cell]] = []
-    of_many_digits: list[tuple[Cell, Cell]] = []
+    equal: list[tuple[PublishedCell, PublishedCell]] = []
+    of_many_digits: list[tuple[PublishedCell, PublishedCell]] = []
     for column, mine in grouped(one, key).items():
         theirs = {cell.metric: cell for cell in grouped(other, key).get(column, [])}
         pairs = [(cell, theirs[cell.metric]) for cell in mine if cell.metric in theirs]
@@ -120,16 +120,16 @@ def _rows_repeat(one: list[Cell], other: list[Cell]) -> Iterator[Finding]:
         )
 
 
-def _many_digits(cell: Cell) -> bool:
+def _many_digits(cell: PublishedCell) -> bool:
     return bool(cell.std) or unit_of(cell) < Decimal("0.1")
 
 
-def _two_values(given: Sequence[Cell]) -> Iterator[Finding]:
+def _two_values(given: Sequence[PublishedCell]) -> Iterator[Finding]:
     """One quantity of one setting with two values, further apart than rounding can make them."""
     for (method, dataset, _), metrics in quantities(given).items():
         for metric, same in metrics.items():
             singles = [cell for cell in same if cell.std is None]
-            groups: list[list[Cell]] = []
+            groups: list[list[PublishedCell]] = []
             for cell in singles:
                 home = next((g for g in groups if not differ(cell, g[0])), None)
                 if home is None:
@@ -145,7 +145,7 @@ def _two_values(given: Sequence[Cell]) -> Iterator[Finding]:
                 )
 
 
-def _differences(given: Sequence[Cell]) -> Iterator[Finding]:
+def _differences(given: Sequence[PublishedCell]) -> Iterator[Finding]:
     """Printed differences against those of the printed values in the same block."""
     blocks = grouped(given, lambda c: (c.paper, c.table, c.section, c.dataset, c.metric))
     for members in blocks.values():
@@ -171,7 +171,7 @@ def _differences(given: Sequence[Cell]) -> Iterator[Finding]:
                 )
 
 
-def _f1(given: Sequence[Cell]) -> Iterator[Finding]:
+def _f1(given: Sequence[PublishedCell]) -> Iterator[Finding]:
     """F1 against precision and recall of the same row, with room for the rounding of all three."""
     rows = grouped(given, lambda c: (c.paper, c.table, c.section, c.method, c.setting, c.dataset))
     for members in rows.values():
@@ -193,13 +193,15 @@ def _f1(given: Sequence[Cell]) -> Iterator[Finding]:
             )
 
 
-def _harmonic(one: Cell, other: Cell, units: Decimal | int) -> Decimal:
+def _harmonic(one: PublishedCell, other: PublishedCell, units: Decimal | int) -> Decimal:
     """The harmonic mean of two cells, each that many units of its last digit higher."""
     a, b = (value_of(cell) + units * unit_of(cell) for cell in (one, other))
     return 2 * a * b / (a + b)
 
 
-def _below_chance(given: Sequence[Cell], others: Sequence[Cell]) -> Iterator[Finding]:
+def _below_chance(
+    given: Sequence[PublishedCell], others: Sequence[PublishedCell]
+) -> Iterator[Finding]:
     """Accuracies that no matching of clusters with labels can give: 1/C is the least."""
     classes = {c.dataset: value_of(c) for c in (*others, *given) if c.metric == "n_classes"}
     for cell in given:
@@ -219,9 +221,9 @@ def _below_chance(given: Sequence[Cell], others: Sequence[Cell]) -> Iterator[Fin
             )
 
 
-def _printed_again(given: Sequence[Cell]) -> Iterator[Finding]:
+def _printed_again(given: Sequence[PublishedCell]) -> Iterator[Finding]:
     """A method's single run that stands in several tables; one finding a method."""
-    by_method: dict[str, list[list[Cell]]] = {}
+    by_method: dict[str, list[list[PublishedCell]]] = {}
     for (method, _, _), metrics in quantities(given).items():
         for same in metrics.values():
             singles = [cell for cell in same if cell.std is None]

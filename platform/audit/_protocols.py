@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
-from deep_clustering.ablations._published import Cell
+from deep_clustering.ablations._published import PublishedCell
 from deep_clustering.platform.audit._cells import (
     Finding,
     datasets_of,
@@ -22,7 +22,7 @@ from deep_clustering.platform.audit._cells import (
 from deep_clustering.platform.data.catalogue import CATALOGUE
 
 
-def findings(given: Sequence[Cell], others: Sequence[Cell]) -> Iterator[Finding]:
+def findings(given: Sequence[PublishedCell], others: Sequence[PublishedCell]) -> Iterator[Finding]:
     """Protocols within the paper and between papers, choices made with labels, and remarks."""
     yield from _other_images(given)
     yield from _own_images(given)
@@ -32,7 +32,7 @@ def findings(given: Sequence[Cell], others: Sequence[Cell]) -> Iterator[Finding]
     yield from _remarks(given)
 
 
-def _other_images(given: Sequence[Cell]) -> Iterator[Finding]:
+def _other_images(given: Sequence[PublishedCell]) -> Iterator[Finding]:
     """Rows on other images than the paper's own method, and those of which it is not known."""
     runs = [cell for cell in given if is_run(cell)]
     own = own_protocols(runs)
@@ -61,7 +61,7 @@ def _other_images(given: Sequence[Cell]) -> Iterator[Finding]:
             )
 
 
-def _unknown(members: list[Cell]) -> str:
+def _unknown(members: list[PublishedCell]) -> str:
     """Methods whose protocol is not known, with the data sets where that is not so for all."""
     told = []
     for method, cells in grouped(members, lambda cell: cell.method).items():
@@ -73,7 +73,7 @@ def _unknown(members: list[Cell]) -> str:
     return listed(told)
 
 
-def _own_images(given: Sequence[Cell]) -> Iterator[Finding]:
+def _own_images(given: Sequence[PublishedCell]) -> Iterator[Finding]:
     """The paper's own method under several protocols, on data sets that offer the same."""
     runs = [cell for cell in given if is_run(cell)]
     own = own_protocols(runs)
@@ -90,7 +90,9 @@ def _own_images(given: Sequence[Cell]) -> Iterator[Finding]:
             )
 
 
-def _between_papers(given: Sequence[Cell], others: Sequence[Cell]) -> Iterator[Finding]:
+def _between_papers(
+    given: Sequence[PublishedCell], others: Sequence[PublishedCell]
+) -> Iterator[Finding]:
     """The papers' own methods, on data sets that they do not train and score alike."""
     here = [cell for cell in given if is_run(cell)]
     own = own_protocols(here)
@@ -118,7 +120,9 @@ def _between_papers(given: Sequence[Cell], others: Sequence[Cell]) -> Iterator[F
             )
 
 
-def _same_names(given: Sequence[Cell], others: Sequence[Cell]) -> Iterator[Finding]:
+def _same_names(
+    given: Sequence[PublishedCell], others: Sequence[PublishedCell]
+) -> Iterator[Finding]:
     """What other papers print under the same method's name."""
     here = headlines(given)
     for paper, members in grouped(others, lambda cell: cell.paper).items():
@@ -131,7 +135,10 @@ def _same_names(given: Sequence[Cell], others: Sequence[Cell]) -> Iterator[Findi
 
 
 def _same_name(
-    method: str, paper: str, pairs: list[tuple[Cell, Cell]], differing: list[tuple[Cell, Cell]]
+    method: str,
+    paper: str,
+    pairs: list[tuple[PublishedCell, PublishedCell]],
+    differing: list[tuple[PublishedCell, PublishedCell]],
 ) -> Finding:
     first = differing[0][0].metric
     shown = [(a, b) for a, b in differing if a.metric == first]
@@ -152,7 +159,7 @@ def _same_name(
     )
 
 
-def _chosen(given: Sequence[Cell]) -> Iterator[Finding]:
+def _chosen(given: Sequence[PublishedCell]) -> Iterator[Finding]:
     """Numbers chosen with labels, beside the last epoch's where that is printed as well."""
     last = {(c.table, c.section, c.method, c.dataset): c for c in given if c.metric == "last_acc"}
     chosen = [cell for cell in given if cell.with_labels]
@@ -182,7 +189,7 @@ def _chosen(given: Sequence[Cell]) -> Iterator[Finding]:
         )
 
 
-def _remarks(given: Sequence[Cell]) -> Iterator[Finding]:
+def _remarks(given: Sequence[PublishedCell]) -> Iterator[Finding]:
     flagged = [cell for cell in given if cell.flag]
     for (_, flag), members in grouped(flagged, lambda cell: (cell.table, cell.flag)).items():
         rows = listed(dict.fromkeys(row_of(cell) for cell in members))

@@ -4,14 +4,22 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from statistics import pstdev
 
-from deep_clustering.ablations._published import Cell
+from deep_clustering.ablations._names import (
+    ABLATIONS,
+    DEFAULTS,
+    OTHER_HEADS,
+    as_elsewhere,
+    is_own,
+    keys,
+    name,
+)
+from deep_clustering.ablations._published import PublishedCell
 from deep_clustering.platform.audit._cells import (
     LOWER,
     Finding,
     differ,
     grouped,
     in_table,
-    is_own,
     is_run,
     listed,
     opening,
@@ -20,14 +28,6 @@ from deep_clustering.platform.audit._cells import (
     std_of,
     value_of,
     with_mean,
-)
-from deep_clustering.platform.audit._names import (
-    ABLATIONS,
-    DEFAULTS,
-    OTHER_HEADS,
-    as_elsewhere,
-    keys,
-    name,
 )
 
 #: A single run this many sd from its own mean is told: two of three runs are nearer.
@@ -49,7 +49,7 @@ SWEEP = 3
 SEEDS_ALONE = {3: Decimal("1.41"), 5: Decimal("1.38"), 6: Decimal("1.36"), 9: Decimal("1.31")}
 
 
-def findings(given: Sequence[Cell]) -> Iterator[Finding]:
+def findings(given: Sequence[PublishedCell]) -> Iterator[Finding]:
     """What the spread says about single runs, the lead over others, ablations and sweeps."""
     yield from _single_runs(given)
     yield from _wide_spreads(given)
@@ -58,7 +58,7 @@ def findings(given: Sequence[Cell]) -> Iterator[Finding]:
     yield from _sweeps(given)
 
 
-def _single_runs(given: Sequence[Cell]) -> Iterator[Finding]:
+def _single_runs(given: Sequence[PublishedCell]) -> Iterator[Finding]:
     """Single runs against the same method's mean; one finding a method and data set."""
     for (method, dataset, _), metrics in quantities(given).items():
         told, quoted = [], []
@@ -87,7 +87,7 @@ def _best_of(metric: str, away: Decimal) -> str:
     return f", further than the best of {passed[-1]} is expected" if passed else ""
 
 
-def _wide_spreads(given: Sequence[Cell]) -> Iterator[Finding]:
+def _wide_spreads(given: Sequence[PublishedCell]) -> Iterator[Finding]:
     """Single runs far from their mean in points, and yet within an sd."""
     for (method, dataset, _), metrics in quantities(given).items():
         for metric, same in metrics.items():
@@ -108,7 +108,7 @@ def _wide_spreads(given: Sequence[Cell]) -> Iterator[Finding]:
                 )
 
 
-def _leads(given: Sequence[Cell]) -> Iterator[Finding]:
+def _leads(given: Sequence[PublishedCell]) -> Iterator[Finding]:
     """Other methods that the paper's own is ahead of by its single run but not by its mean."""
     means = _own_means(given)
     runs = [c for c in given if is_run(c) and c.std is None and (c.paper, c.table) not in ABLATIONS]
@@ -137,18 +137,18 @@ def _leads(given: Sequence[Cell]) -> Iterator[Finding]:
             )
 
 
-def _better(cell: Cell, than: Cell) -> Decimal:
+def _better(cell: PublishedCell, than: PublishedCell) -> Decimal:
     """By how much a value is better, in points."""
     ahead = value_of(cell) - value_of(than)
     return -ahead if cell.metric in LOWER else ahead
 
 
-def _own_means(given: Sequence[Cell]) -> dict[tuple[str, str], Cell]:
+def _own_means(given: Sequence[PublishedCell]) -> dict[tuple[str, str], PublishedCell]:
     """(data set, metric) -> mean of the paper's own method."""
     return {(cell.dataset, cell.metric): cell for cell in given if cell.std and is_own(cell)}
 
 
-def _ablations(given: Sequence[Cell]) -> Iterator[Finding]:
+def _ablations(given: Sequence[PublishedCell]) -> Iterator[Finding]:
     """Rows of an ablation against the full method in the same table, beside the method's sd."""
     means = _own_means(given)
     for table, members in grouped(given, lambda cell: (cell.paper, cell.table)).items():
@@ -172,7 +172,7 @@ def _ablations(given: Sequence[Cell]) -> Iterator[Finding]:
 
 
 def _rows_within(
-    rows: list[tuple[Cell, Cell]], means: dict[tuple[str, str], Cell]
+    rows: list[tuple[PublishedCell, PublishedCell]], means: dict[tuple[str, str], PublishedCell]
 ) -> Iterator[Finding]:
     by_row = grouped(rows, lambda pair: (pair[0].section, pair[0].method, pair[0].dataset))
     for (_, method, dataset), pairs in by_row.items():
@@ -206,7 +206,7 @@ def _rows_within(
             )
 
 
-def _no_spread(rows: list[tuple[Cell, Cell]]) -> Finding:
+def _no_spread(rows: list[tuple[PublishedCell, PublishedCell]]) -> Finding:
     by_metric = grouped(rows, lambda pair: pair[0].metric)
     spans = []
     for metric, pairs in by_metric.items():
@@ -225,7 +225,7 @@ def _no_spread(rows: list[tuple[Cell, Cell]]) -> Finding:
     )
 
 
-def _sweeps(given: Sequence[Cell]) -> Iterator[Finding]:
+def _sweeps(given: Sequence[PublishedCell]) -> Iterator[Finding]:
     """Where the default stands in its sweep, and how much the sweep varies beside seeds."""
     sds = {(name(cell), cell.dataset, cell.metric): cell for cell in given if cell.std}
     swept = grouped(
@@ -235,7 +235,7 @@ def _sweeps(given: Sequence[Cell]) -> Iterator[Finding]:
             cell.dataset, cell.metric,
         ),
     )  # fmt: skip
-    absent: dict[tuple[str, str, str], list[Cell]] = {}
+    absent: dict[tuple[str, str, str], list[PublishedCell]] = {}
     for (paper, table, _, method, swept_keys, dataset, metric), members in swept.items():
         usual = DEFAULTS.get((paper, table, swept_keys))
         if len(members) < SWEEP or usual is None:
@@ -266,7 +266,7 @@ def _sweeps(given: Sequence[Cell]) -> Iterator[Finding]:
         )
 
 
-def _best_of_sweep(usual: Cell, members: list[Cell]) -> str:
+def _best_of_sweep(usual: PublishedCell, members: list[PublishedCell]) -> str:
     lower = usual.metric in LOWER
     best = (min if lower else max)(value_of(cell) for cell in members)
     if value_of(usual) != best or all(value_of(cell) == best for cell in members):
@@ -279,7 +279,7 @@ def _best_of_sweep(usual: Cell, members: list[Cell]) -> str:
     )
 
 
-def _sweep_spread(members: list[Cell], mean: Cell) -> tuple[str, bool]:
+def _sweep_spread(members: list[PublishedCell], mean: PublishedCell) -> tuple[str, bool]:
     """The sweep's spread beside that of seeds, and whether seeds alone can make it."""
     spread = pstdev(value_of(cell) for cell in members)
     cells = max(n for n in SEEDS_ALONE if n <= len(members))

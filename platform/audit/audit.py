@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from deep_clustering.ablations._published import Cell, cells, papers
+from deep_clustering.ablations._published import PublishedCell, cells, papers
 from deep_clustering.platform.audit import _digits as _audit_digits
 from deep_clustering.platform.audit import _protocols as _audit_protocols
 from deep_clustering.platform.audit import _spreads as _audit_spreads
@@ -69,7 +69,7 @@ def findings(paper: str) -> list[Finding]:
     return examine(cells(paper), others)
 
 
-def examine(given: Sequence[Cell], others: Sequence[Cell] = ()) -> list[Finding]:
+def examine(given: Sequence[PublishedCell], others: Sequence[PublishedCell] = ()) -> list[Finding]:
     """All findings in given cells, ordered by kind.
 
     Args:

@@ -1,7 +1,6 @@
 """What runs would cost: by the store, else by a short probe, else by the paper's table."""
 
 import json
-import re
 import statistics
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from deep_clustering.ablations import _published
+from deep_clustering.ablations import _costs
 from deep_clustering.platform import registry
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.jobs import ENCODER, RUN, Job
@@ -72,7 +71,8 @@ def estimate(
         job = group[0]
         each, source = probed.get(job.id), "a few steps on this machine"
         if each is None:
-            each, source = _printed(job)
+            printed = _printed(job)
+            each, source = (None, "") if printed is None else (printed.seconds, printed.source)
         if each is None:
             unknown += len(group)
         else:
@@ -96,7 +96,8 @@ def disk(runs: Iterable[Job], images: Mapping[str, int], store: Store) -> int:
         alike = alike.filter(pl.col("dataset") == _name(job))
         sizes = alike["parameters"].drop_nulls().to_list() if alike.height else []
         at_once = registry.method(job.method).fit is not None
-        weights = 0 if at_once else sizes[-1] if sizes else _printed_weights(job)
+        printed = _costs.weights(job.method, _name(job))
+        weights = 0 if at_once else sizes[-1] if sizes else printed
         total += int(4 * weights) + _PREDICTION * images[_name(job)]
     return total
 
@@ -118,33 +119,9 @@ def _stored(job: Job, store: Store) -> float | None:
     return statistics.median(each) if each else None
 
 
-def _printed(job: Job) -> tuple[float | None, str]:
-    """Seconds of an epoch by the hours that the paper prints of its own method."""
-    for cell in _cells(job, "hours"):
-        if epochs := re.search(r"epochs=(\d+)", cell.setting):
-            source = f"the paper's {cell.table.replace('table', 'Table ')}, on its own device"
-            return cell.value * 3600 / int(epochs[1]), source
-    return None, ""
-
-
-def _printed_weights(job: Job) -> float:
-    """Weights of a model by the paper's table; 22 million (a ResNet-34 with heads) without one."""
-    return next((cell.value * 1e6 for cell in _cells(job, "params_m")), 22e6)
-
-
-def _cells(job: Job, metric: str) -> list[_published.Cell]:
-    method = job.method
-    if job.kind != RUN or method not in _published.papers():
-        return []
-    return [
-        cell
-        for cell in _published.cells(method)
-        if cell.metric == metric
-        and cell.statistic == "single"
-        and cell.dataset == _name(job)
-        and cell.method.startswith(method.upper())
-        and "+" not in cell.method
-    ]
+def _printed(job: Job) -> _costs.Cost | None:
+    """The time of an epoch that the paper of the job's method prints; of runs only."""
+    return _costs.epoch(job.method, _name(job)) if job.kind == RUN else None
 
 
 # ---- probes

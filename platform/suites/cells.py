@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from deep_clustering.ablations import _published
+from deep_clustering.ablations import _names, _published
 from deep_clustering.ablations._suite import Claim, Row, Suite
 from deep_clustering.platform import registry
 from deep_clustering.platform.errors import InputError, nearest
@@ -256,9 +256,8 @@ def _printed_sd(suite: Suite, row: Row, dataset: str, metric: str) -> float | No
     cell = printed.get((*key, "", metric)) if key else None
     if cell is not None and cell.std is not None:
         return cell.std
-    method = suite.method.upper()
     for other in _published.cells(suite.table[0]):
-        full = other.method.startswith(method) and "Clu" not in other.method
+        full = _names.is_full_method(other, suite.method)
         if full and (other.dataset, other.metric) == (dataset, metric) and other.std is not None:
             return other.std
     return None
@@ -339,11 +338,11 @@ def _values(
 # ---- published values
 
 
-def _printed(suite: Suite, dataset: str) -> dict[tuple[str, ...], _published.Cell]:
+def _printed(suite: Suite, dataset: str) -> dict[tuple[str, ...], _published.PublishedCell]:
     """(section, method, setting, compared with, metric) -> published cell, in printed order."""
     if suite.table is None:
         return {}
-    found: dict[tuple[str, ...], _published.Cell] = {}
+    found: dict[tuple[str, ...], _published.PublishedCell] = {}
     table = _published.cells(*suite.table)
     only = all(cell.statistic == "delta" for cell in table)  # else they repeat what is printed
     for cell in table:

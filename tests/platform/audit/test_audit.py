@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 from scipy.stats import chi2
 
-from deep_clustering.ablations._published import Cell, cells, papers
-from deep_clustering.platform.audit import _names as _printed
+from deep_clustering.ablations import _names
+from deep_clustering.ablations._published import PublishedCell, cells, papers
 from deep_clustering.platform.audit import _spreads as _audit_spreads
 from deep_clustering.platform.audit import audit
 from deep_clustering.platform.errors import InputError
@@ -177,15 +177,15 @@ def test_kinds_and_order(found):
 def test_names_and_settings_are_those_of_the_files():
     """A name that no cell prints would silently compare nothing."""
     every = [cell for paper in papers() for cell in cells(paper)]
-    assert _printed._NAMES.keys() <= {(c.paper, c.method) for c in every}
-    assert _printed._IN_TABLE.keys() <= {(c.paper, c.table, c.method) for c in every}
-    assert set(_printed.OWN.items()) <= {(c.paper, _printed.name(c)) for c in every}
-    assert {(c.paper, c.table) for c in every} >= _printed.ABLATIONS
-    assert {(c.paper, _printed.name(c)) for c in every} >= _printed.OTHER_HEADS
-    swept = {(c.paper, c.table, _printed.keys(c.setting)) for c in every}
-    assert _printed.DEFAULTS.keys() <= swept
-    for paper, table in _printed.ABLATIONS:
-        assert any(_printed.name(c) == _printed.OWN[paper] for c in cells(paper, table))
+    assert _names._NAMES.keys() <= {(c.paper, c.method) for c in every}
+    assert _names._IN_TABLE.keys() <= {(c.paper, c.table, c.method) for c in every}
+    assert set(_names.OWN.items()) <= {(c.paper, _names.name(c)) for c in every}
+    assert {(c.paper, c.table) for c in every} >= _names.ABLATIONS
+    assert {(c.paper, _names.name(c)) for c in every} >= _names.OTHER_HEADS
+    swept = {(c.paper, c.table, _names.keys(c.setting)) for c in every}
+    assert _names.DEFAULTS.keys() <= swept
+    for paper, table in _names.ABLATIONS:
+        assert any(_names.name(c) == _names.OWN[paper] for c in cells(paper, table))
 
 
 def test_unknown_paper():
@@ -214,7 +214,7 @@ def cell(table, method, dataset, printed, metric="acc", setting="", statistic="s
         "paper": "cdc", "section": "", "ood_dataset": "", "note": "", "flag": "",
         "protocol": None, "with_labels": False,
     }  # fmt: skip
-    return Cell(
+    return PublishedCell(
         table=table, method=method, dataset=dataset, printed=printed, metric=metric,
         setting=setting, statistic="mean" if std else statistic, value=float(value) / 100,
         std=float(std) / 100 if std else None, **(given | other),

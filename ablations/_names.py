@@ -1,13 +1,16 @@
-"""What printed names and settings stand for the same thing, within a paper and between papers.
+"""Which printed names and settings stand for the same thing, within a paper and between papers.
 
-A paper calls one method by several names, and two papers call it by two. Here is what is taken as
-the same; only `audit` reads it.
+A paper may print one method under several names, and two papers may print it under different ones.
+This file lists what is taken as the same.
 """
 
-from deep_clustering.ablations._published import Cell
+from deep_clustering.ablations._published import PublishedCell
 
 #: The method that a paper proposes, by the name that `name` gives it.
 OWN = {"cdc": "CDC-Cal", "dpac": "DPAC^{opa}", "ruc": "SCAN + RUC (Confidence)"}
+
+#: Keys of settings that a row's printed name tells already.
+_IN_ROW_NAME = ("threshold", "removed", "strategy")
 
 #: (paper, name): another head of the network that the paper's method is a head of.
 OTHER_HEADS = frozenset({("cdc", "CDC-Clu")})
@@ -63,7 +66,7 @@ _IN_TABLE = {
 }
 
 
-def name(cell: Cell) -> str:
+def name(cell: PublishedCell) -> str:
     """The name under which a cell's method is compared."""
     if cell.paper == "ruc" and cell.table in ("table3", "table5"):
         return f"{cell.section} ({cell.method})"  # the row names a strategy, the block its base
@@ -76,15 +79,34 @@ def keys(setting: str) -> str:
     return ";".join(part.partition("=")[0] for part in setting.split(";"))
 
 
-def default(cell: Cell) -> str | None:
+def default(cell: PublishedCell) -> str | None:
     """The setting of the cell's row that the rest of the paper uses, None where it is not known."""
     if cell.table == "table5c" and cell.paper == "dpac":
         return _REGULARISED.get(cell.method)
     return DEFAULTS.get((cell.paper, cell.table, keys(cell.setting)))
 
 
-def as_elsewhere(cell: Cell) -> bool:
+def as_elsewhere(cell: PublishedCell) -> bool:
     """Whether the cell is of the setting that the rest of the paper uses."""
     if not cell.setting or keys(cell.setting) == "strategy":  # RUC's is part of the row's name
         return True
     return cell.setting in (default(cell), "removed=none", "epochs=100")
+
+
+def setting_in_name(cell: PublishedCell) -> bool:
+    """Whether the cell's printed row name tells its setting, or it has none."""
+    return not cell.setting or keys(cell.setting) in _IN_ROW_NAME
+
+
+def is_own(cell: PublishedCell) -> bool:
+    """Whether the cell is of the method that its paper proposes."""
+    return name(cell) == OWN.get(cell.paper)
+
+
+def is_full_method(cell: PublishedCell, method: str) -> bool:
+    """Whether the cell is of a method or of a reading of it whose spread stands for the method's.
+
+    Args:
+        method: its registered name. CDC's clustering head (CDC-Clu) is a head of another kind.
+    """
+    return cell.method.startswith(method.upper()) and "Clu" not in cell.method
