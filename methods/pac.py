@@ -29,7 +29,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from deep_clustering.methods._fields import Rule, check, choice, not_negative, positive
+from deep_clustering.methods._fields import Rule, check, choice, not_negative, not_one_of, positive
 from deep_clustering.methods._method import Difference, Fitted, Method
 from deep_clustering.methods.clustering.points import prepared, stopwatch
 
@@ -309,7 +309,7 @@ class _Rule:
         return alpha, float(self.m), self.weights == "power", self.exponent == "real"
 
 
-_CHOICES: dict[str, Any] = {
+_CHOICES: dict[str, object] = {
     "metric": Metric,
     "weights": Weights,
     "exponent": Exponent,
@@ -317,8 +317,8 @@ _CHOICES: dict[str, Any] = {
 }
 
 
-def _choice(name: str, value: object, kind: Any) -> str:
-    return f"{name} must be one of {', '.join(map(repr, get_args(kind)))}, got {value!r}."
+def _choice(name: str, value: object, kind: object) -> str:
+    return f"{name} {not_one_of(value, get_args(kind))}"
 
 
 def _check_clusters(clusters: int, n: int) -> None:

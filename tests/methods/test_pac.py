@@ -529,11 +529,14 @@ def test_uniform_results_are_announced():
     [
         ({"m": 1.0}, "m must be above 1 and finite, got 1.0"),
         ({"m": float("nan")}, "m must be above 1"),
-        ({"metric": "euclidean"}, "metric must be one of 'sqeuclidean', 'cosine', got 'euclidean'"),
-        ({"weights": "p"}, "weights must be one of 'power', 'probability'"),
+        (
+            {"metric": "euclidean"},
+            "metric must be one of sqeuclidean, cosine; got 'euclidean'. Did you mean",
+        ),
+        ({"weights": "p"}, "weights must be one of power, probability; got 'p'"),
         ({"exponent": "floor"}, "exponent must be one of"),
         ({"form": "matrix"}, "form must be one of"),
-        ({"order": "random"}, "order must be one of 'given', 'permuted'"),
+        ({"order": "random"}, "order must be one of given, permuted; got 'random'"),
         ({"uniformity": 0}, "uniformity must be above 0"),
         ({"tol": -1}, "tol must not be negative"),
         ({"max_iter": 5}, "min_iter=12 and max_iter=5"),
