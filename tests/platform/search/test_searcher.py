@@ -1,0 +1,302 @@
+"""Trials of a study without Ray: asked for as Tune does, results handed in, kept in the store."""
+
+import math
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from deep_clustering.platform.errors import InputError
+from deep_clustering.platform.metrics.registry import METRICS
+from deep_clustering.platform.request import configs
+from deep_clustering.platform.request.request import Request, Wanted
+from deep_clustering.platform.search.searcher import StudySearcher
+from deep_clustering.platform.search.study import Settings, Study
+from deep_clustering.platform.store.store import Store
+from deep_clustering.search_spaces._space import Choice, Concrete, Float
+from support.small import request
+
+SPACE: dict[str, Concrete] = {
+    "encoder_lr": Float(1e-5, 1e-2, log=True),
+    "entropy_weight": Float(0.0, 2.0),
+}
+FINISHED = StudySearcher.FINISHED
+
+
+@pytest.fixture(scope="module")
+def asked(folder: Path, root: Path) -> Request:
+    return request(folder, root)
+
+
+class Search:
+    """A command that searches: trials are asked for one by one, as Tune does."""
+
+    def __init__(self, store: Store, asked: Request, total: int, generation: int = 2, **more):
+        given = {"space": SPACE, "objectives": ("acc",), "sampler": "tpe", "seeds": (0,)}
+        given |= more
+        self.settings = Settings(
+            request=asked,
+            space=given["space"],
+            objectives=tuple(METRICS[name] for name in given["objectives"]),
+            sampler=given["sampler"],
+            scheduler="none",
+            seeds=given["seeds"],
+            seed=0,
+        )
+        self.study = Study(store, "study", self.settings)
+        self.study.settle(generation)
+        self.submitted: dict[str, Wanted] = {}
+        self.searcher = StudySearcher(self.settings, self.study, total, self._submit)
+        self._tune: dict[int, str] = {}  # number -> the trial's name in Tune
+        self._calls = 0
+
+    def _submit(self, wanted: Wanted, owner: str) -> None:
+        self.submitted[owner] = wanted
+
+    def ask(self) -> int | str | None:
+        """The number of the next trial, or why there is none."""
+        self._calls += 1
+        found = self.searcher.suggest(f"tune-{self._calls}")
+        if not isinstance(found, dict):
+            return found
+        self._tune[found["number"]] = f"tune-{self._calls}"
+        runs = [job.id for job in self.submitted[f"trial-{found['number']}"].runs]
+        assert found["runs"].split() == runs
+        return found["number"]
+
+    def params(self, number: int) -> dict[str, object]:
+        return self.study.trials()[number].params
+
+    def state(self, number: int) -> TrialState:
+        return self.study.trials()[number].state
+
+    def end(self, number: int, **values: object) -> None:
+        """A result; unless one is given, it follows from the trial's parameters."""
+        made = 1 / (1 + abs(math.log10(self.params(number)["encoder_lr"]) + 3))
+        result = {"acc": made, "epoch": 3, "final": True} | values
+        self.report(number, result)
+        self.searcher.on_trial_complete(self._tune[number], result)
+
+    def report(self, number: int, result: dict[str, object]) -> None:
+        self.searcher.on_trial_result(self._tune[number], result)
+
+    def stop(self, number: int, result: dict[str, object] | None = None, **rest: bool) -> None:
+        self.searcher.on_trial_complete(self._tune[number], result, **rest)
+
+    def run(self, backward: bool = False) -> list[dict[str, object]]:
+        """All trials, in generations that end in one order or the other; their parameters."""
+        while True:
+            started: list[int] = []
+            while isinstance(number := self.ask(), int):
+                started.append(number)
+            for one in reversed(started) if backward else started:
+                self.end(one)
+            if number == FINISHED:
+                return [t.params for t in self.study.trials()]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(tmp_path / "store")
+
+
+def test_a_generation_waits_for_the_one_before(store: Store, asked: Request) -> None:
+    search = Search(store, asked, total=5)
+    assert [search.ask(), search.ask(), search.ask()] == [0, 1, None]
+    search.end(1)
+    assert search.ask() is None
+    search.end(0)
+    assert [search.ask(), search.ask(), search.ask()] == [2, 3, None]
+    search.end(2)
+    search.end(3)
+    assert [search.ask(), search.ask()] == [4, FINISHED]
+    search.end(4)
+    assert [t.state for t in search.study.over()] == [TrialState.COMPLETE] * 5
+
+
+def test_the_first_trial_is_what_the_request_says(store: Store, asked: Request) -> None:
+    search = Search(store, asked, total=2)
+    search.ask()
+    flat = configs.flatten(asked.config)
+    assert search.params(0) == {name: flat[name] for name in SPACE}
+    (job,) = search.submitted["trial-0"].runs
+    assert job.id == asked.wanted([0]).runs[0].id
+
+
+def test_a_trial_stands_for_the_runs_of_all_its_seeds(store: Store, asked: Request) -> None:
+    search = Search(store, asked, total=2, seeds=(0, 4))
+    search.ask()
+    search.ask()
+    for number in (0, 1):
+        wanted = search.submitted[f"trial-{number}"]
+        assert [job.seed for job in wanted.runs] == [0, 4]
+        assert search.study.trials()[number].user_attrs["runs"] == [j.id for j in wanted.runs]
+        for job in wanted.runs:
+            assert job.watch == ("acc",)
+            assert {name: job.config[name] for name in SPACE} == search.params(number)
+    assert search.submitted["trial-0"].before == search.submitted["trial-1"].before
+
+
+def test_results_are_kept_in_the_store(store: Store, asked: Request) -> None:
+    search = Search(store, asked, total=4)
+    search.run()
+    again = Search(store, asked, total=4)
+    assert again.ask() == FINISHED
+    assert again.submitted == {}
+    trials = again.study.trials()
+    assert [t.number for t in trials] == [0, 1, 2, 3]
+    for trial in trials:
+        expected = 1 / (1 + abs(math.log10(trial.params["encoder_lr"]) + 3))
+        assert trial.values == [expected]
+        assert trial.user_attrs["metrics"]["acc"] == expected
+    best = again.study.best(again.settings.objectives)
+    assert [t.value for t in best] == sorted((t.value for t in trials), reverse=True)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_the_order_in_which_trials_end_changes_nothing(
+    sampler: str, asked: Request, tmp_path: Path
+) -> None:
+    stores = [Store.open(tmp_path / name) for name in ("one", "other")]
+    first, second = (Search(s, asked, total=14, sampler=sampler) for s in stores)
+    proposed = first.run()
+    assert len(proposed) == 14
+    assert len({p["encoder_lr"] for p in proposed}) == 14
+    assert second.run(backward=True) == proposed
+
+
+def test_a_killed_search_continues_its_trials_and_proposes_the_same(
+    asked: Request, tmp_path: Path
+) -> None:
+    undisturbed = Search(Store.open(tmp_path / "one"), asked, total=8).run()
+    store = Store.open(tmp_path / "other")
+    killed = Search(store, asked, total=8)
+    assert [killed.ask(), killed.ask()] == [0, 1]
+    killed.end(1)
+    killed.end(0)
+    assert [killed.ask(), killed.ask()] == [2, 3]
+    killed.end(3)
+    left = killed.submitted["trial-2"].runs
+    again = Search(store, asked, total=8)
+    assert again.ask() == 2  # under its own number
+    assert again.submitted["trial-2"].runs == left
+    again.end(2)
+    assert again.run() == undisturbed
+
+
+def test_more_trials_later_continue_the_search(asked: Request, tmp_path: Path) -> None:
+    whole = Search(Store.open(tmp_path / "one"), asked, total=8).run()
+    store = Store.open(tmp_path / "other")
+    assert Search(store, asked, total=4).run() == whole[:4]
+    assert Search(store, asked, total=8).run() == whole
+
+
+def test_another_search_of_the_same_name_is_refused(store: Store, asked: Request) -> None:
+    Search(store, asked, total=2).run()
+    with pytest.raises(InputError, match="was made with another space"):
+        Search(store, asked, total=2, space={"hidden": Choice(8, 12)})
+
+
+# --- how trials end ------------------------------------------------------------------------------
+
+
+def test_a_stopped_trial_has_no_result(store: Store, asked: Request) -> None:
+    search = Search(store, asked, total=2)
+    search.ask()
+    epoch = {"acc": 0.25, "epoch": 1}
+    search.report(0, epoch)
+    search.stop(0, epoch)
+    trial = search.study.trials()[0]
+    assert trial.state == TrialState.PRUNED
+    assert trial.intermediate_values == {1: 0.25}
+    assert search.searcher.lines()[0].state == "stopped"
+
+
+def test_a_failure_is_a_trial_with_a_reason_and_can_be_tried_again(
+    store: Store, asked: Request
+) -> None:
+    search = Search(store, asked, total=2)
+    search.ask()
+    search.ask()
+    search.end(0, acc=0.0, reason="out of memory", diverged=False)
+    search.end(1)
+    lost = search.study.trials()[0]
+    assert lost.state == TrialState.FAIL
+    assert lost.user_attrs["reason"] == "out of memory"
+    assert [t.number for t in search.study.best(search.settings.objectives)] == [1]
+    assert [line.state for line in search.searcher.lines()] == ["failed", "done"]
+
+    assert search.study.enqueue_failed() == 1
+    again = Search(store, asked, total=3)
+    assert again.ask() == 2
+    assert again.params(2) == lost.params
+    assert again.submitted["trial-2"].runs == search.submitted["trial-0"].runs
+    again.end(2)
+    assert again.study.enqueue_failed() == 0  # it has a result now
+
+
+def test_an_error_of_the_relay_is_a_failure(store: Store, asked: Request) -> None:
+    search = Search(store, asked, total=2)
+    search.ask()
+    search.stop(0, error=True)
+    assert search.state(0) == TrialState.FAIL
+    assert search.study.trials()[0].user_attrs["reason"] == "the trial's runs failed"
+
+
+def test_a_run_that_diverges_counts_as_the_worst(store: Store, asked: Request) -> None:
+    search = Search(store, asked, total=2)
+    search.ask()
+    worst = METRICS["acc"].worst
+    search.end(0, acc=worst, reason="diverged at epoch 2", diverged=True)
+    trial = search.study.trials()[0]
+    assert (trial.state, trial.values) == (TrialState.COMPLETE, [worst])
+    assert trial.user_attrs["reason"] == "diverged at epoch 2"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, None])
+def test_an_objective_that_does_not_exist_counts_as_the_worst(
+    store: Store, asked: Request, value: float | None
+) -> None:
+    search = Search(store, asked, total=2, objectives=("ece",))
+    search.ask()
+    search.end(0, ece=value)
+    trial = search.study.trials()[0]
+    assert trial.values == [METRICS["ece"].worst]
+    assert "ece" not in trial.user_attrs["metrics"]
+
+
+def test_several_objectives_have_a_front(store: Store, asked: Request) -> None:
+    search = Search(store, asked, total=3, generation=3, objectives=("acc", "ece"))
+    assert [search.ask() for _ in range(3)] == [0, 1, 2]
+    for number, (acc, ece) in enumerate(((0.9, 0.3), (0.5, 0.1), (0.4, 0.2))):
+        search.end(number, acc=acc, ece=ece)
+    front = search.study.best(search.settings.objectives)
+    assert [(t.number, t.values) for t in front] == [(0, [0.9, 0.3]), (1, [0.5, 0.1])]
+
+
+def test_a_combination_that_cannot_exist_costs_a_number(store: Store, asked: Request) -> None:
+    space = {"mini_clusters": Choice(8, 4000), "encoder_lr": Choice(1e-3, 1e-4)}
+    search = Search(store, asked, total=4, generation=4, sampler="grid", space=space)
+    search.run()
+    trials = search.study.trials()
+    assert len(trials) == 4
+    for trial in trials:
+        possible = trial.params["mini_clusters"] == 8
+        assert trial.state == (TrialState.COMPLETE if possible else TrialState.FAIL)
+        assert possible or "mini_clusters" in trial.user_attrs["reason"]
+    assert len(search.submitted) == 2
+
+
+# --- the journal ---------------------------------------------------------------------------------
+
+
+def test_a_line_that_a_kill_cut_is_left_out(store: Store, asked: Request) -> None:
+    search = Search(store, asked, total=4)
+    proposed = search.run()
+    with search.study.path.open("ab") as journal:
+        journal.write(b'{"op_code": 4, "work')
+    again = Search(store, asked, total=6)
+    assert [t.params for t in again.study.trials()] == proposed
+    assert again.run()[:4] == proposed
+    assert Study.exists(store, "study")
+    assert not Study.exists(store, "another")
