@@ -20,7 +20,7 @@ from deep_clustering.methods.clustering.kmeans import kmeans, neighbours
 
 
 def _load_reference() -> ModuleType:
-    path = Path(__file__).parents[1] / "benchmarks" / "kmeans_reference.py"
+    path = Path(__file__).parents[2] / "benchmarks" / "kmeans_reference.py"
     spec = importlib.util.spec_from_file_location("kmeans_reference", path)
     assert spec is not None
     assert spec.loader is not None
