@@ -9,6 +9,7 @@ import click
 
 from deep_clustering.platform import registry
 from deep_clustering.platform.errors import PlatformError, nearest
+from deep_clustering.platform.evaluation import contract
 from deep_clustering.platform.request import options as records
 from deep_clustering.platform.run._ray import leave
 
@@ -283,8 +284,8 @@ def ablate(**options: object) -> int:
 
 def _evaluations(function: F) -> F:
     """An option for each evaluation, under its name."""
-    for name in reversed(registry.names("evaluations")):
-        record = registry.evaluation(name)
+    for name in reversed(contract.names()):
+        record = contract.find(name)
         option = click.option(
             f"--{name}",
             multiple=True,
@@ -309,7 +310,7 @@ def evaluate(**options: object) -> int:
     """
     from deep_clustering.platform.commands import evaluate as command
 
-    names = registry.names("evaluations")
+    names = contract.names()
     given = ((name, typing.cast("tuple[str, ...]", options.pop(name))) for name in names)
     options["asked"] = tuple((name, values) for name, values in given if values)
     return command.evaluate(_record(records.Evaluate, options))
@@ -406,7 +407,9 @@ def predict(**options: object) -> int:
     "platform results --output runs.parquet",
 )
 @click.argument(
-    "table", type=click.Choice(["runs", "epochs", "predictions", "stages"]), default="runs"
+    "table",
+    type=click.Choice(["runs", "epochs", "predictions", "probabilities", "stages"]),
+    default="runs",
 )
 @click.option("--where", metavar="SQL", help="A condition on the columns.")
 @click.option("--sort", metavar="COLUMN", help="Sort by this column; -COLUMN for descending.")

@@ -7,6 +7,7 @@ with the one name that is read from it. A folder of the same import path elsewhe
 
 import importlib
 import pkgutil
+import typing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,6 @@ from deep_clustering.platform.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from deep_clustering.methods._method import Method
-    from deep_clustering.platform.evaluations._evaluation import Evaluation
     from deep_clustering.search_spaces._space import Space
 
 #: Registry -> its package, and what one of its entries is called.
@@ -45,8 +45,8 @@ def method(name: str) -> "Method":
     Raises:
         InputError: no such method; the sentence names the nearest one.
     """
-    record: Method = _entry("methods", name, "METHOD")
-    return record
+    record = entry("methods", name, "METHOD")
+    return typing.cast("Method", record)
 
 
 def at_once() -> list[str]:
@@ -60,25 +60,26 @@ def space(name: str) -> "Space":
     Raises:
         InputError: the method has none.
     """
-    record: Space = _entry("search_spaces", name, "SPACE")
-    return record
+    record = entry("search_spaces", name, "SPACE")
+    return typing.cast("Space", record)
 
 
-def evaluation(name: str) -> "Evaluation":
-    """The `EVALUATION` record of an evaluation's file.
+def entry(kind: str, name: str, attribute: str) -> object:
+    """What a registered file ends with.
+
+    Args:
+        kind: of the registry.
+        name: of the file.
+        attribute: that is read from it.
 
     Raises:
-        InputError: no such evaluation.
+        InputError: no such entry; the sentence names the nearest one.
     """
-    record: Evaluation = _entry("evaluations", name, "EVALUATION")
-    return record
-
-
-def _entry(kind: str, name: str, attribute: str):  # type: ignore[no-untyped-def]
     known = names(kind)
     package, word = _PACKAGES[kind]
     if name not in known:
         raise InputError(
             f"there is no {word} '{name}'.{nearest(name, known)} Known: {', '.join(known)}."
         )
-    return getattr(importlib.import_module(f"{package}.{name}"), attribute)
+    value: object = getattr(importlib.import_module(f"{package}.{name}"), attribute)
+    return value

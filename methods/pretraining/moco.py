@@ -30,7 +30,7 @@ from deep_clustering.methods.compute.random import generator, seeded
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.contrastive import Contrastive
 from deep_clustering.methods.learning.learner import Context, descend
-from deep_clustering.methods.learning.state import pack, prepare
+from deep_clustering.methods.learning.state import prepare
 from deep_clustering.methods.networks.encoders import (
     Backbone,
     Encoder,
@@ -288,9 +288,9 @@ class MoCo(Pretraining):
             "spread": variance.clamp_min(0).sqrt().mean() * math.sqrt(width),
         }
 
-    def encoder_state(self) -> dict[str, Tensor]:
-        """Weights and buffers of the online encoder, all that CDC needs."""
-        return pack({"": self._encoder})
+    def _handed_over(self) -> dict[str, nn.Module]:
+        """The online encoder, all that CDC needs."""
+        return {"": self._encoder}
 
     def _networks(self) -> dict[str, nn.Module]:
         return {

@@ -80,8 +80,8 @@ class Pretraining(Learner):
         return {}
 
     def encoder_state(self) -> dict[str, Tensor]:
-        """Weights and buffers of all networks: DPAC's clustering step trains on with them."""
-        return pack(self._networks())
+        """Weights and buffers of what others start from."""
+        return pack(self._handed_over())
 
     def load_encoder(self, state: Mapping[str, Tensor]) -> None:
         """Takes back an `encoder_state`, for features without training.
@@ -89,7 +89,11 @@ class Pretraining(Learner):
         Raises:
             ValueError: names or shapes differ from this configuration's.
         """
-        unpack(state, self._networks())
+        unpack(state, self._handed_over())
+
+    def _handed_over(self) -> dict[str, nn.Module]:
+        """All networks: DPAC's clustering step trains on with them."""
+        return self._networks()
 
     @abstractmethod
     def step(self, indices: Tensor) -> dict[str, Tensor]:

@@ -21,7 +21,6 @@ from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.clean import clean_view
 from deep_clustering.methods.images.view import View
 from deep_clustering.methods.learning.learner import Context
-from deep_clustering.methods.learning.state import pack
 from deep_clustering.methods.networks.autoencoder import Pixels, decoder, reconstruction_error
 from deep_clustering.methods.networks.encoders import Encoder, features_of, place, wide
 from deep_clustering.methods.networks.perceptron import perceptron
@@ -118,9 +117,9 @@ class WeakMoCo(MoCo):
         self._clean = clean_view(self._side, config.enlargement)
         self._view = weak_view(config, self._side)
 
-    def encoder_state(self) -> dict[str, Tensor]:
+    def _handed_over(self) -> dict[str, nn.Module]:
         """Both encoders, both projectors and the queues."""
-        return pack(self._networks())
+        return self._networks()
 
 
 # --- What the clustering step keeps learning ------------------------------------------------------

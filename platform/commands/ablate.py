@@ -20,8 +20,8 @@ from deep_clustering.platform.commands import _say as say
 from deep_clustering.platform.commands._live import LiveView, clock
 from deep_clustering.platform.data.dataset import ImageSet
 from deep_clustering.platform.errors import InputError, PlatformError
-from deep_clustering.platform.evaluation import measures
-from deep_clustering.platform.evaluations._evaluation import Context, Subject
+from deep_clustering.platform.evaluation import contract, measures
+from deep_clustering.platform.evaluation.contract import Context, Subject
 from deep_clustering.platform.metrics.metric import PERCENT
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.jobs import RUN, Job
@@ -202,7 +202,7 @@ def _close(
         for against in cells.compared(found.planned.suite):
             part = mine
             if against is not None:
-                part = mine.filter(pl.col(registry.evaluation(against[0]).label) == against[1])
+                part = mine.filter(pl.col(contract.find(against[0]).label) == against[1])
             _print_table(console, found, part, dataset, against)
     _print_verdicts(console, found, set(expansion.requests))
     for remark in found.planned.remarks:

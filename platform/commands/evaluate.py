@@ -4,11 +4,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from deep_clustering.methods.compute.replicas import Replicas
-from deep_clustering.platform import registry
 from deep_clustering.platform.commands import _compute as work
 from deep_clustering.platform.errors import InputError, StorageError
-from deep_clustering.platform.evaluation import finished
-from deep_clustering.platform.evaluations._evaluation import Context, Row, Subject
+from deep_clustering.platform.evaluation import contract, finished
+from deep_clustering.platform.evaluation.contract import Context, Row, Subject
 from deep_clustering.platform.request.options import Evaluate
 from deep_clustering.platform.run import evaluations
 from deep_clustering.platform.run.execute import execute
@@ -20,7 +19,7 @@ from deep_clustering.platform.run.workplace import Workplace
 def evaluate(options: Evaluate) -> int:
     """Evaluate a finished run; returns the exit code."""
     if not options.asked:
-        known = ", ".join(f"--{name}" for name in registry.names("evaluations"))
+        known = ", ".join(f"--{name}" for name in contract.names())
         raise InputError(f"say what to evaluate: {known}; `platform evaluate --help` says more.")
     store = work.open_store(options, create=False)
     row = finished.trained_run(store, options.run)
@@ -64,7 +63,7 @@ class _Quiet:
 
 def _print(name: str, subject: Subject, rows: list[Row], store: str) -> None:
     """The table of an evaluation, and the lines that read it."""
-    record = registry.evaluation(name)
+    record = contract.find(name)
     console = Console(highlight=False)
     console.print(record.heading(rows), markup=False)
     console.print(record.table(rows))

@@ -1,7 +1,7 @@
 """Evaluations of finished runs, one file each; a file's name is what a command calls it.
 
-Each file ends with `EVALUATION`, a record of `_evaluation.py`. A folder `deep_clustering/platform/
-evaluations` elsewhere on Python's path adds its files.
+Each file ends with `EVALUATION`, a record of `evaluation.contract`. A folder
+`deep_clustering/platform/evaluations` elsewhere on Python's path adds its files.
 
 May import errors, registry, metrics, data, store, request, audit and evaluation; nothing further
 to the right.

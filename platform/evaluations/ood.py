@@ -49,8 +49,7 @@ from deep_clustering.platform.data.pixels import resized
 from deep_clustering.platform.data.protocols import HELD_OUT
 from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.evaluation import finished
-from deep_clustering.platform.evaluation.drawing import Densities
-from deep_clustering.platform.evaluations._evaluation import (
+from deep_clustering.platform.evaluation.contract import (
     Context,
     Evaluation,
     Finished,
@@ -59,6 +58,7 @@ from deep_clustering.platform.evaluations._evaluation import (
     Row,
     Subject,
 )
+from deep_clustering.platform.evaluation.drawing import Densities
 from deep_clustering.platform.metrics.rejection import failure_rejection
 from deep_clustering.platform.request.configs import Value
 from deep_clustering.platform.store.store import Store

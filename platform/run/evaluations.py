@@ -2,10 +2,10 @@
 
 import time
 
-from deep_clustering.platform import registry
 from deep_clustering.platform.data.dataset import Source
 from deep_clustering.platform.errors import StorageError
-from deep_clustering.platform.evaluations._evaluation import (
+from deep_clustering.platform.evaluation import contract
+from deep_clustering.platform.evaluation.contract import (
     Context,
     Evaluation,
     Finished,
@@ -41,7 +41,7 @@ def planned(name: str, subject: Subject, asked: str, context: Context) -> Job:
     Raises:
         InputError: it cannot be done with that run, or what was asked for is not to be had.
     """
-    evaluation = registry.evaluation(name)
+    evaluation = contract.find(name)
     prepared = evaluation.prepare(subject, asked, context)
     return of_evaluation(
         name,
@@ -68,7 +68,7 @@ def compute(job: Job, place: Workplace, observer: Observer) -> None:
         return
     started, begun = record.now(), time.monotonic()
     row = place.store.run_row(job.needs["run"])
-    evaluation: Evaluation = registry.evaluation(job.kind)
+    evaluation: Evaluation = contract.find(job.kind)
     run = Finished(
         store=place.store,
         row=row,

@@ -13,8 +13,8 @@ import polars as pl
 
 from deep_clustering.ablations import _names, _published
 from deep_clustering.ablations._suite import Claim, Row, Suite
-from deep_clustering.platform import registry
 from deep_clustering.platform.errors import InputError, nearest
+from deep_clustering.platform.evaluation import contract
 from deep_clustering.platform.metrics.registry import METRICS
 from deep_clustering.platform.store.store import Store
 from deep_clustering.platform.suites import suites, verdicts
@@ -25,7 +25,7 @@ Against = tuple[str, str] | None
 
 def _labels() -> dict[str, Any]:
     """A column for each evaluation: what the run is compared with."""
-    return {registry.evaluation(n).label: pl.String for n in registry.names("evaluations")}
+    return {contract.find(n).label: pl.String for n in contract.names()}
 
 
 #: Columns of `results.cells`.
@@ -107,7 +107,7 @@ def measured(store: Store, name: str) -> Measured:
     rows = store.rows("runs").filter(pl.col("run_id").is_in(list(wanted)))
     evaluated: dict[tuple[str, Against], Mapping[str, Any]] = {}
     for evaluation in planned.suite.evaluations:
-        record = registry.evaluation(evaluation)
+        record = contract.find(evaluation)
         stages = store.rows("stages")
         if record.run in stages.columns:
             mine = stages.filter(
@@ -158,7 +158,7 @@ def compared(suite: Suite) -> list[Against]:
 
 def _label(against: Against) -> dict[str, str]:
     """The column that says what a cell is compared with."""
-    return {} if against is None else {registry.evaluation(against[0]).label: against[1]}
+    return {} if against is None else {contract.find(against[0]).label: against[1]}
 
 
 def judged(found: Measured) -> pl.DataFrame:
@@ -287,7 +287,7 @@ def values_of(
         column, factor = row.columns.get(metric, metric), 1.0
         if against is not None:
             source = found.evaluated.get((entry["run_id"], against))
-            column = registry.evaluation(against[0]).metrics[metric]
+            column = contract.find(against[0]).metrics[metric]
             column = f"{row.head}_{column}" if row.head else column
         elif column in METRICS and (made_of := METRICS[column].source):
             column, factor = made_of.column, made_of.factor

@@ -20,6 +20,7 @@ from deep_clustering.ablations._suite import Claim, Row, Suite, against_full
 from deep_clustering.ablations._variants import Times, Variant, combined, resolved, unknown
 from deep_clustering.platform import registry
 from deep_clustering.platform.errors import InputError, nearest
+from deep_clustering.platform.evaluation import contract
 from deep_clustering.platform.metrics.registry import METRICS
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.jobs import Job
@@ -169,7 +170,7 @@ def check(suite: Suite) -> None:
     heads = {row.head for row in suite.rows if row.head}
     metrics = METRICS.keys() | {f"{head}_{metric}" for head in heads for metric in METRICS}
     wrong += unknown(suite.metrics, sorted(metrics), "metric")
-    wrong += unknown(suite.evaluations, registry.names("evaluations"), "evaluation")
+    wrong += unknown(suite.evaluations, contract.names(), "evaluation")
     if wrong:
         raise InputError(f"suite {suite.name}:\n" + "\n".join(wrong))
 

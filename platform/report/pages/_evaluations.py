@@ -5,11 +5,10 @@ from dataclasses import replace
 
 import polars as pl
 
-from deep_clustering.platform import registry
 from deep_clustering.platform.errors import PlatformError
-from deep_clustering.platform.evaluation import measures
+from deep_clustering.platform.evaluation import contract, measures
+from deep_clustering.platform.evaluation.contract import Row
 from deep_clustering.platform.evaluation.drawing import Densities, pooled
-from deep_clustering.platform.evaluations._evaluation import Row
 from deep_clustering.platform.report.charts.confidences import densities
 from deep_clustering.platform.report.markup.parts import Figure, Figures, Heading, Paragraph, Part
 from deep_clustering.platform.report.pages._draft import Draft
@@ -27,8 +26,8 @@ def evaluations(
     """
     stages = draft.store.rows("stages")
     parts: list[Part] = []
-    for name in registry.names("evaluations"):
-        column = registry.evaluation(name).run
+    for name in contract.names():
+        column = contract.find(name).run
         if column in stages.columns:
             mine = stages.filter(pl.col("kind") == name, pl.col(column).is_in(compared.runs))
             rows = mine.rows(named=True)
@@ -43,7 +42,7 @@ def _evaluation(
     rows: Sequence[Row],
     order: Sequence[str],
 ) -> list[Part]:
-    record = registry.evaluation(name)
+    record = contract.find(name)
     if record.drawing is None:
         return []
     heading = ""

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field, fields
 
 import polars as pl
 
-from deep_clustering.platform import registry
-from deep_clustering.platform.evaluation import measures
+from deep_clustering.platform.evaluation import contract, measures
 from deep_clustering.platform.report.markup.parts import (
     FootnoteMark,
     Footnotes,
@@ -102,7 +101,7 @@ def _dataset(dataset: str, frame: pl.DataFrame) -> list[Part]:
 
 def _read(frame: pl.DataFrame) -> list[_TableLine]:
     names = [field.name for field in fields(_TableLine) if field.name != "column"]
-    labels = [registry.evaluation(name).label for name in registry.names("evaluations")]
+    labels = [contract.find(name).label for name in contract.names()]
     return [
         _TableLine(
             column=_Column(

@@ -1,4 +1,7 @@
-"""What an evaluation hands to the platform: one frozen record. Nothing here knows an evaluation."""
+"""What an evaluation of finished runs hands to the platform: one record, found by its file's name.
+
+Nothing here knows an evaluation; they are the files of `evaluations/`.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from deep_clustering.platform import registry
 from deep_clustering.platform.data.dataset import ImageSet, Progress
 from deep_clustering.platform.request.configs import Value
 from deep_clustering.platform.request.jobs import Job
@@ -148,3 +152,19 @@ class Evaluation:
     notes: tuple[str, ...] = ()
     drawing: "Callable[[Store, Row, str | None], Densities] | None" = None
     sets: bool = False
+
+
+def names() -> list[str]:
+    """Names of all evaluations, without importing any."""
+    return registry.names("evaluations")
+
+
+def find(name: str) -> Evaluation:
+    """The record of an evaluation.
+
+    Raises:
+        InputError: no such evaluation; the sentence names the nearest one.
+    """
+    record = registry.entry("evaluations", name, "EVALUATION")
+    assert isinstance(record, Evaluation)
+    return record
