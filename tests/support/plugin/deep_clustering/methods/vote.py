@@ -11,7 +11,7 @@ from torch import Tensor
 
 from deep_clustering.methods._method import Base, BaseOutputs, Method, Neighbours, Pretrain
 from deep_clustering.methods.images.images import Images
-from deep_clustering.methods.learning.replicas import Replicas
+from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.pretraining.moco import MoCo, MoCoConfig
 
 
