@@ -63,7 +63,9 @@ class Model(Protocol):
     """A trained model: probabilities, logits and features of images.
 
     `heads` are the names under which `predict` gives probabilities (n, K) float32 of clean views of
-    the images at some indices; `final_head` is the one that is the method's answer.
+    the images at some indices; `final_head` is the one that is the method's answer. `logits` gives
+    (n, K) of normalised views (n, 3, S, S) and is differentiable with respect to them; `clean`
+    makes such views of images uint8 (n, 3, H, H).
     """
 
     @property
@@ -75,6 +77,10 @@ class Model(Protocol):
     def predict(self, indices: Tensor) -> dict[str, Tensor]: ...
 
     def features(self, indices: Tensor) -> Tensor: ...
+
+    def logits(self, view: Tensor) -> dict[str, Tensor]: ...
+
+    def clean(self, pixels: Tensor) -> Tensor: ...
 
 
 class Clustering(Trainable, Model, Protocol):

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from deep_clustering.methods._method import Base, BaseOutputs, Method, Neighbours, Pretrain
-from deep_clustering.methods.images.images import Images
 from deep_clustering.methods.compute.replicas import Replicas
+from deep_clustering.methods.images.images import Images
 from deep_clustering.methods.pretraining.moco import MoCo, MoCoConfig
 
 
@@ -65,6 +65,13 @@ class Vote:
 
     def features(self, indices: Tensor) -> Tensor:
         return self._features[indices]
+
+    def clean(self, pixels: Tensor) -> Tensor:
+        return pixels.float() / 255
+
+    def logits(self, view: Tensor) -> dict[str, Tensor]:
+        """The same for every view: the toy knows only the images that it has voted on."""
+        return {"vote": view.flatten(1).mean(1, keepdim=True) * 0 + self._votes.mean(0).log()}
 
     def state(self) -> dict[str, Tensor]:
         return {"votes": self._votes.clone()}
