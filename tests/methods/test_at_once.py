@@ -207,8 +207,8 @@ def test_a_method_has_one_shape() -> None:
         Method(**given, build=dict, restore=dict, fit=kmeans.fit)
     with pytest.raises(ValueError, match="belong together"):
         Method(**given, build=dict)
-    with pytest.raises(ValueError, match="has no pretraining"):
-        Method(**given, fit=kmeans.fit, pretrain=registry.method("cdc").pretrain)
+    with pytest.raises(ValueError, match="stands on no other work"):
+        Method(**given, fit=kmeans.fit, needs=registry.method("cdc").needs)
     assert Method(**given, fit=kmeans.fit).layers("digits", 8) == []
 
 
