@@ -1,5 +1,6 @@
 """A tiny dataset and a configuration that trains in about a second, for tests of the platform."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,24 @@ def images(folder: Path, labelled: bool = True, count: int = 16) -> Path:
     return folder
 
 
+def resolved(
+    method: str,
+    dataset: str,
+    *,
+    root: Path,
+    store: Store | None = None,
+    outline: bool = False,
+    sets: Sequence[str] = (),
+    **asked: Any,
+) -> Request:
+    """The request of some options; see `resolve` and `Asked`."""
+    wanted = Asked(method=method, dataset=dataset, sets=tuple(sets), **asked)
+    return resolve(wanted, root=root, store=store, outline=outline)
+
+
 def request(folder: Path, root: Path, *sets: str, **asked: Any) -> Request:
     """CDC on the pictures in a folder."""
-    wanted = Asked(method="cdc", dataset=f"folder:{folder}", sets=(*SETS, *sets), **asked)
-    return resolve(wanted, root=root)
+    return resolved("cdc", f"folder:{folder}", root=root, sets=[*SETS, *sets], **asked)
 
 
 def jobs(asked: Request, *seeds: int) -> tuple[Job, ...]:

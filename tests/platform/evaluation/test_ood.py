@@ -22,11 +22,11 @@ from deep_clustering.platform.data.dataset import Source
 from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.evaluation import finished as prediction
 from deep_clustering.platform.evaluation import ood
-from deep_clustering.platform.request.request import Request, resolve
+from deep_clustering.platform.request.request import Request
 from deep_clustering.platform.run.execute import execute
 from deep_clustering.platform.store.store import Store, StoreDamage
 from support.archives import cifar
-from support.small import SETS, Watcher, images, place, request
+from support.small import SETS, Watcher, images, place, request, resolved
 
 ROUNDING = {"rel": 0, "abs": 1e-12}
 
@@ -46,7 +46,7 @@ def noise(folder: Path, count: int, classes: int = 0, seed: int = 1) -> Path:
 def trained(store: Store, asked: Request) -> str:
     """Run a request with seed 0; the id of the run."""
     lane = place(store)
-    jobs = asked.jobs([0])
+    jobs = asked.wanted([0]).jobs
     for job in jobs:
         execute(job, lane, Watcher())
     return jobs[-1].id
@@ -197,7 +197,7 @@ def test_named_datasets_against_each_other(
     cifar("CIFAR10", data / "archives", monkeypatch, per_file=8)
     _, pixels, _ = cifar("CIFAR100", data / "archives", monkeypatch, per_file=10)
     store = Store.open(tmp_path / "store")
-    run = trained(store, resolve("cdc", "cifar10", root=data, sets=SETS))
+    run = trained(store, resolved("cdc", "cifar10", root=data, sets=SETS))
     digits, coarse = ood.evaluate(store, run, ("digits", "cifar20"), root=data)
     for row in (digits, coarse):
         assert row["ood_in_distribution"] == "test"

@@ -2,19 +2,18 @@
 
 import pytest
 
-from deep_clustering.platform.request.request import resolve
 from deep_clustering.platform.run.estimates import disk, estimate
 from deep_clustering.platform.store.store import Store
 from deep_clustering.platform.suites import suites
-from support.small import SETS, images
+from support.small import SETS, images, resolved
 from support.store_rows import run
 
 
 def test_the_store_knows_best(tmp_path):
-    request = resolve("cdc", "cifar10", root=tmp_path, outline=True)
-    jobs = [job for job in request.jobs(range(3)) if job.kind == "run"]
+    request = resolved("cdc", "cifar10", root=tmp_path, outline=True)
+    jobs = [job for job in request.wanted(range(3)).jobs if job.kind == "run"]
     store = Store.open(str(tmp_path / "store"))
-    about = {"dataset": "cifar10", "dataset_fingerprint": jobs[0].identity["dataset"]}
+    about = {"dataset": "cifar10", "dataset_fingerprint": jobs[0].dataset}
     for i, seconds in enumerate((100.0, 300.0, 200.0)):
         row = run(f"run{i}", status="ok", seconds=seconds, epochs=10, parameters=1000, **about)
         store.commit_run({**row, "method": "cdc"}, None, None)
@@ -32,9 +31,9 @@ def test_else_the_papers_own_table(tmp_path):
         suites.find("cdc-table2"),
         ("cifar10", "cifar20", "stl10"),
         range(5),
-        lambda name, method, features: resolve(method, name, root=tmp_path, outline=True),
+        lambda name, method, features: resolved(method, name, root=tmp_path, outline=True),
     )
-    found = estimate(expansion.jobs, store)
+    found = estimate(expansion.wanted.jobs, store)
     # nine trained rows, 8.7 + 2.3 + 1.3 hours each, five seeds; untrained rows cost nothing
     assert found.seconds / 3600 == pytest.approx(9 * 12.3 * 5)
     assert "Table 7" in found.source
@@ -43,9 +42,9 @@ def test_else_the_papers_own_table(tmp_path):
 
 def test_else_a_few_steps(tmp_path):
     folder = images(tmp_path / "pictures")
-    request = resolve("cdc", f"folder:{folder}", root=tmp_path / "data", sets=SETS)
+    request = resolved("cdc", f"folder:{folder}", root=tmp_path / "data", sets=SETS)
     store = Store.open(str(tmp_path / "store"))
-    jobs = request.jobs(range(2))
+    jobs = request.wanted(range(2)).jobs
     found = estimate(jobs, store)
     assert found.source == "a few steps on this machine"
     assert 0 < found.seconds < 600

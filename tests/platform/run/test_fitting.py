@@ -20,13 +20,14 @@ from deep_clustering.platform.metrics import criteria, partition
 from deep_clustering.platform.metrics.evaluate import evaluate, evaluate_partition
 from deep_clustering.platform.report import report
 from deep_clustering.platform.request.jobs import Job
-from deep_clustering.platform.request.request import Request, resolve
+from deep_clustering.platform.request.request import Request
 from deep_clustering.platform.run import points as fitting
 from deep_clustering.platform.run.estimates import disk, estimate
 from deep_clustering.platform.run.execute import Workplace, execute
 from deep_clustering.platform.search import study as search
 from deep_clustering.platform.store.store import Store
-from support.small import SETS, Watcher, place, request
+from support.evaluations import evaluated
+from support.small import SETS, Watcher, place, request, resolved
 
 PRETRAINING = [s for s in SETS if s.startswith("pretrain.")]
 
@@ -37,7 +38,7 @@ def pretrained(
 ) -> tuple[Workplace, Job]:
     """A lane whose store has one pretraining of CDC on the folder."""
     lane = place(Store.open(tmp_path_factory.mktemp("pretrained")))
-    encoder, _ = request(folder, root).jobs([0])
+    encoder, _ = request(folder, root).wanted([0]).jobs
     execute(encoder, lane, Watcher())
     return lane, encoder
 
@@ -45,7 +46,7 @@ def pretrained(
 def run(lane: Workplace, asked: Request, seeds: tuple[int, ...] = (0,)) -> list[dict[str, Any]]:
     """Rows of the runs of a request, whose stages are there or done first."""
     found = []
-    for job in asked.jobs(seeds):
+    for job in asked.wanted(seeds).jobs:
         if job.kind == "run" or not lane.store.stage_ready(job.id):
             execute(job, lane, Watcher())
         if job.kind == "run":
@@ -58,7 +59,7 @@ def run(lane: Workplace, asked: Request, seeds: tuple[int, ...] = (0,)) -> list[
 
 def test_grey_images_are_points_of_one_channel(root: Path) -> None:
     digits = dataset.open(Source("digits", root))
-    found = fitting.points(digits)
+    found = fitting.of(digits)
     assert found.shape == (1797, 64)
     assert found.dtype == np.float32
     assert isinstance(digits, ImageSet)
@@ -69,19 +70,19 @@ def test_colours_are_points_of_three_channels(
     folder: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pictures = dataset.open(Source(f"folder:{folder}", root))
-    whole = fitting.points(pictures)
+    whole = fitting.of(pictures)
     assert whole.shape == (48, 3 * 64)
     assert isinstance(pictures, ImageSet)
     assert np.array_equal(whole, np.float32(pictures.images.reshape(48, -1)) / 255)
     monkeypatch.setattr(fitting, "_CHUNK", 7)
-    assert np.array_equal(fitting.points(pictures), whole)
+    assert np.array_equal(fitting.of(pictures), whole)
 
 
 def test_only_scored_vectors_are_points(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.arange(12.0).reshape(4, 3))
     found = dataset.open(Source(f"table:{tmp_path / 'x.npy'}", tmp_path / "data"))
     object.__setattr__(found, "score", np.array([1, 3]))
-    assert fitting.points(found).tolist() == [[3, 4, 5], [9, 10, 11]]
+    assert fitting.of(found).tolist() == [[3, 4, 5], [9, 10, 11]]
 
 
 def test_a_large_set_is_its_own_reference_by_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +163,7 @@ def test_a_method_that_breaks_its_contract_is_refused() -> None:
 
 def test_runs_on_digits(lane: Workplace, root: Path) -> None:
     for name, low in (("kmeans", 0.6), ("pac", 0.76)):
-        first, second = run(lane, resolve(name, "digits", root=root), (0, 1))
+        first, second = run(lane, resolved(name, "digits", root=root), (0, 1))
         assert first["status"] == "ok"
         assert first["acc"] > low
         assert first["stage_id"] is None
@@ -199,11 +200,11 @@ def test_runs_on_digits(lane: Workplace, root: Path) -> None:
 def test_the_number_of_clusters_may_differ_from_that_of_the_classes(
     lane: Workplace, root: Path
 ) -> None:
-    (row,) = run(lane, resolve("rcc", "digits", root=root, sets=["scale=16"]))
+    (row,) = run(lane, resolved("rcc", "digits", root=root, sets=["scale=16"]))
     assert len(row["cluster_sizes"]) == row["clusters_found"] > 10
     assert 0.8 < row["acc"] < 0.9
     assert "config.clusters" not in row
-    (row,) = run(lane, resolve("finch", "digits", root=root, sets=["clusters=14"]))
+    (row,) = run(lane, resolved("finch", "digits", root=root, sets=["clusters=14"]))
     assert len(row["cluster_sizes"]) == 14
     assert row["guarded"] == 0
 
@@ -215,12 +216,12 @@ def test_tables_are_clustered(lane: Workplace, tmp_path: Path) -> None:
     frame = pl.DataFrame(x, schema=list("abcd")).with_columns(pl.Series("class", y))
     frame.write_csv(tmp_path / "blobs.csv")
     for name in registry.at_once():
-        asked = resolve(name, f"table:{tmp_path / 'blobs.csv'}", root=tmp_path / "data")
+        asked = resolved(name, f"table:{tmp_path / 'blobs.csv'}", root=tmp_path / "data")
         (row,) = run(lane, asked)
         assert row["acc"] > 0.9 or name in ("kmeans", "rcc", "spkm"), name
         assert row["image_side"] is None
     frame.drop("class").write_parquet(tmp_path / "blobs.parquet")
-    asked = resolve(
+    asked = resolved(
         "fcm", f"table:{tmp_path / 'blobs.parquet'}", root=tmp_path / "data", sets=["clusters=3"]
     )
     (row,) = run(lane, asked)
@@ -230,7 +231,7 @@ def test_tables_are_clustered(lane: Workplace, tmp_path: Path) -> None:
 
 
 def test_what_a_method_warns_of_is_a_note(lane: Workplace, root: Path) -> None:
-    (job,) = resolve("pac", "digits", root=root, sets=["m=1.9"]).jobs([0])
+    (job,) = resolved("pac", "digits", root=root, sets=["m=1.9"]).wanted([0]).jobs
     watcher = Watcher()
     execute(job, lane, watcher)
     assert len(watcher.notes) == 1
@@ -245,16 +246,16 @@ def test_features_of_a_stage_are_the_points(
 ) -> None:
     lane, encoder = pretrained
     name = f"folder:{folder}"
-    by_method = resolve("kmeans", name, root=root, features="cdc", sets=PRETRAINING)
-    by_stage = resolve("kmeans", name, root=root, features=encoder.id[:6], store=lane.store)
-    stage, job = by_method.jobs([0])
+    by_method = resolved("kmeans", name, root=root, features="cdc", sets=PRETRAINING)
+    by_stage = resolved("kmeans", name, root=root, features=encoder.id[:6], store=lane.store)
+    stage, job = by_method.wanted([0]).jobs
     assert stage.id == encoder.id  # CDC's own, with the same fields
-    assert job.needs == (encoder.id,)
-    assert job.identity["stage"] == encoder.id
-    assert [j.id for j in by_stage.jobs([0])] == [job.id]
-    raw = resolve("kmeans", name, root=root)
-    assert raw.jobs([0])[-1].id != job.id
-    assert [j.kind for j in by_method.jobs(range(3))] == ["encoder", "run", "run", "run"]
+    assert job.needs == {"features": encoder.id}
+    assert job.stage == encoder.id
+    assert [j.id for j in by_stage.wanted([0]).jobs] == [job.id]
+    raw = resolved("kmeans", name, root=root)
+    assert raw.wanted([0]).jobs[-1].id != job.id
+    assert [j.kind for j in by_method.wanted(range(3)).jobs] == ["encoder", "run", "run", "run"]
 
     (row,) = run(lane, by_method)
     assert row["stage_id"] == encoder.id
@@ -277,7 +278,7 @@ def test_features_that_cannot_be_had(
 
     def refused(sentence: str, method: str = "kmeans", dataset: str = name, **asked: Any) -> None:
         with pytest.raises(InputError, match=sentence):
-            resolve(method, dataset, root=root, **asked)
+            resolved(method, dataset, root=root, **asked)
 
     refused("cdc trains networks on images and takes no --features.*pac", "cdc", features="dpac")
     refused("got 'pam', which has no pretraining", features="pam")
@@ -300,16 +301,16 @@ def test_features_that_cannot_be_had(
 
 def test_a_preset_is_the_method_s_and_that_of_its_features(folder: Path, root: Path) -> None:
     asked: dict[str, Any] = {"root": root, "features": "cdc", "sets": PRETRAINING}
-    plain = resolve("pac", f"folder:{folder}", **asked)
-    release = resolve("pac", f"folder:{folder}", preset="release", **asked)
+    plain = resolved("pac", f"folder:{folder}", **asked)
+    release = resolved("pac", f"folder:{folder}", preset="release", **asked)
     assert (plain.config.metric, release.config.metric) == ("sqeuclidean", "cosine")
-    first, second = plain.jobs([0])[0].identity, release.jobs([0])[0].identity
-    assert (first["config"]["blur"], second["config"]["blur"]) == (0.0, 0.5)
+    first, second = plain.wanted([0]).before[0], release.wanted([0]).before[0]
+    assert (first.config["blur"], second.config["blur"]) == (0.0, 0.5)
 
 
 def test_a_search_on_features_is_another_search(folder: Path, root: Path) -> None:
     def settings(**asked: Any) -> search.Settings:
-        found = resolve("pac", f"folder:{folder}", root=root, **asked)
+        found = resolved("pac", f"folder:{folder}", root=root, **asked)
         return search.Settings(
             request=found,
             space={},
@@ -332,26 +333,24 @@ def test_a_search_on_features_is_another_search(folder: Path, root: Path) -> Non
 def test_what_is_fitted_is_what_is_scored(root: Path) -> None:
     for name, protocol in (("svhn", None), ("cifar10", "train-test")):
         with pytest.raises(InputError, match=r"fits the very images.* say --protocol all or"):
-            resolve("kmeans", name, root=root, protocol=protocol, outline=True)
-    assert resolve("kmeans", "svhn", root=root, protocol="all", outline=True).jobs([0])
+            resolved("kmeans", name, root=root, protocol=protocol, outline=True)
+    assert resolved("kmeans", "svhn", root=root, protocol="all", outline=True).wanted([0]).jobs
 
 
 def test_runs_without_a_model_do_not_predict(lane: Workplace, root: Path, folder: Path) -> None:
-    from deep_clustering.platform.evaluation import ood
-
-    (row,) = run(lane, resolve("kmeans", "digits", root=root))
+    (row,) = run(lane, resolved("kmeans", "digits", root=root))
     sentence = rf"run {row['run_id']} keeps no model: kmeans fits all its samples at once"
     with pytest.raises(InputError, match=sentence):
         predict(lane.store, row["run_id"][:8], folder, root=root)
     with pytest.raises(InputError, match=sentence):
-        ood.evaluate(lane.store, row["run_id"], (f"folder:{folder}",), root=root)
+        evaluated("ood", lane.store, row["run_id"], (f"folder:{folder}",), root=root)
 
 
 @pytest.mark.parametrize(("method", "reason"), [("kmeans", "without confidences"), ("pac", "ECE")])
 def test_a_run_has_a_report(
     lane: Workplace, root: Path, tmp_path: Path, method: str, reason: str
 ) -> None:
-    row = run(lane, resolve(method, "digits", root=root))[0]
+    row = run(lane, resolved(method, "digits", root=root))[0]
     report.write(lane.store, row["run_id"], tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert reason in page
@@ -361,8 +360,8 @@ def test_a_run_has_a_report(
 
 
 def test_estimates_know_what_they_cannot_probe(lane: Workplace, root: Path) -> None:
-    asked = resolve("kmeans", "digits", root=root)
-    jobs = asked.jobs(range(3))
+    asked = resolved("kmeans", "digits", root=root)
+    jobs = asked.wanted(range(3)).jobs
     assert estimate(jobs, lane.store, probe=False).unknown == 3
     run(lane, asked)
     found = estimate(jobs[1:], lane.store, probe=False)

@@ -8,9 +8,9 @@ import pytest
 
 from deep_clustering.platform import results
 from deep_clustering.platform.errors import InputError
-from deep_clustering.platform.request.request import resolve
 from deep_clustering.platform.store.store import Plan, Store
 from deep_clustering.platform.suites import cells, suites
+from support.small import resolved
 from support.store_rows import run
 
 
@@ -27,7 +27,7 @@ class Place:
             suite,
             datasets,
             range(seeds),
-            lambda name, method, features: resolve(
+            lambda name, method, features: resolved(
                 method, name, root=self.folder, outline=True, protocol=suite.protocol
             ),
         )
@@ -43,9 +43,9 @@ class Place:
             values = {name: series[i] for name, series in columns.items()}
             about = {
                 "dataset": dataset,
-                "protocol": job.identity["protocol"],
-                "stage_id": job.identity["stage"],
-                "seed": job.identity["seed"],
+                "protocol": job.protocol,
+                "stage_id": job.stage,
+                "seed": job.seed,
                 "status": "ok",
             }
             self.store.commit_run({**run(job.id), **about, **values}, None, None)

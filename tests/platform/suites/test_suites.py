@@ -7,10 +7,9 @@ import pytest
 
 from deep_clustering.ablations._variants import Times
 from deep_clustering.platform.errors import InputError
-from deep_clustering.platform.request.request import resolve
 from deep_clustering.platform.store.store import Plan
 from deep_clustering.platform.suites import suites
-from support.small import SETS, images
+from support.small import SETS, images, resolved
 
 TOML = """
 method = "cdc"
@@ -35,7 +34,7 @@ margin = 0.01
 
 
 def outlined(tmp_path):
-    return lambda name, method, features: resolve(
+    return lambda name, method, features: resolved(
         method, name, root=tmp_path, features=features, outline=True
     )
 
@@ -51,7 +50,7 @@ def test_suites_share_their_runs(tmp_path):
         trained = [a for a in trained if a.row.name != "MoCo-v2"]
         asked += sum(len(arm.runs) for arm in trained)
         distinct |= {job.id for arm in trained for job in arm.runs}
-        stages |= {job.id for job in found.jobs if job.kind == "encoder"}
+        stages |= {job.id for job in found.wanted.jobs if job.kind == "encoder"}
     assert (asked, len(distinct), len(stages)) == (38, 32, 1)
 
 
@@ -72,7 +71,7 @@ def test_relative_values_follow_the_data_set(tmp_path):
         ("digits", (750, 240)),
     ):
         found = suites.expand(suite, [dataset], [0], outlined(tmp_path))
-        last = found.arms[-1].runs[0].identity["config"]
+        last = found.arms[-1].runs[0].config
         assert (last["batch_size"], last["mini_clusters"]) == expected
 
 
@@ -97,7 +96,7 @@ def test_a_suite_of_ones_own_as_one_file(tmp_path):
     assert (suite.name, suite.seeds, suite.datasets) == ("mine", 3, ("digits",))
     assert suite.rows[1].changes == {"batch_size": Times(factor=0.5), "pretrain.epochs": 3}
     found = suites.expand(suite, suite.datasets, range(3), outlined(tmp_path))
-    config = found.arms[1].runs[0].identity["config"]
+    config = found.arms[1].runs[0].config
     assert (config["batch_size"], config["heads"]) == (250, "single")
     assert config["pretrain.epochs"] == 3
 
@@ -182,7 +181,7 @@ def small(tmp_path_factory):
             dataclasses.replace(suite, **changes),
             [f"folder:{folder}"],
             range(seeds),
-            lambda name, method, features: resolve(method, name, root=root, sets=[*SETS, *sets]),
+            lambda name, method, features: resolved(method, name, root=root, sets=[*SETS, *sets]),
         )
 
     return expand
