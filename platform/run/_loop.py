@@ -6,11 +6,11 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from deep_clustering.methods._method import Trainable
+from deep_clustering.platform.metrics.arrays import Array
 from deep_clustering.platform.request.jobs import Job
 from deep_clustering.platform.run.checkpoints import Checkpoints, EpochRow, History
 from deep_clustering.platform.run.failure import Cancelled, Diverged
@@ -31,7 +31,7 @@ class Training:
 
 def train(
     trainable: Trainable,
-    index: np.ndarray,
+    index: Array,
     job: Job,
     place: Workplace,
     observer: Observer,
@@ -55,7 +55,7 @@ def train(
 
 def _epochs(
     trainable: Trainable,
-    index: np.ndarray,
+    index: Array,
     job: Job,
     place: Workplace,
     observer: Observer,

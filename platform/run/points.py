@@ -13,6 +13,7 @@ from deep_clustering.methods._method import Config, Fitted, Method
 from deep_clustering.methods.clustering.kmeans import neighbours
 from deep_clustering.methods.clustering.points import need_memory
 from deep_clustering.platform.data.dataset import Dataset, ImageSet, PointSet
+from deep_clustering.platform.metrics.arrays import Array
 from deep_clustering.platform.metrics.criteria import Reference
 from deep_clustering.platform.request.jobs import NEIGHBOURS
 
@@ -26,7 +27,7 @@ HEAD = "clusters"
 _CHUNK = 1000  # images converted at a time
 
 
-def of(dataset: Dataset) -> np.ndarray:
+def of(dataset: Dataset) -> Array:
     """The scored part of a dataset as points, float32 (n, d).
 
     Vectors as they are; images as pixels in 0..1, flattened, one channel where all three are equal
@@ -55,11 +56,11 @@ def of(dataset: Dataset) -> np.ndarray:
     return found
 
 
-def _grey(images: np.ndarray) -> bool:
+def _grey(images: Array) -> bool:
     return bool((images[:, 0] == images[:, 1]).all() and (images[:, 0] == images[:, 2]).all())
 
 
-def own_reference(x: np.ndarray) -> tuple[np.ndarray, Reference | None]:
+def own_reference(x: Array) -> tuple[Array, Reference | None]:
     """A reference for label-free criteria made of the points themselves.
 
     Returns:
@@ -76,7 +77,7 @@ def own_reference(x: np.ndarray) -> tuple[np.ndarray, Reference | None]:
 
 
 def fit(
-    method: Method, config: Config, x: np.ndarray, seed: int, threads: int
+    method: Method, config: Config, x: Array, seed: int, threads: int
 ) -> tuple[Fitted, list[str]]:
     """Run a method's `fit`; the texts are what it warned of, such as a lack of convergence.
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import torch
 
 from deep_clustering.platform.data.dataset import Dataset, ImageSet
+from deep_clustering.platform.metrics.arrays import Array
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.configs import Value
 from deep_clustering.platform.request.jobs import RUN, Job
@@ -97,9 +98,9 @@ def epochs(job: Job, rows: Sequence[EpochRow]) -> pa.Table:
 
 def predictions(
     dataset: Dataset,
-    cluster: np.ndarray,
-    heads: Mapping[str, np.ndarray],
-    final: np.ndarray | None,
+    cluster: Array,
+    heads: Mapping[str, Array],
+    final: Array | None,
 ) -> pa.Table:
     """The table of predictions of a run on the scored samples.
 

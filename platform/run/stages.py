@@ -11,6 +11,7 @@ from deep_clustering.methods.clustering.kmeans import neighbours as nearest
 from deep_clustering.platform import registry
 from deep_clustering.platform.data.dataset import Dataset
 from deep_clustering.platform.evaluation import finished
+from deep_clustering.platform.metrics.arrays import Array
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.jobs import NEIGHBOURS, Job
 from deep_clustering.platform.run import points, record
@@ -139,7 +140,7 @@ def outputs(job: Job, place: Workplace, observer: Observer) -> None:
     place.store.commit_stage(row, {"outputs": save_tensors(tensors)})
 
 
-def _of_partition(place: Workplace, base: record.Row) -> np.ndarray:
+def _of_partition(place: Workplace, base: record.Row) -> Array:
     """Probabilities (n, K) float32 of a run that fits at once; 0 and 1 where it gives none."""
     id = str(base["run_id"])
     if base["probabilities_file"] is not None:
@@ -150,7 +151,7 @@ def _of_partition(place: Workplace, base: record.Row) -> np.ndarray:
     return np.eye(cluster.max() + 1, dtype=np.float32)[cluster]
 
 
-def _points(place: Workplace, base: record.Row, dataset: Dataset) -> np.ndarray:
+def _points(place: Workplace, base: record.Row, dataset: Dataset) -> Array:
     """The points (n, d) that a run that fits at once has clustered."""
     if base["stage_id"] is None:
         return points.of(dataset)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from safetensors.torch import load as load_tensors
 from torch import Tensor
@@ -14,6 +13,7 @@ from deep_clustering.methods.images.images import Images
 from deep_clustering.platform.data import dataset as datasets
 from deep_clustering.platform.data.dataset import Dataset, ImageSet
 from deep_clustering.platform.errors import InputError
+from deep_clustering.platform.metrics.arrays import Array
 from deep_clustering.platform.metrics.criteria import Reference
 from deep_clustering.platform.request.jobs import Job
 from deep_clustering.platform.store.store import Store
@@ -110,9 +110,9 @@ class Workplace:
             self._references = {stage: reference}
         return self._references[stage]
 
-    def features(self, stage: str) -> np.ndarray:
+    def features(self, stage: str) -> Array:
         """The features (n, d) float32 of the scored images by a finished pretraining."""
-        points: np.ndarray = self._artefact(stage, "features")["features"].float().numpy()
+        points: Array = self._artefact(stage, "features")["features"].float().numpy()
         return points
 
     def _artefact(self, stage: str, name: str) -> dict[str, Tensor]:

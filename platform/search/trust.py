@@ -8,13 +8,28 @@ since a criterion may look good only because it notices collapse.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import numpy as np
+import polars as pl
 from rich.table import Table
 
 from deep_clustering.platform.metrics.arrays import Array
 from deep_clustering.platform.metrics.registry import GROUPS
+from deep_clustering.platform.request.configs import Value
+
+
+@runtime_checkable
+class ArrowTable(Protocol):
+    """A table of pyarrow."""
+
+    def to_pylist(self) -> list[dict[str, Value]]: ...
+
+
+#: One trial: metrics, criteria, and what was noticed of it.
+Row = Mapping[str, Value]
+#: Several trials, in any of the usual forms.
+Trials = Iterable[Row] | Mapping[str, Sequence[Value]] | pl.DataFrame | pl.LazyFrame | ArrowTable
 
 #: Fewer trials than this get a sentence instead of a number: of three trials, any criterion ranks
 #: one in six times all of them as accuracy does.
@@ -50,7 +65,7 @@ class Trust:
     reason: str | None = None
 
 
-def assess(trials: Any, *, target: str = "acc") -> list[Trust]:
+def assess(trials: Trials, *, target: str = "acc") -> list[Trust]:
     """How far each criterion agrees with a label metric over finished trials.
 
     Args:
@@ -73,7 +88,7 @@ def assess(trials: Any, *, target: str = "acc") -> list[Trust]:
     ]
 
 
-def _assess(name: str, label: str, rows: Sequence[Mapping[str, Any]], target: str) -> Trust:
+def _assess(name: str, label: str, rows: Sequence[Row], target: str) -> Trust:
     both = [row for row in rows if _number(row, name) and _number(row, target)]
     n = len(both)
     if n < FEWEST:
@@ -103,7 +118,7 @@ def _assess(name: str, label: str, rows: Sequence[Mapping[str, Any]], target: st
     )
 
 
-def table(trials: Any, *, target: str = "acc") -> Table:
+def table(trials: Trials, *, target: str = "acc") -> Table:
     """What `assess` finds, for the terminal."""
     shown = Table(
         title=f"would a label-free criterion have found the best {target}?",
@@ -163,20 +178,19 @@ def _cell(value: float | None, interval: tuple[float, float] | None = None) -> s
     return f"{value:.2f}" + (f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "")
 
 
-def _number(row: Mapping[str, Any], name: str) -> bool:
+def _number(row: Row, name: str) -> bool:
     value = row.get(name)
-    return value is not None and math.isfinite(value)
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
-def _rows(trials: Any) -> list[Mapping[str, Any]]:
-    if hasattr(trials, "collect"):
-        trials = trials.collect()
-    if hasattr(trials, "to_dicts"):
-        return list(trials.to_dicts())
-    if hasattr(trials, "to_pylist"):
-        return list(trials.to_pylist())
+def _rows(trials: Trials) -> Sequence[Row]:
+    if isinstance(trials, ArrowTable):
+        return trials.to_pylist()
+    if isinstance(trials, pl.LazyFrame):
+        return trials.collect().to_dicts()
+    if isinstance(trials, pl.DataFrame):
+        return trials.to_dicts()
     if isinstance(trials, Mapping):
         names, columns = list(trials), [list(column) for column in trials.values()]
         return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
-    found: Iterable[Mapping[str, Any]] = trials
-    return list(found)
+    return list(trials)
