@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from deep_clustering.platform.run.execute import Workplace
+from deep_clustering.platform.run.workplace import Workplace
 from deep_clustering.platform.store.store import Store
 from support.small import images, place
 

@@ -1,7 +1,7 @@
 """What the platform adds: to a run over the bare training function, and to a look at the help.
 
 The same runs (CDC on digits, one epoch) are carried out in turns by one lane of a session; by
-`training.execute` in this process, like the lane with checkpoints, evaluations and commit; and as
+`execute` in this process, like the lane with checkpoints, evaluations and commit; and as
 nothing but steps and a prediction. Wall seconds with one thread, the shortest of each: others on
 the machine can only lengthen them, and lengthen them most where threads wait for one another. The
 first run of the lane starts Ray and the worker, and stands by itself.
@@ -40,14 +40,16 @@ def rows(setting: Setting) -> list[Row]:
 
     _ray.prepare(None)  # before anything imports Ray
 
+    from deep_clustering.platform.request.options import Asked, Train
     from deep_clustering.platform.request.request import resolve
     from deep_clustering.platform.run import session as lanes
     from deep_clustering.platform.store.store import Store
 
     with tempfile.TemporaryDirectory(prefix="deep-clustering-benchmark-") as scratch:
         folder = Path(scratch)
-        request = resolve("cdc", "digits", root=folder / "data", sets=SETS)
-        stage, *runs = request.jobs(range(_runs(setting) + 1))
+        asked = Asked(method="cdc", dataset="digits", sets=SETS)
+        request = resolve(asked, root=folder / "data")
+        stage, *runs = request.wanted(range(_runs(setting) + 1)).jobs
         store = Store.open(folder / "lane")
         bare = _Bare(request, Store.open(folder / "bare"))
         bare.execute(stage)
@@ -56,20 +58,22 @@ def rows(setting: Setting) -> list[Row]:
         lane, execute, steps = [], [], []
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
-        with _one_thread(lanes), lanes.Session(store, provenance={}, parallel=1) as session:
+        compute = Train(method="cdc", dataset="digits")
+        one = lanes.Session(store, compute, provenance={}, parallel=1)
+        with _one_thread(lanes), one as session:
             _carry_out(session, [stage, runs[0]])
             start = time.monotonic() - begun
             for run in runs[1:]:
                 lane.append(_timed(_carry_out, session, [run]))
                 execute.append(_timed(bare.execute, run))
                 steps.append(_timed(bare.steps, run))
-            session.ask("close")
+            session.planner.close()
     torch.set_num_threads(threads)
     added = min(lane) - min(execute)
     return [
         Row(name="steps and prediction alone", value=min(steps), unit="s"),
         Row(
-            name="training.execute",
+            name="execute",
             value=min(execute),
             unit="s",
             ratio=min(execute) / min(steps),
@@ -108,17 +112,21 @@ def _timed(work: Callable[..., Any], *given: Any) -> float:
 
 def _carry_out(session: Any, jobs: list[Any]) -> None:
     """Hands jobs to the lane and waits for the last one."""
-    session.ask("submit", [job.as_json() for job in jobs])
+    from deep_clustering.platform.run.progress import State, Submitted
+
+    known = session.planner.snapshot().jobs
+    present = {need for job in jobs for need in job.needs.values()} & known.keys()
+    session.planner.submit([Submitted(job=job) for job in jobs], present=present)
     last, seen = jobs[-1].id, 0
     while True:
-        news = session.ask("wait", {last: 0}, seen)
-        state = news["jobs"][last]["state"]
-        if state == "done":
+        news = session.planner.wait({last: 0}, seen)
+        job = news.jobs[last]
+        if job.state is State.DONE:
             return
-        if state == "failed":
-            raise RuntimeError(f"run {last} failed: {news['jobs'][last]['reason']}")
+        if job.failure is not None:
+            raise RuntimeError(f"run {last} failed: {job.failure.reason}")
         session.check()
-        seen = news["version"]
+        seen = news.version
 
 
 class _Silent:
@@ -139,7 +147,7 @@ class _Bare:
 
     def __init__(self, request: Any, store: Any) -> None:
         from deep_clustering.methods.compute.replicas import Replicas
-        from deep_clustering.platform.run.execute import Workplace
+        from deep_clustering.platform.run.workplace import Workplace
 
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._request = request
@@ -154,12 +162,14 @@ class _Bare:
     def steps(self, job: Any) -> None:
         """The mathematics alone: build, initialise, steps, one prediction."""
         place, data, config = self._place, self._request.dataset, self._request.config
-        model = self._request.record.build(
+        method = self._request.record
+        model = method.build(
             config,
-            images=place.data(job)[1],
+            images=place.images(job)[1],
             replicas=place.replicas,
-            seed=job.identity["seed"],
-            encoder_state=place.encoder(job.identity["stage"]),
+            seed=job.seed,
+            index=torch.from_numpy(data.train),
+            **place.given(job, method),
         )
         model.initialise()
         shuffled = torch.from_numpy(data.train)[torch.randperm(len(data.train))].to(place.device)

@@ -94,10 +94,11 @@ def _result(root: Path) -> tuple[dict[str, Any], Any, Any]:
     import pyarrow as pa
 
     from deep_clustering.platform.metrics.evaluate import evaluate
+    from deep_clustering.platform.request.options import Asked
     from deep_clustering.platform.request.request import resolve
-    from deep_clustering.platform.run.execute import describe
+    from deep_clustering.platform.run import record
 
-    job = resolve("cdc", "digits", root=root).jobs([0])[-1]
+    (job,) = resolve(Asked(method="cdc", dataset="digits"), root=root).wanted([0]).runs
     random = np.random.default_rng(0)
     labels = random.integers(10, size=PREDICTIONS)
     p = random.random((PREDICTIONS, 10)) + 9 * np.eye(10)[labels]
@@ -105,7 +106,7 @@ def _result(root: Path) -> tuple[dict[str, Any], Any, Any]:
     values = evaluate(p, labels)
     heads = ("clustering", "calibration")
     row = {
-        **describe(job),
+        **record.described(job),
         **values,
         **{f"{head}_{name}": value for head in heads for name, value in values.items()},
         "status": "ok",

@@ -17,8 +17,8 @@ from deep_clustering.platform.data._entry import IMAGENET_MEAN, IMAGENET_STD, Im
 from deep_clustering.platform.data.catalogue import CATALOGUE
 from deep_clustering.platform.data.dataset import ImageSet, PointSet, Source
 from deep_clustering.platform.errors import InputError
-from deep_clustering.platform.request.request import resolve
 from support.pictures import noise
+from support.small import jobs, resolved
 
 
 @pytest.mark.parametrize(
@@ -113,12 +113,12 @@ def test_a_named_dataset_has_one_side(tmp_path: Path) -> None:
 
 
 def test_sets_that_are_not_here_are_outlined(tmp_path: Path) -> None:
-    request = resolve("pac", "isolet", root=tmp_path, outline=True)
+    request = resolved("pac", "isolet", root=tmp_path, outline=True)
     assert request.dataset.points.shape == (7797, 617)
     assert not request.dataset.here
     assert request.config.clusters == 26
-    assert len(request.jobs([0])) == 1
-    images = resolve("pac", "mnist", root=tmp_path, protocol="test", outline=True)
+    assert len(jobs(request)) == 1
+    images = resolved("pac", "mnist", root=tmp_path, protocol="test", outline=True)
     assert images.dataset.images.shape == (70_000, 3, 28, 28)
 
 

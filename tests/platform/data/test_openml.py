@@ -13,7 +13,7 @@ from deep_clustering.platform.data import catalogue, dataset
 from deep_clustering.platform.data.catalogue import CATALOGUE
 from deep_clustering.platform.data.dataset import PointSet, Source
 from deep_clustering.platform.errors import InputError
-from deep_clustering.platform.request.request import resolve
+from support.small import resolved
 
 ARFF = """@relation small
 @attribute a numeric
@@ -75,7 +75,7 @@ def test_openml_sets_are_read_from_its_files(tmp_path: Path, small: None) -> Non
     assert found.labels is not None
     assert found.labels.tolist() == [2, 1, 0, 2]
     assert catalogue.status(CATALOGUE["pendigits"], tmp_path).text == "ready"
-    assert resolve("kmeans", "pendigits", root=tmp_path).config.clusters == 3
+    assert resolved("kmeans", "pendigits", root=tmp_path).config.clusters == 3
 
 
 def test_openml_sets_must_have_the_published_counts(tmp_path: Path) -> None:

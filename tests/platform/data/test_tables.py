@@ -9,7 +9,7 @@ import pytest
 from deep_clustering.platform.data import dataset
 from deep_clustering.platform.data.dataset import PointSet, Source
 from deep_clustering.platform.errors import InputError
-from deep_clustering.platform.request.request import resolve
+from support.small import resolved
 
 NUMBERS = np.array([[0.5, 1, 2], [3, 4, 5], [6, 7, 8.25], [0.5, 1, 2]], np.float32)
 
@@ -167,14 +167,14 @@ def test_networks_refuse_vectors_and_name_those_that_take_them(tmp_path: Path) -
         with pytest.raises(
             InputError, match=r"has vectors, and cdc trains networks on images; .*pac"
         ):
-            resolve("cdc", asked, root=tmp_path / "data", outline=True)
-    request = resolve("pac", f"table:{path}", root=tmp_path / "data")
+            resolved("cdc", asked, root=tmp_path / "data", outline=True)
+    request = resolved("pac", f"table:{path}", root=tmp_path / "data")
     assert request.config.clusters == 2
     with pytest.raises(InputError, match=r"clusters: needs at least 5 samples, found 4"):
-        resolve("pac", f"table:{path}", root=tmp_path / "data", sets=["clusters=5"])
+        resolved("pac", f"table:{path}", root=tmp_path / "data", sets=("clusters=5",))
     plain = written(tmp_path, ".npy")
     with pytest.raises(InputError, match="clusters: the samples have no labels"):
-        resolve("pac", f"table:{plain}", root=tmp_path / "data")
+        resolved("pac", f"table:{plain}", root=tmp_path / "data")
 
 
 def test_a_damaged_copy_of_vectors_is_made_again(tmp_path: Path) -> None:

@@ -8,8 +8,12 @@ import torch
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from deep_clustering.platform.errors import InputError
+from deep_clustering.platform.metrics.objectives import parse_objective
 from deep_clustering.platform.search import samplers as d
+from deep_clustering.platform.search.proposals import Proposals, fixed
+from deep_clustering.platform.search.study import Settings
 from deep_clustering.search_spaces._space import Choice, Float, Int, Scale
+from support.small import resolved
 
 SPACE = {
     "lr": Float(1e-4, 1e-2, log=True),
@@ -32,23 +36,50 @@ def loss(values):
     return (values["batch"] - 500) ** 2 / 1e5 + values["weight"] + (values["threshold"] is None)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def request_(tmp_path_factory):
+    """What is searched plays no part in what is proposed."""
+    global REQUEST
+    REQUEST = resolved("kmeans", "digits", root=tmp_path_factory.mktemp("data"))
+
+
+def settings(name, seed=0, space=SPACE, objective="ece"):
+    return Settings(
+        request=REQUEST,
+        space=space,
+        objectives=parse_objective(objective),
+        sampler=name,
+        scheduler="none",
+        seeds=(0,),
+        seed=seed,
+    )
+
+
+def asked(study, values, space=SPACE):
+    """The next trial of a study, with these values."""
+    study.sampler = fixed(values)
+    trial = study.ask()
+    assert d.suggest(trial, space) == values
+    return trial
+
+
 def search(name, *, order="forward", generation=3, total=18, seed=0, stop=None, study=None):
     """Proposals of a search in generations, whose trials end in some order."""
     study = study or optuna.create_study()
+    proposals = Proposals(settings(name, seed), generation)
     proposed = []
     while len(study.get_trials()) < total:
         first = len(study.get_trials())
         if first == stop:
             break
-        asked = []
+        begun = []
         for number in range(first, first + generation):
-            study.sampler = d.make_sampler(name, seed, number, SPACE, before=first)
-            trial = study.ask()
-            asked.append((trial, d.suggest(trial, SPACE)))
-            proposed.append(asked[-1][1])
+            values = proposals.of(number, study.get_trials())
+            begun.append((asked(study, values), values))
+            proposed.append(values)
             if order == "early" and number == first:
-                study.tell(asked[0][0], loss(asked[0][1]))
-        ended = asked[1:] if order == "early" else asked
+                study.tell(begun[0][0], loss(values))
+        ended = begun[1:] if order == "early" else begun
         for trial, values in reversed(ended) if order == "backward" else ended:
             study.tell(trial, loss(values))
     return proposed
@@ -144,22 +175,18 @@ def test_a_trial_learns_from_earlier_generations():
                 params=trial.params, distributions=trial.distributions, value=-trial.value
             )
         )
-    found = []
-    for held in (study, other):
-        held.sampler = d.make_sampler("tpe", 0, 18, SPACE, before=18)
-        found.append(d.suggest(held.ask(), SPACE))
+    found = [Proposals(settings("tpe"), 3).of(18, held.get_trials()) for held in (study, other)]
     assert found[0] != found[1]
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_several_objectives(name):
     study = optuna.create_study(directions=["maximize", "minimize"])
+    proposals = Proposals(settings(name, objective="acc,ece"), 1)
     for number in range(12):
-        study.sampler = d.make_sampler(name, 0, number, SPACE, before=number)
-        trial = study.ask()
-        values = d.suggest(trial, SPACE)
+        values = proposals.of(number, study.get_trials())
         assert contains(values)
-        study.tell(trial, [values["weight"], values["lr"]])
+        study.tell(asked(study, values), [values["weight"], values["lr"]])
 
 
 def test_the_gaussian_process_leaves_the_number_of_threads_alone():
@@ -192,19 +219,19 @@ def test_grid_values_hold_both_ends_and_no_duplicates():
 def test_a_grid_visits_every_point_once():
     space = {"a": Int(1, 2), "b": Choice("x", None), "c": Float(0, 1)}
     study = optuna.create_study()
-    study.enqueue_trial({"a": 1, "b": None, "c": 0.5})  # a grid point, tried first
-    study.enqueue_trial({"a": 1, "b": None, "c": 0.4})  # none
-    seen = []
-    for number in range(13):
-        study.sampler = d.make_sampler("grid", 0, number, space, before=number - number % 4)
-        trial = study.ask()
-        seen.append(repr(d.suggest(trial, space)))
-        study.tell(trial, 0.0)
+    # The first is a point of the grid, the second is none.
+    for values in ({"a": 1, "b": None, "c": 0.5}, {"a": 1, "b": None, "c": 0.4}):
+        study.tell(asked(study, values, space), 0.0)
+    seen = [repr(t.params) for t in study.get_trials()]
+    proposals = Proposals(settings("grid", space=space), 4)
+    for number in range(2, 13):
+        values = proposals.of(number, study.get_trials())
+        seen.append(repr(values))
+        study.tell(asked(study, values, space), 0.0)
     assert d.grid_size(space) == 12
     assert len(set(seen)) == 13  # 12 points and the one that is none
     # Used up: it begins again rather than stopping a search half-way.
-    study.sampler = d.make_sampler("grid", 0, 13, space)
-    assert repr(d.suggest(study.ask(), space)) in seen
+    assert repr(proposals.of(13, study.get_trials())) in seen
 
 
 def test_a_grid_that_nobody_finishes_is_refused():
