@@ -1,6 +1,7 @@
 """Evaluations of finished runs as `platform evaluate` computes them, without its output."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deep_clustering.platform.data.dataset import Progress
@@ -23,15 +24,17 @@ def evaluated(
     root: Path,
     skip_broken: bool = False,
     progress: Progress | None = None,
+    provenance: Mapping[str, str] | None = None,
 ) -> list[Row]:
     """The rows of an evaluation, all planned before the first is computed."""
     subject = Subject.of_row(finished.trained_run(store, run))
     context = Context(root=root, skip_broken=skip_broken, progress=progress)
-    jobs = [evaluations.planned(name, subject, text, context) for text in asked]
+    jobs = [evaluations.planned(name, subject, text, context) for text in dict.fromkeys(asked)]
+    lane = dataclasses.replace(place(store), provenance=provenance or {})
     for job in jobs:
         if not store.stage_ready(job.id):
             try:
-                execute(job, place(store), Watcher())
+                execute(job, lane, Watcher())
             except Damaged as error:
                 raise StorageError(str(error)) from error
     return [store.stage_row(job.id) for job in jobs]

@@ -21,11 +21,13 @@ from deep_clustering.platform.data import dataset
 from deep_clustering.platform.data.dataset import Source
 from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.evaluation import finished as prediction
-from deep_clustering.platform.evaluation import ood
+from deep_clustering.platform.evaluations import ood
+from deep_clustering.platform.request.options import Evaluate
 from deep_clustering.platform.request.request import Request
 from deep_clustering.platform.run.execute import execute
 from deep_clustering.platform.store.store import Store, StoreDamage
 from support.archives import cifar
+from support.evaluations import evaluated
 from support.small import SETS, Watcher, images, place, request, resolved
 
 ROUNDING = {"rel": 0, "abs": 1e-12}
@@ -84,8 +86,14 @@ def made(
 
 
 def one(store: Store, run: str, ood_set: str, root: Path, **rest: Any) -> dict[str, Any]:
-    (row,) = ood.evaluate(store, run, (ood_set,), root=root, **rest)
+    (row,) = evaluated("ood", store, run, (ood_set,), root=root, **rest)
     return row
+
+
+def restored(store: Store, run: str, pixels: np.ndarray) -> Any:
+    """The model of a run on images (N, 3, S, S) as they are."""
+    row, device = store.run_row(run), prediction.device()
+    return prediction.restored(store, row, prediction.images_for(row, pixels, device), device)
 
 
 def unseen(done: int, total: int) -> None:
@@ -142,7 +150,7 @@ def test_more_images_than_are_in_memory_at_a_time(made: Any, root: Path, tmp_pat
     store, run = made(tmp_path / "store")
     row = one(store, run, "digits", root)
     digits = dataset.open(Source("digits", root))
-    model = prediction.restored(store, store.run_row(run), digits.images, prediction.device())
+    model = restored(store, run, digits.images)
     found = model.predict(torch.arange(1797))
     for head, (_, out) in ood.confidences(store, row["stage_id"]).items():
         expected = found[head].amax(1).cpu().numpy()
@@ -198,7 +206,7 @@ def test_named_datasets_against_each_other(
     _, pixels, _ = cifar("CIFAR100", data / "archives", monkeypatch, per_file=10)
     store = Store.open(tmp_path / "store")
     run = trained(store, resolved("cdc", "cifar10", root=data, sets=SETS))
-    digits, coarse = ood.evaluate(store, run, ("digits", "cifar20"), root=data)
+    digits, coarse = evaluated("ood", store, run, ("digits", "cifar20"), root=data)
     for row in (digits, coarse):
         assert row["ood_in_distribution"] == "test"
         assert (row["id_images"], row["id_images_scored"]) == (8, 48)
@@ -208,17 +216,18 @@ def test_named_datasets_against_each_other(
     assert np.array_equal(own, stored["calibration_confidence"].to_numpy()[40:])
     # the test images of the others, as they are, and digits enlarged from 8 to 32
     assert (coarse["ood_protocol"], coarse["ood_images"]) == ("train-test", 10)
-    model = prediction.restored(store, store.run_row(run), pixels[10:], prediction.device())
+    model = restored(store, run, pixels[10:])
     expected = model.predict(torch.arange(10))["calibration"].amax(1).cpu().numpy()
     np.testing.assert_allclose(out, expected, rtol=0, atol=1e-6)
     assert (digits["ood_protocol"], digits["ood_images"]) == ("all", 1797)
 
     with pytest.raises(InputError, match=r"cifar10 holds the images that run .* was trained on"):
-        ood.evaluate(store, run, ("digits", "cifar10"), root=data)
+        evaluated("ood", store, run, ("digits", "cifar10"), root=data)
     changed = tmp_path / "changed"
     cifar("CIFAR10", changed / "archives", monkeypatch, per_file=4)
     with pytest.raises(InputError, match=r"are not those that run .* was trained on; .* --data"):
-        ood.evaluate(
+        evaluated(
+            "ood",
             Store.open(tmp_path / "store"),
             run,
             (f"folder:{noise(tmp_path / 'x', 3)}",),
@@ -232,7 +241,7 @@ def test_textures_are_read_at_the_side_of_the_run(
     store, run = made(tmp_path / "store")
     data = tmp_path / "data"
     tree = noise(data / "dtd" / "images", 9, classes=2)
-    textures, folder = ood.evaluate(store, run, ("textures", f"folder:{tree}"), root=data)
+    textures, folder = evaluated("ood", store, run, ("textures", f"folder:{tree}"), root=data)
     # pixels, labels and split are the same, and so are the two sets
     assert textures["stage_id"] == folder["stage_id"]
     assert textures["ood_dataset"] == "textures"
@@ -248,14 +257,14 @@ def test_a_second_time_computes_nothing(
 ) -> None:
     store, run = made(tmp_path / "store")
     asked = ("digits", f"folder:{others}", "digits")
-    first = ood.evaluate(store, run, asked, root=root)
+    first = evaluated("ood", store, run, asked, root=root)
     assert [row["ood_dataset"] for row in first] == ["digits", f"folder:{others}"]
     files = store.list("artefacts")
     # without the model and the predictions nothing could be computed
     for kind in ("models", "predictions"):
         for path in store.list(kind):
             store.delete(path)
-    again = ood.evaluate(Store.open(store.uri), run, asked, root=root, progress=unseen)
+    again = evaluated("ood", Store.open(store.uri), run, asked, root=root, progress=unseen)
     assert again == first
     assert store.list("artefacts") == files
 
@@ -282,17 +291,18 @@ def test_results_are_stages_of_their_own_kind(
 
 
 def test_an_interruption_leaves_nothing(
-    made: Any, others: Path, root: Path, tmp_path: Path
+    made: Any, others: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, run = made(tmp_path / "store")
     dataset.open(Source(f"folder:{others}", root, side=8))
     before = store.list("artefacts")
 
-    def interrupt(done: int, total: int) -> None:
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(Store, "commit_stage", interrupt)  # all is computed
     with pytest.raises(KeyboardInterrupt):
-        ood.evaluate(store, run, (f"folder:{others}",), root=root, progress=interrupt)
+        evaluated("ood", store, run, (f"folder:{others}",), root=root)
     assert store.list("artefacts") == before
     assert results.stages(store).collect()["kind"].to_list() == ["encoder"]
 
@@ -300,13 +310,12 @@ def test_an_interruption_leaves_nothing(
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from deep_clustering.platform.evaluation import ood
 from deep_clustering.platform.store.store import Store
-def die(done, total):
-    if done == total == 30:
-        os.kill(os.getpid(), signal.SIGKILL)
-ood.evaluate(Store.open(sys.argv[1]), sys.argv[2], (sys.argv[3],), root=Path(sys.argv[4]),
-             progress=die)
+from support.evaluations import evaluated
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+Store.commit_stage = die  # all is computed
+evaluated("ood", Store.open(sys.argv[1]), sys.argv[2], (sys.argv[3],), root=Path(sys.argv[4]))
 """
 
 
@@ -353,11 +362,11 @@ def test_bad_input_stops_before_anything_is_computed(
         (f"folder:{split}", "holds the images that run .* was trained on; name a set of other"),
     ):
         with pytest.raises(InputError, match=sentence):
-            ood.evaluate(store, run, (good, bad), root=root)
+            evaluated("ood", store, run, (good, bad), root=root)
     with pytest.raises(InputError, match="there is no finished run 'zzz'"):
-        ood.evaluate(store, "zzz", (good,), root=root)
-    with pytest.raises(InputError, match="at least one set of images, for example --ood svhn"):
-        ood.evaluate(store, run, (), root=root)
+        evaluated("ood", store, "zzz", (good,), root=root)
+    with pytest.raises(InputError, match="say what to evaluate: --ood"):
+        evaluate.evaluate(Evaluate(run=run, store=store.uri, data=root))
     assert results.stages(store).collect()["kind"].to_list() == ["encoder"]
 
 
@@ -393,12 +402,9 @@ def test_the_command_prints_a_line_per_set_and_how_to_read_it(
     monkeypatch.setenv("COLUMNS", "80")
     store, run = made(tmp_path / "store")
     long = noise(tmp_path / ("a long name " * 8).strip(), 4)
+    sets = ("digits", f"folder:{others}", f"folder:{long}")
     code = evaluate.evaluate(
-        run=run[:6],
-        ood=("digits", f"folder:{others}", f"folder:{long}"),
-        store=store.uri,
-        data=root,
-        skip_broken=False,
+        Evaluate(run=run[:6], asked=(("ood", sets),), store=store.uri, data=root)
     )
     assert code == 0
     text = capsys.readouterr().out
