@@ -1,9 +1,15 @@
-"""Checks that configurations share: every mistake is collected, then one error names them all."""
+"""Fields of configurations: what they mean, and the checks that they share.
 
+Every mistake is collected, then one error names them all.
+"""
+
+import dataclasses
 import difflib
 import typing
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
+
+T = TypeVar("T")
 
 #: Precision of the network: "auto" is bfloat16 autocast on CUDA and float32 elsewhere.
 Precision = Literal["auto", "fp32", "bf16"]
@@ -16,6 +22,18 @@ class Rule(NamedTuple):
     field: str
     text: str  # the rule as a sentence without subject, such as "must be above 0"
     known: tuple[str, ...] = ()  # the values of a choice
+
+
+def doc(default: T, meaning: str) -> T:
+    """A field of a configuration.
+
+    Args:
+        default: its value where none is given.
+        meaning: what it is, its unit and where it is from, in a line; `platform methods METHOD`
+            shows it, and it stands in the field's metadata under "meaning".
+    """
+    field: T = dataclasses.field(default=default, metadata={"meaning": meaning})
+    return field
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

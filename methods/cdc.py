@@ -19,6 +19,7 @@ from deep_clustering.methods._fields import (
     Rule,
     check,
     choice,
+    doc,
     not_negative,
     positive,
     share,
@@ -59,44 +60,52 @@ class CDCConfig:
     """Defaults are those of CIFAR-10; `METHOD.presets` has the other data sets."""
 
     pretrain: MoCoConfig = field(default_factory=MoCoConfig)
-    clusters: int = 10  # C; the platform sets it from the data set
-    epochs: int = 100  # passes over the data, 0 is the initialisation alone; Sec. 4.1
-    batch_size: int = 1000  # B, images per selection and k-means; Sec. 4.1
-    sub_batch_size: int = 500  # b, images per optimiser step; Algorithm 1, release
-    mini_clusters: int = 500  # K, regions per batch; Sec. 4.1
-    hidden: int = 512  # H, hidden units of the heads and prototypes behind them; Table 6
-    initialisation: Initialisation = "prototype"  # of the heads, Sec. 3.3; Table 2-I
-    heads: Heads = "dual"  # one head without or with the calibration loss: Table 2-III and IV
-    stop_gradient: bool = True  # calibration loss stops before the encoder, Sec. 3.1; Table 2-V
-    encoder_lr: float = 5e-5  # Adam, per step; Sec. 4.1
-    head_lr: float = 1e-4  # Adam, per step, of each head; Sec. 4.1
-    weight_decay: float = 0.0  # L2, Adam, all parameters; release
-    entropy_weight: float = 1.0  # lambda of Eq. 3; 0 removes the term, Table 6
-    calibration_loss: Calibration = "mini-cluster"  # Eq. 1; the others: App. B.5, Figs. 3 and 9
-    label_smoothing: float = 0.05  # probability spread over all classes; Fig. 8
-    focal_gamma: float = 2.0  # exponent of "focal"; Zhu et al. 2022
-    focal_warmup: int = 10  # epochs of plain cross-entropy before it; Zhu et al. 2022
-    l1_weight: float = 0.01  # per sum of absolute logits of a sample, "l1"; Zhu et al. 2022
-    selection: Selection = "calibrated"  # Eq. 4; the others: App. C.1.2, Table 9
-    fixed_threshold: float | None = None  # probability in place of `selection`; Table 2-II
-    class_cap: int | None = None  # M, candidates per class; None is floor(B / C), Eq. 4
-    flexmatch_threshold: float = 0.95  # probability; App. C.1.2
-    flexmatch_warmup: bool = True  # count never confident samples as a class; FlexMatch Eq. 11
-    freematch_momentum: float = 0.999  # of the running thresholds, per batch; FreeMatch
-    filter: Filter | None = None  # adds moderately confident samples; App. C.1.1, Table 8
-    filter_floor: float = 0.75  # probability above which a sample may be added; Tang & Jia 2022
-    filter_momentum: float = 0.7  # of class centres and directions, per batch; Tang & Jia 2022
-    gsf_score: float = 0.95  # (1 + cosine) / 2 asked by "gsf"; Tang & Jia 2022
-    unit_features: bool = True  # L1 norm 1 before the mini-cluster k-means; release
-    kmeans_restarts: int = 10  # of the mini-cluster k-means; release
-    batch_statistics: bool = True  # BN of the passes without gradient; False is running ones
-    weak_crop: float = 0.08  # smallest area of the random crop, share; 1 is no crop; release
-    weak_flip: float = 0.5  # probability of the mirror image, weak view; release
-    strong_crop: float = 0.08  # smallest area of the random crop, share; 1 is no crop; release
-    strong_flip: float = 0.5  # probability of the mirror image, strong view; release
-    operations: int = 4  # random operations of the strong view; App. B.1, SCAN
-    cutout: int = 16  # largest side of the hole in the strong view, pixels; SCAN
-    std: tuple[float, float, float] | None = None  # of the normalisation; None is the data set's
+    clusters: int = doc(10, "C; the platform sets it from the data set")
+    epochs: int = doc(100, "passes over the data, 0 is the initialisation alone; Sec. 4.1")
+    batch_size: int = doc(1000, "B, images per selection and k-means; Sec. 4.1")
+    sub_batch_size: int = doc(500, "b, images per optimiser step; Algorithm 1, release")
+    mini_clusters: int = doc(500, "K, regions per batch; Sec. 4.1")
+    hidden: int = doc(512, "H, hidden units of the heads and prototypes behind them; Table 6")
+    initialisation: Initialisation = doc("prototype", "of the heads, Sec. 3.3; Table 2-I")
+    heads: Heads = doc("dual", "one head without or with the calibration loss: Table 2-III and IV")
+    stop_gradient: bool = doc(
+        True, "calibration loss stops before the encoder, Sec. 3.1; Table 2-V"
+    )
+    encoder_lr: float = doc(5e-5, "Adam, per step; Sec. 4.1")
+    head_lr: float = doc(1e-4, "Adam, per step, of each head; Sec. 4.1")
+    weight_decay: float = doc(0.0, "L2, Adam, all parameters; release")
+    entropy_weight: float = doc(1.0, "lambda of Eq. 3; 0 removes the term, Table 6")
+    calibration_loss: Calibration = doc(
+        "mini-cluster", "Eq. 1; the others: App. B.5, Figs. 3 and 9"
+    )
+    label_smoothing: float = doc(0.05, "probability spread over all classes; Fig. 8")
+    focal_gamma: float = doc(2.0, 'exponent of "focal"; Zhu et al. 2022')
+    focal_warmup: int = doc(10, "epochs of plain cross-entropy before it; Zhu et al. 2022")
+    l1_weight: float = doc(0.01, 'per sum of absolute logits of a sample, "l1"; Zhu et al. 2022')
+    selection: Selection = doc("calibrated", "Eq. 4; the others: App. C.1.2, Table 9")
+    fixed_threshold: float | None = doc(None, "probability in place of `selection`; Table 2-II")
+    class_cap: int | None = doc(None, "M, candidates per class; None is floor(B / C), Eq. 4")
+    flexmatch_threshold: float = doc(0.95, "probability; App. C.1.2")
+    flexmatch_warmup: bool = doc(True, "count never confident samples as a class; FlexMatch Eq. 11")
+    freematch_momentum: float = doc(0.999, "of the running thresholds, per batch; FreeMatch")
+    filter: Filter | None = doc(None, "adds moderately confident samples; App. C.1.1, Table 8")
+    filter_floor: float = doc(
+        0.75, "probability above which a sample may be added; Tang & Jia 2022"
+    )
+    filter_momentum: float = doc(0.7, "of class centres and directions, per batch; Tang & Jia 2022")
+    gsf_score: float = doc(0.95, '(1 + cosine) / 2 asked by "gsf"; Tang & Jia 2022')
+    unit_features: bool = doc(True, "L1 norm 1 before the mini-cluster k-means; release")
+    kmeans_restarts: int = doc(10, "of the mini-cluster k-means; release")
+    batch_statistics: bool = doc(True, "BN of the passes without gradient; False is running ones")
+    weak_crop: float = doc(0.08, "smallest area of the random crop, share; 1 is no crop; release")
+    weak_flip: float = doc(0.5, "probability of the mirror image, weak view; release")
+    strong_crop: float = doc(0.08, "smallest area of the random crop, share; 1 is no crop; release")
+    strong_flip: float = doc(0.5, "probability of the mirror image, strong view; release")
+    operations: int = doc(4, "random operations of the strong view; App. B.1, SCAN")
+    cutout: int = doc(16, "largest side of the hole in the strong view, pixels; SCAN")
+    std: tuple[float, float, float] | None = doc(
+        None, "of the normalisation; None is the data set's"
+    )
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:

@@ -22,6 +22,7 @@ from deep_clustering.methods._fields import (
     Rule,
     check,
     choice,
+    doc,
     not_negative,
     positive,
     share,
@@ -63,29 +64,35 @@ class DPACConfig:
     """Defaults are those of CIFAR-10; `METHOD.presets` has the other data sets."""
 
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
-    clusters: int = 10  # K; the platform sets it from the data set
-    epochs: int = 200  # passes over the data, the self-labelling ones included; Sec. 4.2
-    batch_size: int = 240  # B, images per step and target; Sec. 4.2 (release 256)
-    m: float = 1.03  # exponent of Eq. 9, above 1; Sec. 4.2, Table 6
-    temperature: float = 0.5  # of Eq. 11; Sec. 4.2
-    hidden: int = 512  # units of each of the two hidden layers of the clustering head; release
-    encoder_lr: float = 1e-4  # Adam, constant, encoder and projector; Sec. 4.2
-    head_lr: float = 1e-4  # Adam, constant, heads; Sec. 4.2
-    weight_decay: float = 1e-4  # L2, Adam, all parameters; Sec. 4.2
-    objective: Objective = "opa"  # Eq. 12; "pac" learns Eq. 13 without a target, Table 4
-    distance: Distance = "cosine"  # d of Eqs. 9 and 13; release (paper: squared Euclidean)
-    detach_distance: bool = True  # no gradient through the distances of Eq. 13; ours
-    distance_view: DistanceView = "original"  # whose features Eq. 13 compares; ours
-    weighted: bool = True  # Eq. 11 rather than the plain contrastive loss; Table 5a
-    positive_weight: PositiveWeight = "printed"  # of the positive pair in the denominator; Eq. 11
-    balance_weight: float = 0.0  # of the balance regulariser; Table 5c
-    offline: Offline | None = None  # targets of the whole data set in place of Eq. 9; Table 7
-    offline_every: int = 1  # epochs between two runs of the offline method; Table 7
-    offline_warm_start: bool = False  # "pac" starts from the head's predictions; ours
-    fcm_m: float = 1.05  # exponent of "fcm"; Table 3
-    self_label_epochs: int = 0  # last epochs, in which a linear head learns too; Table 4, dagger
-    self_label_threshold: float = 0.95  # confidence asked of its labels; Sec. 4.2 (release 0.99)
-    target_statistics: Statistics = "update"  # batch normalisation of the target pass; release
+    clusters: int = doc(10, "K; the platform sets it from the data set")
+    epochs: int = doc(200, "passes over the data, the self-labelling ones included; Sec. 4.2")
+    batch_size: int = doc(240, "B, images per step and target; Sec. 4.2 (release 256)")
+    m: float = doc(1.03, "exponent of Eq. 9, above 1; Sec. 4.2, Table 6")
+    temperature: float = doc(0.5, "of Eq. 11; Sec. 4.2")
+    hidden: int = doc(512, "units of each of the two hidden layers of the clustering head; release")
+    encoder_lr: float = doc(1e-4, "Adam, constant, encoder and projector; Sec. 4.2")
+    head_lr: float = doc(1e-4, "Adam, constant, heads; Sec. 4.2")
+    weight_decay: float = doc(1e-4, "L2, Adam, all parameters; Sec. 4.2")
+    objective: Objective = doc("opa", 'Eq. 12; "pac" learns Eq. 13 without a target, Table 4')
+    distance: Distance = doc("cosine", "d of Eqs. 9 and 13; release (paper: squared Euclidean)")
+    detach_distance: bool = doc(True, "no gradient through the distances of Eq. 13; ours")
+    distance_view: DistanceView = doc("original", "whose features Eq. 13 compares; ours")
+    weighted: bool = doc(True, "Eq. 11 rather than the plain contrastive loss; Table 5a")
+    positive_weight: PositiveWeight = doc(
+        "printed", "of the positive pair in the denominator; Eq. 11"
+    )
+    balance_weight: float = doc(0.0, "of the balance regulariser; Table 5c")
+    offline: Offline | None = doc(None, "targets of the whole data set in place of Eq. 9; Table 7")
+    offline_every: int = doc(1, "epochs between two runs of the offline method; Table 7")
+    offline_warm_start: bool = doc(False, '"pac" starts from the head\'s predictions; ours')
+    fcm_m: float = doc(1.05, 'exponent of "fcm"; Table 3')
+    self_label_epochs: int = doc(
+        0, "last epochs, in which a linear head learns too; Table 4, dagger"
+    )
+    self_label_threshold: float = doc(
+        0.95, "confidence asked of its labels; Sec. 4.2 (release 0.99)"
+    )
+    target_statistics: Statistics = doc("update", "batch normalisation of the target pass; release")
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deep_clustering.methods._fields import Rule, check, not_negative, positive
+from deep_clustering.methods._fields import Rule, check, doc, not_negative, positive
 from deep_clustering.methods._method import Fitted, Method
 from deep_clustering.methods.clustering.fcm import fcm, objective
 from deep_clustering.methods.clustering.points import prepared, stopwatch
@@ -17,11 +17,11 @@ from deep_clustering.methods.clustering.points import prepared, stopwatch
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FCMConfig:
-    clusters: int = 10  # K; the platform sets it from the data set
-    unit: bool = False  # rows divided by their Euclidean length first; DPAC, Table 3
-    m: float = 1.1  # exponent of the memberships; DPAC, Table 2 (1.05 in Table 3)
-    max_iter: int = 300  # rounds at most
-    tol: float = 1e-4  # largest change of a membership to stop at
+    clusters: int = doc(10, "K; the platform sets it from the data set")
+    unit: bool = doc(False, "rows divided by their Euclidean length first; DPAC, Table 3")
+    m: float = doc(1.1, "exponent of the memberships; DPAC, Table 2 (1.05 in Table 3)")
+    max_iter: int = doc(300, "rounds at most")
+    tol: float = doc(1e-4, "largest change of a membership to stop at")
 
     def __post_init__(self) -> None:
         check(

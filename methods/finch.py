@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from deep_clustering.methods._fields import check, choice, positive
+from deep_clustering.methods._fields import check, choice, doc, positive
 from deep_clustering.methods._method import Fitted, Method
 from deep_clustering.methods.clustering.points import nearest, need_memory, prepared, stopwatch
 
@@ -24,9 +24,9 @@ _EXACT = 20_000  # points up to which the package compares all pairs; its own li
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FINCHConfig:
-    clusters: int = 10  # K; the platform sets it from the data set
-    unit: bool = False  # rows divided by their Euclidean length first; DPAC, Table 3
-    metric: Metric = "cosine"  # of first neighbours; finch-clust, unstated in DPAC
+    clusters: int = doc(10, "K; the platform sets it from the data set")
+    unit: bool = doc(False, "rows divided by their Euclidean length first; DPAC, Table 3")
+    metric: Metric = doc("cosine", "of first neighbours; finch-clust, unstated in DPAC")
 
     def __post_init__(self) -> None:
         check(self, [*positive(self, "clusters"), *choice(self, metric=Metric)])

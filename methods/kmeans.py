@@ -9,18 +9,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deep_clustering.methods._fields import check, not_negative, positive
+from deep_clustering.methods._fields import check, doc, not_negative, positive
 from deep_clustering.methods._method import Fitted, Method
 from deep_clustering.methods.clustering.points import prepared, stopwatch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KMeansConfig:
-    clusters: int = 10  # K; the platform sets it from the data set
-    unit: bool = False  # rows divided by their Euclidean length first; DPAC, Table 3
-    restarts: int = 1  # starts, the best by inertia is kept; DPAC: "initialized randomly"
-    max_iter: int = 300  # rounds at most; scikit-learn
-    tol: float = 1e-4  # movement of the centres to stop at, relative to the variance; scikit-learn
+    clusters: int = doc(10, "K; the platform sets it from the data set")
+    unit: bool = doc(False, "rows divided by their Euclidean length first; DPAC, Table 3")
+    restarts: int = doc(1, 'starts, the best by inertia is kept; DPAC: "initialized randomly"')
+    max_iter: int = doc(300, "rounds at most; scikit-learn")
+    tol: float = doc(
+        1e-4, "movement of the centres to stop at, relative to the variance; scikit-learn"
+    )
 
     def __post_init__(self) -> None:
         rules = positive(self, "clusters", "restarts", "max_iter")

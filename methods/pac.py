@@ -29,7 +29,15 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from deep_clustering.methods._fields import Rule, check, choice, not_negative, not_one_of, positive
+from deep_clustering.methods._fields import (
+    Rule,
+    check,
+    choice,
+    doc,
+    not_negative,
+    not_one_of,
+    positive,
+)
 from deep_clustering.methods._method import Difference, Fitted, Method
 from deep_clustering.methods.clustering.points import prepared, stopwatch
 
@@ -561,17 +569,17 @@ class _Direct:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PACConfig:
-    clusters: int = 10  # K; the platform sets it from the data set
-    unit: bool = False  # rows divided by their Euclidean length first; Table 3
-    m: float = 1.03  # weight exponent; Sec. 4.1
-    metric: Metric = "sqeuclidean"  # of raw data, Sec. 4.1; "cosine" for deep features
-    weights: Weights = "power"  # w in the scores, p^m or p (Eq. 8); release
-    exponent: Exponent = "real"  # 1 / (m - 1), or its integer part as in the release; Eq. 8
-    uniformity: float = 1000  # of the start, softmax(normal / uniformity); release
-    tol: float = 1e-3  # mean change of a row of P, summed over clusters, to stop at; release
-    min_iter: int = 12  # sweeps before `tol` counts; release
-    max_iter: int = 100  # sweeps at most; release
-    order: Order = "given"  # in which rows are visited, or one random order; Alg. 1
+    clusters: int = doc(10, "K; the platform sets it from the data set")
+    unit: bool = doc(False, "rows divided by their Euclidean length first; Table 3")
+    m: float = doc(1.03, "weight exponent; Sec. 4.1")
+    metric: Metric = doc("sqeuclidean", 'of raw data, Sec. 4.1; "cosine" for deep features')
+    weights: Weights = doc("power", "w in the scores, p^m or p (Eq. 8); release")
+    exponent: Exponent = doc("real", "1 / (m - 1), or its integer part as in the release; Eq. 8")
+    uniformity: float = doc(1000, "of the start, softmax(normal / uniformity); release")
+    tol: float = doc(1e-3, "mean change of a row of P, summed over clusters, to stop at; release")
+    min_iter: int = doc(12, "sweeps before `tol` counts; release")
+    max_iter: int = doc(100, "sweeps at most; release")
+    order: Order = doc("given", "in which rows are visited, or one random order; Alg. 1")
 
     def __post_init__(self) -> None:
         check(

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from deep_clustering.methods._fields import check, choice, positive
+from deep_clustering.methods._fields import check, choice, doc, positive
 from deep_clustering.methods._method import Fitted, Method
 from deep_clustering.methods.clustering.points import need_memory, prepared, stopwatch
 
@@ -20,10 +20,10 @@ Metric = Literal["euclidean", "sqeuclidean", "cosine"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PAMConfig:
-    clusters: int = 10  # K; the platform sets it from the data set
-    unit: bool = False  # rows divided by their Euclidean length first; DPAC, Table 3
-    metric: Metric = "euclidean"  # between a point and its medoid; Kaufman and Rousseeuw
-    max_iter: int = 100  # rounds over all points at most; kmedoids
+    clusters: int = doc(10, "K; the platform sets it from the data set")
+    unit: bool = doc(False, "rows divided by their Euclidean length first; DPAC, Table 3")
+    metric: Metric = doc("euclidean", "between a point and its medoid; Kaufman and Rousseeuw")
+    max_iter: int = doc(100, "rounds over all points at most; kmedoids")
 
     def __post_init__(self) -> None:
         check(self, [*positive(self, "clusters", "max_iter"), *choice(self, metric=Metric)])

@@ -25,7 +25,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from deep_clustering.methods._fields import check, choice, not_negative, positive
+from deep_clustering.methods._fields import check, choice, doc, not_negative, positive
 from deep_clustering.methods._method import Fitted, Method
 from deep_clustering.methods.clustering.points import nearest, prepared, stopwatch
 
@@ -41,13 +41,15 @@ _STEPS = 200  # of conjugate gradients at most
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RCCConfig:
-    unit: bool = False  # rows divided by their Euclidean length first
-    scale: float = 1.0  # points are multiplied by it, as the result depends on it (see above)
-    neighbours: int = 10  # k of the graph, joined where mutual; Shah and Koltun
-    metric: Metric = "cosine"  # in which neighbours are near; Shah and Koltun
-    threshold: float = 1.0  # in units of delta: shorter final edges join clusters; DPAC, Table 2
-    max_iter: int = 100  # rounds at most; Shah and Koltun
-    tol: float = 0.1  # change of the objective to stop at, once mu has fallen; absolute
+    unit: bool = doc(False, "rows divided by their Euclidean length first")
+    scale: float = doc(1.0, "points are multiplied by it, as the result depends on it (see above)")
+    neighbours: int = doc(10, "k of the graph, joined where mutual; Shah and Koltun")
+    metric: Metric = doc("cosine", "in which neighbours are near; Shah and Koltun")
+    threshold: float = doc(
+        1.0, "in units of delta: shorter final edges join clusters; DPAC, Table 2"
+    )
+    max_iter: int = doc(100, "rounds at most; Shah and Koltun")
+    tol: float = doc(0.1, "change of the objective to stop at, once mu has fallen; absolute")
 
     def __post_init__(self) -> None:
         check(

@@ -10,17 +10,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deep_clustering.methods._fields import Rule, check, positive
+from deep_clustering.methods._fields import Rule, check, doc, positive
 from deep_clustering.methods._method import Fitted, Method
 from deep_clustering.methods.clustering.points import nearest, prepared, stopwatch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SCConfig:
-    clusters: int = 10  # K; the platform sets it from the data set
-    unit: bool = False  # rows divided by their Euclidean length first; DPAC, Table 3
-    neighbours: int = 10  # of a point in the graph, itself included; scikit-learn, unstated in DPAC
-    restarts: int = 10  # of the k-means on the eigenvectors; scikit-learn
+    clusters: int = doc(10, "K; the platform sets it from the data set")
+    unit: bool = doc(False, "rows divided by their Euclidean length first; DPAC, Table 3")
+    neighbours: int = doc(
+        10, "of a point in the graph, itself included; scikit-learn, unstated in DPAC"
+    )
+    restarts: int = doc(10, "of the k-means on the eigenvectors; scikit-learn")
 
     def __post_init__(self) -> None:
         check(

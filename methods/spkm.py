@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deep_clustering.methods._fields import check, not_negative, positive
+from deep_clustering.methods._fields import check, doc, not_negative, positive
 from deep_clustering.methods._method import Fitted, Method
 from deep_clustering.methods.clustering.points import prepared, stopwatch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SPKMConfig:
-    clusters: int = 10  # K; the platform sets it from the data set
-    max_iter: int = 300  # rounds at most
-    tol: float = 0.0  # growth of the mean cosine to stop at; Dhillon and Modha
+    clusters: int = doc(10, "K; the platform sets it from the data set")
+    max_iter: int = doc(300, "rounds at most")
+    tol: float = doc(0.0, "growth of the mean cosine to stop at; Dhillon and Modha")
 
     def __post_init__(self) -> None:
         check(self, [*positive(self, "clusters", "max_iter"), *not_negative(self, "tol")])

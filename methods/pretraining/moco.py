@@ -21,6 +21,7 @@ from deep_clustering.methods._fields import (
     Rule,
     check,
     choice,
+    doc,
     not_negative,
     positive,
     share,
@@ -47,32 +48,36 @@ from deep_clustering.methods.pretraining.pretraining import Pretraining
 class MoCoConfig:
     """Pretraining; the origins are CDC's App. B.1 and, for what it leaves out, its release."""
 
-    backbone: Backbone = "resnet34"  # App. B.1
-    stem_padding: int = 1  # pixels, of the 3x3 stem; release 1, App. B.1 writes 2
-    side: int | None = None  # pixels, of the views; None is the images' own
-    epochs: int = 1000  # passes over the data; App. B.1
-    batch_size: int = 256  # images per step; App. B.1
-    learning_rate: float = 0.5  # SGD, per 256 images of a batch; App. B.1
-    warmup_epochs: int = 50  # linear, per step; App. B.1
-    warmup_rate: float = 3e-5  # learning rate of the first step; release
-    weight_decay: float = 1e-4  # on all parameters; App. B.1
-    sgd_momentum: float = 0.9  # release
-    queue_size: int = 32768  # keys of each queue; App. B.1
-    temperature: float = 0.2  # App. B.1
-    momentum_start: float = 0.99  # of the key encoder, first step; App. B.1
-    momentum_end: float = 0.999  # last step, cosine between; release (App. B.1 writes 0.99 only)
-    projector_hidden: int = 4096  # units; App. B.1
-    projector_dimension: int = 256  # units; App. B.1
-    projector_norm: bool = False  # batch normalisation; none in the release, App. B.1 has it
-    symmetric: bool = True  # each view is query and key, two queues; release
-    crop_scale: float = 0.08  # smallest area of the random crop, share of the image; release
-    jitter: float = 0.8  # probability of the colour jitter; release
-    grey: float = 0.2  # probability of grey; release
-    blur: float = 0.5  # probability of the blur; App. B.1 has none on CIFAR
-    flip: float = 0.5  # probability of the mirror image; release
-    std: tuple[float, float, float] | None = None  # of the normalisation; None is the data set's
+    backbone: Backbone = doc("resnet34", "App. B.1")
+    stem_padding: int = doc(1, "pixels, of the 3x3 stem; release 1, App. B.1 writes 2")
+    side: int | None = doc(None, "pixels, of the views; None is the images' own")
+    epochs: int = doc(1000, "passes over the data; App. B.1")
+    batch_size: int = doc(256, "images per step; App. B.1")
+    learning_rate: float = doc(0.5, "SGD, per 256 images of a batch; App. B.1")
+    warmup_epochs: int = doc(50, "linear, per step; App. B.1")
+    warmup_rate: float = doc(3e-5, "learning rate of the first step; release")
+    weight_decay: float = doc(1e-4, "on all parameters; App. B.1")
+    sgd_momentum: float = doc(0.9, "release")
+    queue_size: int = doc(32768, "keys of each queue; App. B.1")
+    temperature: float = doc(0.2, "App. B.1")
+    momentum_start: float = doc(0.99, "of the key encoder, first step; App. B.1")
+    momentum_end: float = doc(
+        0.999, "last step, cosine between; release (App. B.1 writes 0.99 only)"
+    )
+    projector_hidden: int = doc(4096, "units; App. B.1")
+    projector_dimension: int = doc(256, "units; App. B.1")
+    projector_norm: bool = doc(False, "batch normalisation; none in the release, App. B.1 has it")
+    symmetric: bool = doc(True, "each view is query and key, two queues; release")
+    crop_scale: float = doc(0.08, "smallest area of the random crop, share of the image; release")
+    jitter: float = doc(0.8, "probability of the colour jitter; release")
+    grey: float = doc(0.2, "probability of grey; release")
+    blur: float = doc(0.5, "probability of the blur; App. B.1 has none on CIFAR")
+    flip: float = doc(0.5, "probability of the mirror image; release")
+    std: tuple[float, float, float] | None = doc(
+        None, "of the normalisation; None is the data set's"
+    )
     precision: Precision = "auto"
-    seed: int | None = 5  # release; None is the run's own, one pretraining for every seed
+    seed: int | None = doc(5, "release; None is the run's own, one pretraining for every seed")
 
     def __post_init__(self) -> None:
         check(

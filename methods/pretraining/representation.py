@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deep_clustering.methods._fields import Rule, check, choice, positive
+from deep_clustering.methods._fields import Rule, check, choice, doc, positive
 from deep_clustering.methods.compute.random import seeded
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.clean import clean_view
@@ -47,12 +47,12 @@ KEY_MOMENTUM = 0.999
 class PretrainConfig(SimCLRConfig):
     """SimCLR, or in its place MoCo or an autoencoder on the same images, epochs and batches."""
 
-    framework: Framework = "simclr"  # Sec. 4.2; "moco": Table 5a, "autoencoder": Table 5b
-    moco_queue: int = 18  # batches of keys in each queue, "moco"; ours, 4,320 keys
-    moco_temperature: float = 0.2  # of "moco"; MoCo v2
-    moco_learning_rate: float = 0.5  # SGD, per 256 images of a batch, "moco"; as CDC trains it
-    code_hidden: tuple[int, int, int] = (500, 500, 2000)  # units, "autoencoder"; DEC
-    code_dimension: int = 10  # units of the code, "autoencoder"; DEC
+    framework: Framework = doc("simclr", 'Sec. 4.2; "moco": Table 5a, "autoencoder": Table 5b')
+    moco_queue: int = doc(18, 'batches of keys in each queue, "moco"; ours, 4,320 keys')
+    moco_temperature: float = doc(0.2, 'of "moco"; MoCo v2')
+    moco_learning_rate: float = doc(0.5, 'SGD, per 256 images of a batch, "moco"; as CDC trains it')
+    code_hidden: tuple[int, int, int] = doc((500, 500, 2000), 'units, "autoencoder"; DEC')
+    code_dimension: int = doc(10, 'units of the code, "autoencoder"; DEC')
 
     def __post_init__(self) -> None:
         SimCLRConfig.__post_init__(self)

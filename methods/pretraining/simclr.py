@@ -20,6 +20,7 @@ from deep_clustering.methods._fields import (
     Rule,
     check,
     choice,
+    doc,
     not_negative,
     positive,
     share,
@@ -47,29 +48,35 @@ from deep_clustering.methods.pretraining.pretraining import Pretraining
 class SimCLRConfig:
     """Pretraining; defaults are those of CIFAR-10. "Paper" and "release" are DPAC's."""
 
-    backbone: Backbone = "resnet34"  # Sec. 4.2
-    stem: Stem = "side"  # first layers of a ResNet; "pooled" on STL-10, release
-    stem_padding: int = 1  # pixels, of the 3x3 stem; release
-    side: int | None = None  # pixels, of the views; None is the images' own
-    enlargement: float = 1.25  # clean view: middle of the image at this multiple of side; release
-    epochs: int = 1000  # passes over the data; Sec. 4.2
-    batch_size: int = 240  # images per step; Sec. 4.2
-    learning_rate: float = 1e-4  # Adam, constant; Sec. 4.2
-    weight_decay: float = 1e-4  # L2, Adam, all parameters; Sec. 4.2
-    temperature: float = 0.5  # Sec. 4.2
-    projector_hidden: int = 512  # units of each of the two hidden layers; release
-    projector_dimension: int = 128  # units; release
-    crop_scale: float = 0.2  # smallest area of the random crop, share, weak view; release
-    jitter: float = 0.8  # probability of the colour jitter, weak view; SimCLR, s = 0.5
-    grey: float = 0.2  # probability of grey, weak view; SimCLR
-    blur: float = 0.0  # probability of the blur, weak view; release: 0.5 on larger images
-    flip: float = 0.5  # probability of the mirror image, both views; release
-    strong_crop: float = 1.0  # smallest area of the random crop, strong view; 1 is none, release
-    operations: int = 4  # random operations of the strong view; Sec. 4.2
-    cutout: int = 16  # largest side of the hole in the strong view, pixels; release
-    std: tuple[float, float, float] | None = None  # of the normalisation; None is the data set's
+    backbone: Backbone = doc("resnet34", "Sec. 4.2")
+    stem: Stem = doc("side", 'first layers of a ResNet; "pooled" on STL-10, release')
+    stem_padding: int = doc(1, "pixels, of the 3x3 stem; release")
+    side: int | None = doc(None, "pixels, of the views; None is the images' own")
+    enlargement: float = doc(
+        1.25, "clean view: middle of the image at this multiple of side; release"
+    )
+    epochs: int = doc(1000, "passes over the data; Sec. 4.2")
+    batch_size: int = doc(240, "images per step; Sec. 4.2")
+    learning_rate: float = doc(1e-4, "Adam, constant; Sec. 4.2")
+    weight_decay: float = doc(1e-4, "L2, Adam, all parameters; Sec. 4.2")
+    temperature: float = doc(0.5, "Sec. 4.2")
+    projector_hidden: int = doc(512, "units of each of the two hidden layers; release")
+    projector_dimension: int = doc(128, "units; release")
+    crop_scale: float = doc(0.2, "smallest area of the random crop, share, weak view; release")
+    jitter: float = doc(0.8, "probability of the colour jitter, weak view; SimCLR, s = 0.5")
+    grey: float = doc(0.2, "probability of grey, weak view; SimCLR")
+    blur: float = doc(0.0, "probability of the blur, weak view; release: 0.5 on larger images")
+    flip: float = doc(0.5, "probability of the mirror image, both views; release")
+    strong_crop: float = doc(
+        1.0, "smallest area of the random crop, strong view; 1 is none, release"
+    )
+    operations: int = doc(4, "random operations of the strong view; Sec. 4.2")
+    cutout: int = doc(16, "largest side of the hole in the strong view, pixels; release")
+    std: tuple[float, float, float] | None = doc(
+        None, "of the normalisation; None is the data set's"
+    )
     precision: Precision = "auto"
-    seed: int | None = 0  # None is the run's own; otherwise one pretraining for every seed
+    seed: int | None = doc(0, "None is the run's own; otherwise one pretraining for every seed")
 
     def __post_init__(self) -> None:
         check(

@@ -1,8 +1,5 @@
 """What there is: methods, datasets, search spaces, objectives; a line each."""
 
-import dataclasses
-import inspect
-import re
 import types
 import typing
 from pathlib import Path
@@ -35,7 +32,7 @@ def methods(name: str | None) -> None:
         )
     console.print("\n[bold]fields[/] (--set FIELD=VALUE)")
     table = _table("field", "default", "type; what it is")
-    given, meanings = configs.flatten(record.config()), _meanings(record.config)
+    given, meanings = configs.flatten(record.config()), configs.meanings(record.config)
     for field, kind in configs.fields(record.config).items():
         meaning = f"{_kind(kind)}; {meanings[field]}" if field in meanings else _kind(kind)
         table.add_row(field, _text(given[field]), meaning)
@@ -53,20 +50,6 @@ def methods(name: str | None) -> None:
             console.print(f"{number:2}. [bold]{d.topic}[/]{field}")
             for who, what in (("paper", d.paper), ("release", d.release), ("here", d.default)):
                 console.print(f"      {who:8}{what}", markup=False)
-
-
-def _meanings(config: Any) -> dict[str, str]:
-    """Dotted field name -> the comment beside its definition."""
-    found: dict[str, str] = {}
-    for owner in reversed(config.__mro__[:-1]):
-        for line in inspect.getsource(owner).splitlines():
-            if match := re.match(r"    (\w+): .*?  # (.+)$", line):
-                found[match[1]] = match[2]
-    for field in dataclasses.fields(config):
-        if dataclasses.is_dataclass(field.default_factory):
-            inner = _meanings(field.default_factory)
-            found |= {f"{field.name}.{name}": text for name, text in inner.items()}
-    return found
 
 
 def datasets(root: Path | None) -> None:

@@ -49,6 +49,20 @@ def defaults(config_class: type[Config]) -> dict[str, Value]:
     return found
 
 
+def meanings(config_class: type[Config]) -> dict[str, str]:
+    """Dotted field name -> what it is, of the fields that say so."""
+    hints = typing.get_type_hints(config_class)
+    found: dict[str, str] = {}
+    for field in dataclasses.fields(config_class):
+        kind = hints[field.name]
+        if dataclasses.is_dataclass(kind):
+            inner = meanings(typing.cast(type, kind))
+            found |= {f"{field.name}.{k}": v for k, v in inner.items()}
+        elif "meaning" in field.metadata:
+            found[field.name] = field.metadata["meaning"]
+    return found
+
+
 def parse(config_class: type[Config], items: Iterable[str]) -> dict[str, Value]:
     """Values of `field=value` items, each of its field's type.
 

@@ -5,6 +5,8 @@ from typing import Literal
 
 import pytest
 
+from deep_clustering.methods._fields import doc
+from deep_clustering.platform import registry
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.request import configs
 
@@ -12,7 +14,7 @@ from deep_clustering.platform.request import configs
 @dataclass(frozen=True, kw_only=True)
 class Inner:
     epochs: int = 3
-    rate: float = 0.5
+    rate: float = doc(0.5, "SGD, per step")
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -22,7 +24,7 @@ class Inner:
 @dataclass(frozen=True, kw_only=True)
 class Outer:
     pretrain: Inner = field(default_factory=Inner)
-    batch_size: int = 10
+    batch_size: int = doc(10, "images per step")
     regions: int = 5
     threshold: float | None = None
     kind: Literal["one", "two"] = "one"
@@ -34,6 +36,20 @@ class Outer:
             raise ValueError(
                 f"regions: must be at most batch_size ({self.batch_size}), got {self.regions}"
             )
+
+
+def test_fields_say_what_they_are() -> None:
+    assert configs.meanings(Outer) == {
+        "pretrain.rate": "SGD, per step",
+        "batch_size": "images per step",
+    }
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_every_field_of_a_method_says_what_it_is(name: str) -> None:
+    config = registry.method(name).config
+    silent = configs.fields(config).keys() - configs.meanings(config).keys()
+    assert {field.rpartition(".")[2] for field in silent} <= {"precision"}  # one for all methods
 
 
 def test_values_take_the_type_of_their_field() -> None:
