@@ -17,7 +17,7 @@ from deep_clustering.platform.commands._live import LiveView
 from deep_clustering.platform.data.dataset import default_root
 from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.request.jobs import Job
-from deep_clustering.platform.request.options import Asked, Compute, Options, Places, command_line
+from deep_clustering.platform.request.options import Asked, Compute, Options, Stored, command_line
 from deep_clustering.platform.request.request import Request, Wanted, resolve
 from deep_clustering.platform.results import default_store
 from deep_clustering.platform.run.failure import Failure, Kind
@@ -65,9 +65,9 @@ def data_root(data: Path | None) -> Path:
     return (data or default_root()).expanduser().resolve()
 
 
-def open_store(places: Places, create: bool = True) -> Store:
+def open_store(options: Stored, create: bool = True) -> Store:
     """The store of a command; what dead processes left half-written is cleared away."""
-    store = Store.open(places.store or default_store(), create=create)
+    store = Store.open(options.store or default_store(), create=create)
     store.sweep()
     return store
 

@@ -17,10 +17,16 @@ ARGUMENT = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Places:
-    """Where results and images live."""
+class Stored:
+    """Where results live."""
 
     store: Annotated[str | None, "--store"] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places(Stored):
+    """Where results and images live."""
+
     data: Annotated[Path | None, "--data"] = None
 
 
@@ -132,7 +138,7 @@ class Predict(Places):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Results(Places):
+class Results(Stored):
     """`platform results`."""
 
     table: Annotated[str, ARGUMENT] = "runs"
@@ -148,7 +154,7 @@ class Results(Places):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report(Places):
+class Report(Stored):
     """`platform report`."""
 
     name: Annotated[str | None, ARGUMENT] = None
@@ -206,7 +212,7 @@ def text(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return f"{int(value)}" if value.is_integer() and abs(value) < 1e15 else repr(value)
+        return repr(value).removesuffix(".0")
     if isinstance(value, (tuple, list)):
         return ",".join(text(v) for v in value)
     return str(value)

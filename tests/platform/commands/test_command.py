@@ -24,7 +24,7 @@ from polars.testing import assert_frame_equal
 from deep_clustering.platform import results
 from deep_clustering.platform.run.execute import execute
 from deep_clustering.platform.store.store import Store
-from support.small import SETS, Watcher, images, place, request
+from support.small import SETS, Watcher, images, jobs, place, request
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
 
@@ -292,7 +292,7 @@ def test_two_processes_train_one_run(work: Path) -> None:
     row = _table(work / "two").row(0, named=True)
     assert row["workers"] == 2
     store = Store.open(work / "one")
-    for job in request(work / "bunte Bilder", work / "data", "epochs=2").jobs([0]):
+    for job in jobs(request(work / "bunte Bilder", work / "data", "epochs=2")):
         execute(job, place(store), Watcher())
     alone = _table(work / "one").row(0, named=True)
     assert alone["run_id"] == row["run_id"]

@@ -1,0 +1,112 @@
+"""Jobs: their JSON and its inverse, and what they stand on."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from deep_clustering.methods._method import Base, Neighbours, Pretrain
+from deep_clustering.methods.cdc import METHOD
+from deep_clustering.platform.data.dataset import Source
+from deep_clustering.platform.request.jobs import Given, Job, of_evaluation, of_run
+from deep_clustering.platform.request.request import Request
+from support.small import SETS, jobs, request, resolved
+
+#: Whatever a method can stand on, at once.
+_EVERYTHING = dataclasses.replace(
+    METHOD,
+    needs=(*METHOD.needs, Neighbours(count="mini_clusters"), Base()),
+)
+
+
+@pytest.fixture(scope="module")
+def asked(folder: Path, root: Path) -> Request:
+    return request(folder, root)
+
+
+@pytest.fixture(scope="module")
+def every(asked: Request, folder: Path, root: Path) -> list[Job]:
+    """A job of every kind, with everything that can be said of one."""
+    base = jobs(resolved("fcm", f"folder:{folder}", root=root))
+    source = Source("folder:a b", root / "x", skip_broken=True, side=48, protocol="test")
+    found = of_run(
+        "cdc",
+        _EVERYTHING,
+        asked.config,
+        3,
+        asked.dataset,
+        source,
+        ("acc", "ece"),
+        Given(base=base),
+    )
+    fitted = resolved(
+        "kmeans",
+        f"folder:{folder}",
+        root=root,
+        features="cdc",
+        sets=[s for s in SETS if s.startswith("pretrain.")],
+    )
+    run = found[-1]
+    evaluation = of_evaluation(
+        "ood",
+        run=run.id,
+        version=1,
+        identity={"dataset": "0a", "protocol": "all"},
+        config={"spec": "digits", "side": 8},
+        method="cdc",
+        seed=3,
+        dataset=run.dataset,
+        protocol=run.protocol,
+        source=source,
+    )
+    return [*found, *jobs(fitted), evaluation]
+
+
+def test_a_job_survives_json(every: list[Job]) -> None:
+    assert {job.kind for job in every} == {"encoder", "neighbours", "outputs", "run", "ood"}
+    for job in every:
+        assert Job.from_json(json.loads(json.dumps(job.as_json()))) == job
+        assert Job.from_json(job.as_json()) == job
+
+
+def test_needs_come_before_what_stands_on_them(every: list[Job]) -> None:
+    seen: set[str] = set()
+    for job in every:
+        assert set(job.needs.values()) <= seen, job.kind
+        seen.add(job.id)
+    run = next(job for job in every if job.kind == "run" and len(job.needs) == 3)
+    kinds = {name: next(j.kind for j in every if j.id == id) for name, id in run.needs.items()}
+    assert kinds == {"encoder_state": "encoder", "neighbours": "neighbours", "base": "outputs"}
+    assert isinstance(METHOD.needs[0], Pretrain)
+    assert run.stage == run.needs["encoder_state"]
+
+
+def test_where_images_are_and_what_is_watched_play_no_part_in_an_id(asked: Request) -> None:
+    moved = dataclasses.replace(asked, source=dataclasses.replace(asked.source, root=Path("/x")))
+    first, second = asked.wanted([0], watch=("acc",)).jobs, moved.wanted([0]).jobs
+    assert [job.id for job in first] == [job.id for job in second]
+    assert first != second
+
+
+def test_what_decides_about_an_outcome_is_in_the_id(asked: Request) -> None:
+    (run,) = asked.wanted([0]).runs
+    others = [
+        *asked.wanted([1]).runs,
+        *asked.wanted([0], asked.configure({"hidden": 13})).runs,
+        *asked.wanted([0], asked.configure({"pretrain.epochs": 1})).runs,
+    ]
+    assert len({run.id, *(job.id for job in others)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("method", "ids"),
+    [
+        ("cdc", ["914e56d367e3c1c55eb4", "eed9e3ee45b5c8628107"]),
+        ("dpac", ["333d772b9b4d769998d9", "e95dfcf4d33d3e353ef0"]),
+        ("kmeans", ["a585b56324071f0d09aa"]),
+    ],
+)
+def test_ids_are_those_of_the_first_release(method: str, ids: list[str], root: Path) -> None:
+    """Of seed 0 on digits; where one of them changes, old stores are computed anew."""
+    assert [job.id for job in jobs(resolved(method, "digits", root=root))] == ids
