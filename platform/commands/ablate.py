@@ -31,7 +31,7 @@ from deep_clustering.platform.run import _ray, estimates, evaluations
 from deep_clustering.platform.run.failure import Kind
 from deep_clustering.platform.run.progress import Line
 from deep_clustering.platform.store.store import Store
-from deep_clustering.platform.suites import cells, suites, verdicts
+from deep_clustering.platform.suites import cells, chances, suites
 
 _STYLES = {
     "REPLICATED": "green",
@@ -419,7 +419,7 @@ def _print_chances(console: Console, expansion: suites.Expansion, seeds: int, st
             elif spread is None:
                 chance = "spread not known"
             else:
-                share = verdicts.chance(
+                share = chances.chance(
                     published=published,
                     margin=margin,
                     sd=spread,

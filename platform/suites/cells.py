@@ -17,7 +17,7 @@ from deep_clustering.platform.errors import InputError, nearest
 from deep_clustering.platform.evaluation import contract
 from deep_clustering.platform.metrics.registry import METRICS
 from deep_clustering.platform.store.store import Store
-from deep_clustering.platform.suites import suites, verdicts
+from deep_clustering.platform.suites import differences, suites, verdicts
 
 #: Name of an evaluation, and what a run is compared with there; None: the run by itself.
 Against = tuple[str, str] | None
@@ -318,7 +318,7 @@ def _values(
     lost = _failed(found, row, dataset)
     line: dict[str, Any] = {"variant": row.name, "n": len(values), "failed": len(lost)}
     if values:
-        bounds = verdicts.interval(values) or (None, None)
+        bounds = differences.interval(values) or (None, None)
         line |= {
             "mark": "measured",
             "mean": statistics.fmean(values),

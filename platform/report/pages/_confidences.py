@@ -27,7 +27,7 @@ from deep_clustering.platform.report.pages._draft import Draft
 from deep_clustering.platform.report.pages._epochs import beside, seeds
 from deep_clustering.platform.report.pages._rows import Comparison, RowGroup
 from deep_clustering.platform.report.pages._words import ids, listed, slug
-from deep_clustering.platform.suites import cells, verdicts
+from deep_clustering.platform.suites import cells, differences
 
 #: Metrics of the table of failure rejection.
 _REJECTION = names("rejection")
@@ -235,7 +235,7 @@ def _mean(metric: str, values: Sequence[float]) -> str:
     known = [value for value in values if math.isfinite(value)]
     if not known:
         return "–"
-    low, high = verdicts.interval(known) or (None, None)
+    low, high = differences.interval(known) or (None, None)
     return measures.cell(metric, statistics.fmean(known), low, high, len(known))
 
 

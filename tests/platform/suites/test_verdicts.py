@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from deep_clustering.platform.errors import InputError
-from deep_clustering.platform.suites import verdicts
-from deep_clustering.platform.suites.verdicts import Question, difference, judge, simulate
+from deep_clustering.platform.suites import chances, differences, rule, significance
+from deep_clustering.platform.suites.chances import simulate
+from deep_clustering.platform.suites.differences import difference
+from deep_clustering.platform.suites.verdicts import Question, judge
 
 EXACT = {"rel": 1e-9, "abs": 1e-12}
 
@@ -52,21 +54,21 @@ def verdict(*args, **rest):
 
 def test_interval_by_hand():
     # Mean 4, sd 2, error 2 / sqrt 3; t(.975; 2) = 4.302653, t(.95; 2) = 2.919986 from a table.
-    assert verdicts.interval([2, 4, 6]) == pytest.approx((4 - 4.968275, 4 + 4.968275), abs=1e-5)
-    low, high = verdicts.interval([2, 4, 6], level=0.9)
+    assert differences.interval([2, 4, 6]) == pytest.approx((4 - 4.968275, 4 + 4.968275), abs=1e-5)
+    low, high = differences.interval([2, 4, 6], level=0.9)
     assert (low, high) == pytest.approx((4 - 3.371710, 4 + 3.371710), abs=1e-5)
 
 
 def test_one_value_has_no_interval():
-    assert verdicts.interval([]) is verdicts.interval([0.6]) is None
-    assert verdicts.interval([0.1, 0.1, 0.1]) == pytest.approx((0.1, 0.1), **EXACT)
+    assert differences.interval([]) is differences.interval([0.6]) is None
+    assert differences.interval([0.1, 0.1, 0.1]) == pytest.approx((0.1, 0.1), **EXACT)
 
 
 @pytest.mark.parametrize("n", [3, 5, 10, 20])
 def test_intervals_cover_the_mean(n):
     """The t interval, unlike the bootstrap, holds its level with few seeds (.948 to .953)."""
     rng = np.random.default_rng(n)
-    found = [verdicts.interval(rng.normal(3, 2, n)) for _ in range(4000)]
+    found = [differences.interval(rng.normal(3, 2, n)) for _ in range(4000)]
     share = np.mean([low <= 3 <= high for low, high in found])
     assert abs(share - 0.95) < 4 * math.sqrt(0.95 * 0.05 / 4000)
 
@@ -226,11 +228,11 @@ def test_differences_follow_swap_shift_and_scale(a, b, shared, shift, scale):
 
 def test_holm_by_hand():
     # Sorted .01 .02 .03 .04 -> .04, .06, .06, .06: each at least the one before.
-    assert verdicts.holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
-    assert verdicts.holm([0.5, 0.01, 0.9]) == pytest.approx([1, 0.03, 1])
-    assert verdicts.holm([0.2, 0.2]) == pytest.approx([0.4, 0.4])
-    assert verdicts.holm([]) == []
-    assert verdicts.holm([0.04]) == [0.04]
+    assert significance.holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert significance.holm([0.5, 0.01, 0.9]) == pytest.approx([1, 0.03, 1])
+    assert significance.holm([0.2, 0.2]) == pytest.approx([0.4, 0.4])
+    assert significance.holm([]) == []
+    assert significance.holm([0.04]) == [0.04]
 
 
 @given(st.lists(st.floats(0, 1), max_size=12))
@@ -241,7 +243,7 @@ def test_holm_equals_the_step_down_procedure(p):
         if p[i] * (len(p) - step) > alpha:
             break
         rejected.add(i)
-    adjusted = verdicts.holm(p)
+    adjusted = significance.holm(p)
     assert {i for i, x in enumerate(adjusted) if x <= alpha} == rejected
     assert all(x >= y for x, y in zip(adjusted, p, strict=True))
 
@@ -486,7 +488,7 @@ def test_operating_characteristics(n, correlation, published, claims, a, b, c):
             seed=0,
             claims=claims,
         )
-        assert list(found) == list(verdicts.DECISIONS)
+        assert list(found) == list(rule.DECISIONS)
         assert sum(found.values()) == pytest.approx(1)
         for share, printed in zip(found.values(), wanted, strict=True):
             # Both are simulated, and the table is rounded to two digits.
@@ -554,8 +556,8 @@ def test_judge_and_simulate_agree(direction, published, effect, claims):
         claims=claims,
         direction=direction,
     )
-    drawn = verdicts.draws(effect=effect, n=n, correlation=r, experiments=experiments, seed=seed)
-    counts = dict.fromkeys(verdicts.DECISIONS, 0)
+    drawn = chances.draws(effect=effect, n=n, correlation=r, experiments=experiments, seed=seed)
+    counts = dict.fromkeys(rule.DECISIONS, 0)
     # Others with p = 1 (a difference of 0; one far beyond the margin) make each p the smallest,
     # which Holm multiplies by the number of claims.
     hopeless = paired(9, 1, n) if direction == "equal" else paired(0, 1, n)
@@ -573,41 +575,41 @@ def test_judge_and_simulate_agree(direction, published, effect, claims):
 
 def test_chance_is_what_the_table_says():
     setting = {"published": 0.03, "margin": 0.015, "sd": 0.01, "direction": "higher"}
-    assert verdicts.chance(n=3, correlation=0.5, **setting) == pytest.approx(0.745, abs=0.015)
-    assert verdicts.chance(n=5, **setting) == pytest.approx(0.935, abs=0.015)
-    assert verdicts.chance(n=5, correlation=0.5, claims=8, **setting) == pytest.approx(
+    assert chances.chance(n=3, correlation=0.5, **setting) == pytest.approx(0.745, abs=0.015)
+    assert chances.chance(n=5, **setting) == pytest.approx(0.935, abs=0.015)
+    assert chances.chance(n=5, correlation=0.5, claims=8, **setting) == pytest.approx(
         0.81, abs=0.015
     )
     lower = setting | {"published": -0.03, "direction": "lower"}
-    assert verdicts.chance(n=5, **lower) == pytest.approx(0.935, abs=0.015)
-    growing = [verdicts.chance(n=n, **setting) for n in (2, 3, 5, 8, 40)]
+    assert chances.chance(n=5, **lower) == pytest.approx(0.935, abs=0.015)
+    growing = [chances.chance(n=n, **setting) for n in (2, 3, 5, 8, 40)]
     assert growing == sorted(growing)
     assert growing[-1] == 1
-    assert verdicts.chance(n=5, **setting) == verdicts.chance(n=5, **setting)
+    assert chances.chance(n=5, **setting) == chances.chance(n=5, **setting)
 
 
 def test_chance_of_a_claim_of_no_difference():
     setting = {"published": 0.0, "margin": 1.5, "sd": 1.0, "correlation": 0.5}
-    found = verdicts.chance(n=5, direction="equal", **setting)
+    found = chances.chance(n=5, direction="equal", **setting)
     assert found == pytest.approx(0.73, abs=0.015)  # the table's truth = 0 inside the margin
 
 
 def test_chance_of_what_cannot_be_tested_is_0():
     setting = {"published": 3.0, "margin": 1.5, "sd": 1.0, "n": 8, "direction": "higher"}
-    assert verdicts.chance(**setting) > 0.8
+    assert chances.chance(**setting) > 0.8
     for change in ({"n": 1}, {"margin": 1.6}, {"direction": "lower"}, {"direction": "equal"}):
-        assert verdicts.chance(**(setting | change)) == 0
+        assert chances.chance(**(setting | change)) == 0
 
 
 def test_chance_without_spread():
-    assert verdicts.chance(published=3, margin=1, sd=0, n=2, direction="higher") == 1
-    assert verdicts.chance(published=3, margin=1, sd=1, n=3, correlation=1, direction="higher") == 1
+    assert chances.chance(published=3, margin=1, sd=0, n=2, direction="higher") == 1
+    assert chances.chance(published=3, margin=1, sd=1, n=3, correlation=1, direction="higher") == 1
 
 
 def test_chance_is_fast_at_any_n():
     def seconds(n):
         start = process_time()
-        verdicts.chance(published=0.03, margin=0.01, sd=0.02, n=n, direction="higher")
+        chances.chance(published=0.03, margin=0.01, sd=0.02, n=n, direction="higher")
         return process_time() - start
 
     for n in (5, 500):
@@ -637,11 +639,11 @@ def test_nonsense_questions_are_refused(change, message):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: verdicts.interval([1, math.nan]), "finite values"),
-        (lambda: verdicts.interval([1, 2], level=95), "between 0 and 1, not at 95"),
+        (lambda: differences.interval([1, math.nan]), "finite values"),
+        (lambda: differences.interval([1, 2], level=95), "between 0 and 1, not at 95"),
         (lambda: difference({"a": math.inf}, {}), "'a' has inf"),
-        (lambda: verdicts.holm([0.1, 1.5]), r"lies in \[0, 1\]; got \[0.1, 1.5\]"),
-        (lambda: verdicts.holm([math.nan]), "p value"),
+        (lambda: significance.holm([0.1, 1.5]), r"lies in \[0, 1\]; got \[0.1, 1.5\]"),
+        (lambda: significance.holm([math.nan]), "p value"),
         (lambda: judge([], alpha=0.5), "alpha lies between 0 and 0.5"),
     ],
 )
@@ -671,4 +673,4 @@ def test_nonsense_chances_are_refused():
     for change, message in (({"sd": -1}, "not negative"), ({"n": -1}, "number of seeds")):
         setting = {"published": 3, "margin": 1, "sd": 1, "n": 5, "direction": "higher"}
         with pytest.raises(InputError, match=message):
-            verdicts.chance(**(setting | change))
+            chances.chance(**(setting | change))
