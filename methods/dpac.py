@@ -52,6 +52,7 @@ DistanceView = Literal["original", "first"]
 PositiveWeight = Literal["printed", "one", "none"]
 Offline = Literal["kmeans", "fcm", "pac"]
 Statistics = Literal["update", "batch", "running"]
+HeadViews = Literal["first", "all"]
 
 #: Smallest weight of a pair in Eq. 11: with 0, a batch predicted as one cluster has no denominator.
 WEIGHT_FLOOR = 1e-12
@@ -92,6 +93,9 @@ class DPACConfig:
     self_label_threshold: float = doc(
         0.95, "confidence asked of its labels; Sec. 4.2 (release 0.99)"
     )
+    head_views: HeadViews = doc(
+        "first", "that the head normalises over in training; Alg. 3 (release: all)"
+    )
     target_statistics: Statistics = doc("update", "batch normalisation of the target pass; release")
     precision: Precision = "auto"
 
@@ -105,7 +109,7 @@ class DPACConfig:
                 *not_negative(self, "epochs", "weight_decay", "balance_weight"),
                 *choice(self, objective=Objective, distance=Distance, precision=Precision),
                 *choice(self, distance_view=DistanceView, positive_weight=PositiveWeight),
-                *choice(self, target_statistics=Statistics),
+                *choice(self, head_views=HeadViews, target_statistics=Statistics),
                 *share(self, "self_label_threshold"),
                 Rule(self.m > 1, "m", "must be above 1"),
                 Rule(self.fcm_m > 1, "fcm_m", "must be above 1"),
@@ -448,6 +452,7 @@ class DPAC(Clusterer):
             else _Table(len(self._images), config.clusters).to(self._device)
         )
         self._statistics = STATISTICS[config.target_statistics]
+        self._passed = HEAD_VIEWS[config.head_views]
 
     def initialise(self) -> dict[str, float]:
         """Looks at the features that training starts from.
@@ -488,8 +493,9 @@ class DPAC(Clusterer):
             [self._viewed(view, pixels, self._generators[name]) for name, view in self._views()]
         )
         features = self._encoded(views)
-        first = features[: len(mine)]
-        batch = _Batch(mine, first, self._clustering(first), *self._observed(pixels))
+        n = len(mine)
+        logits = self._clustering(self._passed(features, n))[:n]
+        batch = _Batch(mine, features[:n], logits, *self._observed(pixels))
         predictions = self._replicas.gather(batch.probabilities, self._rows, self.batch_size)
 
         learnt, representation = self._representation.loss(features, views, predictions)
@@ -634,6 +640,14 @@ CONTRASTS: dict[bool, Callable[[DPACConfig], Callable[[Tensor, Tensor, Tensor], 
     False: lambda config: lambda first, second, p: nt_xent(first, second, config.temperature),
 }
 
+#: (features (v n, D) of this rank's stacked views, n) -> those that the clustering head is given.
+#: Its answer is read for the first views alone; what else passes takes part in the statistics of
+#: its batch normalisation, and so receives a gradient.
+HEAD_VIEWS: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "first": lambda features, n: features[:n],
+    "all": lambda features, n: features,
+}
+
 #: The loss of a batch: this rank's term, whose gradients add up over the ranks, and its value.
 OBJECTIVES: dict[str, Callable[[DPAC, _Batch], tuple[Tensor, Tensor]]] = {
     "opa": DPAC._towards_targets,
@@ -712,7 +726,7 @@ METHOD = Method(
     by_side=_by_side,
     readings={
         "paper": {"distance": "squared"},
-        "release": {"batch_size": 256, "self_label_threshold": 0.99},
+        "release": {"batch_size": 256, "self_label_threshold": 0.99, "head_views": "all"},
     },
     reading_presets={
         "paper": {"stl10": {"pretrain.side": 224, "pretrain.enlargement": 8 / 7}},

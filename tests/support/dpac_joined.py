@@ -10,6 +10,7 @@ from support import dpac_trials, ranks, trials
 STEPS = 3
 VARIANTS: dict[str, dict[str, Any]] = {
     "opa": {"balance_weight": 0.5},
+    "all views": {"head_views": "all"},
     "squared": {"distance": "squared", "weighted": False, "target_statistics": "batch"},
     "pac": {"objective": "pac", "distance_view": "first", "detach_distance": False},
     "pac squared": {"objective": "pac", "distance": "squared", "detach_distance": False},
