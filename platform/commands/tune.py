@@ -183,7 +183,7 @@ def _close(study: Study, settings: Settings, store: Store, options: Tune, trials
     console = Console(highlight=False)
     over = study.over()
     good = [t for t in over if t.values is not None and "metrics" in t.user_attrs]
-    failed = [t for t in over if t.state.name == "FAIL"]
+    failed = study.failed()
     console.print(f"\n{_counted(study.name, over, good)}")
     best = study.best(settings.objectives) if good else []
     if best:

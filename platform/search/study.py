@@ -126,12 +126,17 @@ class Study:
 
     def enqueue_failed(self) -> int:
         """Ask for the configurations of failed trials once more; returns how many."""
-        tried = {json.dumps(t.params) for t in self.over() if t.values is not None}
-        again = {json.dumps(t.params): t.params for t in self.over() if t.state.name == "FAIL"}
-        lost = [params for text, params in again.items() if text not in tried]
-        for params in lost:
+        lost = {json.dumps(t.params): t.params for t in self.failed()}
+        for params in lost.values():
             self.study.enqueue_trial(params)
         return len(lost)
+
+    def failed(self) -> list[FrozenTrial]:
+        """Failed trials, by number, whose configuration has no result by now."""
+        over = self.over()
+        tried = {json.dumps(t.params) for t in over if t.values is not None}
+        lost = (t for t in over if t.state == TrialState.FAIL)
+        return [t for t in lost if json.dumps(t.params) not in tried]
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """Trials in these states, all when none is given, by number."""

@@ -406,6 +406,37 @@ def test_asha_stops_trials_and_leaves_no_number_of_them(work: Path) -> None:
     assert frame.filter(pl.col("status") == "ok")["epochs"].to_list() == [60] * (6 - stopped.height)
 
 
+def test_a_search_that_failed_is_tried_again_when_asked(work: Path) -> None:
+    """P4: failed trials are told until they have a result; the same configurations get one."""
+    mine = images(work / "wechselnde Bilder")
+    sets = [x for s in SETS for x in ("--set", s)]
+    given = ["--dataset", "folder:wechselnde Bilder", "--data", work / "data"]
+    asked = ["tune", "cdc", *given, "--store", work / "retried", *sets]
+    asked = [*asked, "--trials", 2, "--space", "encoder_lr", "--study", "mine"]
+    command = Command(*asked, cwd=work)
+    command.until("2 trials × 1 seed")  # planned; no worker has looked at the images yet
+    added = mine / "kind 0" / "added.png"
+    added.write_bytes((mine / "kind 0" / "0-0.png").read_bytes())
+    assert command.end() == 3, command.text
+    assert "changed after the command started" in command.text
+    failed = results.runs(str(work / "retried")).collect()
+    assert failed["status"].to_list() == ["failed"] * 2
+    added.unlink()
+
+    again = _run(work, *asked)
+    assert again.process.returncode == 3, again.text
+    assert "2 trials × 1 seed" not in again.text  # nothing was computed
+    retried = _run(work, *asked, "--retry", "failed")
+    assert retried.process.returncode == 0, retried.text
+    assert "--retry" not in retried.text.split("more trials")[1]
+    frame = results.runs(str(work / "retried")).collect()
+    assert frame["status"].to_list() == ["ok"] * 2
+    assert set(frame["run_id"]) == set(failed["run_id"])
+    last = _run(work, *asked, "--retry", "failed")
+    assert last.process.returncode == 0, last.text
+    assert "2 trials × 1 seed" not in last.text  # nothing is left to try
+
+
 _SUITE = """
 method = "cdc"
 datasets = ["digits"]

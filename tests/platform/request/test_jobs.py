@@ -94,7 +94,7 @@ def test_what_decides_about_an_outcome_is_in_the_id(asked: Request) -> None:
     others = [
         *asked.wanted([1]).runs,
         *asked.wanted([0], asked.configure({"hidden": 13})).runs,
-        *asked.wanted([0], asked.configure({"pretrain.epochs": 1})).runs,
+        *asked.wanted([0], asked.configure({"pretrain.epochs": 3})).runs,
     ]
     assert len({run.id, *(job.id for job in others)}) == 4
 

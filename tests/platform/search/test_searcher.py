@@ -226,6 +226,7 @@ def test_a_failure_is_a_trial_with_a_reason_and_can_be_tried_again(
     assert [t.number for t in search.study.best(search.settings.objectives)] == [1]
     assert [line.state for line in search.searcher.lines()] == ["failed", "done"]
 
+    assert [t.number for t in search.study.failed()] == [0]
     assert search.study.enqueue_failed() == 1
     again = Search(store, asked, total=3)
     assert again.ask() == 2
@@ -233,6 +234,7 @@ def test_a_failure_is_a_trial_with_a_reason_and_can_be_tried_again(
     assert again.submitted["trial-2"].runs == search.submitted["trial-0"].runs
     again.end(2)
     assert again.study.enqueue_failed() == 0  # it has a result now
+    assert again.study.failed() == []
 
 
 def test_an_error_of_the_relay_is_a_failure(store: Store, asked: Request) -> None:
