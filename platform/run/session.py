@@ -1,13 +1,13 @@
 """One command's use of Ray: a cluster started or joined, one planner, and as many lanes as fit.
 
-A lane is a long-lived Ray Train worker group that carries out one job after another (`lane.serve`).
+A lane is a long-lived process, or a worker group, that carries out one job after another
+(`lane.serve`).
 A session leaves nothing behind.
 """
 
 import contextlib
 import logging
 import os
-import secrets
 import socket
 import tempfile
 import threading
@@ -15,20 +15,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import ray
-from ray import train
 
 from deep_clustering.platform.errors import EnvironmentProblem
 from deep_clustering.platform.request.options import Compute
+from deep_clustering.platform.run._lanes import keep
 from deep_clustering.platform.run._ray import guard
 from deep_clustering.platform.run.client import Client
-from deep_clustering.platform.run.lane import Settings, serve
+from deep_clustering.platform.run.lane import Settings
 from deep_clustering.platform.store.store import Store
 
 #: Memory that one training process needs beside its data: torch, Ray and a small model (MiB).
 _PROCESS_MB = 1500
-#: How often Ray Train starts a lane anew before the lane counts as gone; the planner bounds how
-#: often one job may kill its worker.
-_LANE_LIVES = 16
 #: Seconds that a lane gets to leave.
 _LEAVE = 10.0
 
@@ -182,9 +179,7 @@ class Session:
             )
 
     def _keep(self, lane: int) -> None:
-        """One lane's trainer, from start to end, in a thread of the command."""
-        from ray.train.torch import TorchConfig, TorchTrainer
-
+        """One lane, from start to end, in a thread of the command."""
         settings = Settings(
             lane=lane,
             planner=self.planner.actor,
@@ -192,26 +187,8 @@ class Session:
             provenance=self.provenance,
             threads=self.room.threads,
         )
-        trainer = TorchTrainer(
-            serve,
-            train_loop_config={"settings": settings},
-            torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if self.room.gpus else "gloo"),
-            scaling_config=train.ScalingConfig(
-                num_workers=self.room.workers,
-                use_gpu=self.room.gpus > 0,
-                resources_per_worker={
-                    "CPU": self.room.cpus,
-                    **({"GPU": self.room.gpus} if self.room.gpus else {}),
-                },
-            ),
-            run_config=train.RunConfig(
-                name=f"lane-{lane}-{secrets.token_hex(4)}",
-                storage_path=self.storage,
-                failure_config=train.FailureConfig(max_failures=_LANE_LIVES),
-            ),
-        )
         try:
-            trainer.fit()
+            keep(settings, self.room, self.storage)
         except Exception as error:  # whatever ended it, the lane is gone and the rest goes on
             lines = str(error).strip().splitlines() or [type(error).__name__]
             self._errors.append(lines[-1])

@@ -1,0 +1,83 @@
+"""How the workers of a lane are started, and started again when they die.
+
+A lane of one process is an actor in which Ray Train runs in local mode: it is ready in seconds. A
+lane of several is a `TorchTrainer` worker group. Both run `lane.serve`.
+"""
+
+import secrets
+from typing import TYPE_CHECKING
+
+import ray
+from ray import train
+
+from deep_clustering.platform.run.lane import Settings, serve
+
+if TYPE_CHECKING:
+    from deep_clustering.platform.run.session import Room
+
+#: How often a lane is started anew before it counts as gone; the planner bounds how often one job
+#: may kill its worker.
+_LIVES = 16
+
+
+def keep(settings: Settings, room: "Room", storage: str) -> None:
+    """Run a lane until the planner has no more work; blocks.
+
+    Args:
+        storage: a place that all nodes see; nothing that is written there is read.
+
+    Raises:
+        Exception: whatever ended the lane for good.
+    """
+    if room.workers == 1:
+        _alone(settings, room, storage)
+    else:
+        _together(settings, room, storage)
+
+
+class _Process:
+    """The process of a lane that has one."""
+
+    def serve(self, settings: Settings, gpu: bool, storage: str) -> None:
+        """The loop of `lane.serve`, as Ray Train's local mode runs it."""
+        _trainer(settings, train.ScalingConfig(num_workers=0, use_gpu=gpu), storage, 0).fit()
+
+
+def _alone(settings: Settings, room: "Room", storage: str) -> None:
+    process = ray.remote(num_cpus=room.cpus, num_gpus=room.gpus, max_restarts=0)(_Process)
+    for life in range(1, _LIVES + 1):
+        actor = process.remote()
+        try:
+            ray.get(actor.serve.remote(settings, room.gpus > 0, storage))
+            return
+        except ray.exceptions.RayError:  # what it was doing the planner gives out again
+            if life == _LIVES or not ray.is_initialized():
+                raise
+        finally:
+            ray.kill(actor)
+
+
+def _together(settings: Settings, room: "Room", storage: str) -> None:
+    resources = {"CPU": room.cpus} | ({"GPU": room.gpus} if room.gpus else {})
+    scaling = train.ScalingConfig(
+        num_workers=room.workers, use_gpu=room.gpus > 0, resources_per_worker=resources
+    )
+    _trainer(settings, scaling, storage, _LIVES).fit()
+
+
+def _trainer(
+    settings: Settings, scaling: train.ScalingConfig, storage: str, lives: int
+) -> "train.DataParallelTrainer":
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    return TorchTrainer(
+        serve,
+        train_loop_config={"settings": settings},
+        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if scaling.use_gpu else "gloo"),
+        scaling_config=scaling,
+        run_config=train.RunConfig(
+            name=f"lane-{settings.lane}-{secrets.token_hex(4)}",
+            storage_path=storage,
+            failure_config=train.FailureConfig(max_failures=lives),
+        ),
+    )
