@@ -35,7 +35,7 @@ def keep(settings: Settings, room: "Room", storage: str) -> None:
         _together(settings, room, storage)
 
 
-class _Process:
+class Lane:
     """The process of a lane that has one."""
 
     def serve(self, settings: Settings, gpu: bool, storage: str) -> None:
@@ -44,7 +44,7 @@ class _Process:
 
 
 def _alone(settings: Settings, room: "Room", storage: str) -> None:
-    process = ray.remote(num_cpus=room.cpus, num_gpus=room.gpus, max_restarts=0)(_Process)
+    process = ray.remote(num_cpus=room.cpus, num_gpus=room.gpus, max_restarts=0)(Lane)
     for life in range(1, _LIVES + 1):
         actor = process.remote()
         try:

@@ -229,16 +229,22 @@ def test_a_ctrl_c_ends_cleanly_and_the_same_command_continues(work: Path, traine
     assert_frame_equal(_table(work / "interrupted"), _table(work / "trained"))
 
 
-def test_a_killed_worker_is_retried_from_its_last_epoch(work: Path, trained: Command) -> None:
+@pytest.mark.parametrize(("workers", "process"), [(1, "ray::Lane"), (2, "RayTrainWorker")])
+def test_a_killed_worker_is_retried_from_its_last_epoch(
+    work: Path, trained: Command, workers: int, process: str
+) -> None:
     """P1, P4: SIGKILL of a training process; the command ends well, with the same numbers."""
-    command = Command(*_asked(work, "train", "worker", *_TRAIN), cwd=work)
+    name = f"worker-{workers}"
+    asked = [*_TRAIN, "--workers", str(workers)]
+    command = Command(*_asked(work, "train", name, *asked), cwd=work)
     command.until("seed 0 running")
-    workers = [p for p in command.family() if "RayTrainWorker" in " ".join(p.cmdline())]
-    assert workers
-    workers[0].kill()
+    found = [p for p in command.family() if process in " ".join(p.cmdline())]
+    assert found
+    found[0].kill()
     assert command.end() == 0, command.text
     assert "died" in command.until("note: the worker of run")
-    assert_frame_equal(_table(work / "worker"), _table(work / "trained"))
+    if workers == 1:
+        assert_frame_equal(_table(work / name), _table(work / "trained"))
 
 
 def test_two_commands_on_one_store_share_the_work(work: Path, trained: Command) -> None:
