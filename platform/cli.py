@@ -480,9 +480,9 @@ def completion(shell: str) -> None:
     """Print the completion script of a shell."""
     from click.shell_completion import get_completion_class
 
-    found = get_completion_class(shell)
-    assert found is not None
-    click.echo(found(cli, {}, "platform", "_PLATFORM_COMPLETE").source())
+    script = get_completion_class(shell)
+    assert script is not None
+    click.echo(script(cli, {}, "platform", "_PLATFORM_COMPLETE").source())
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -56,8 +56,8 @@ def examine(store: str | None, data: Path | None) -> int:
     disk = shutil.disk_usage(near).free / 2**30
     line("data", disk > 1, f"{root}, {disk:.0f} GiB free")
     try:
-        kept = Store.open(store or default_store(), create=False)
-        line("store", True, f"{kept.uri}, {len(kept.finished())} runs")
+        opened = Store.open(store or default_store(), create=False)
+        line("store", True, f"{opened.uri}, {len(opened.finished())} runs")
     except PlatformError:
         where = store or default_store()
         line("store", False, f"{where}: none yet; the first command makes it", needed=False)

@@ -108,11 +108,11 @@ def compute(run: Finished) -> Outcome:
     assert isinstance(others, ImageSet)
     model = _Model(run)
     outside = model.confidences(others)
-    kept: dict[str, np.ndarray] = {}
+    confidence_of: dict[str, np.ndarray] = {}
     values: dict[str, Value] = {}
     for head, confidence in outside.items():
         own = model.own[head]
-        kept |= {f"{head}.in": own[model.chosen], f"{head}.out": confidence}
+        confidence_of |= {f"{head}.in": own[model.chosen], f"{head}.out": confidence}
         mine = _scores(own, model.chosen, confidence)
         values |= {f"{head}_{name}": value for name, value in mine.items()}
         if head == model.final_head:
@@ -130,7 +130,7 @@ def compute(run: Finished) -> Outcome:
         "id_images_scored": len(model.chosen),
         **values,
     }
-    return Outcome(columns=columns, artefacts={"confidences": save(kept)})
+    return Outcome(columns=columns, artefacts={"confidences": save(confidence_of)})
 
 
 def confidences(store: Store, id: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -145,9 +145,9 @@ def confidences(store: Store, id: str) -> dict[str, tuple[np.ndarray, np.ndarray
     """
     from safetensors.numpy import load
 
-    kept = load(store.stage_artefact(id, "confidences").read_bytes())
-    heads = sorted(name.removesuffix(".in") for name in kept if name.endswith(".in"))
-    return {head: (kept[f"{head}.in"], kept[f"{head}.out"]) for head in heads}
+    stored = load(store.stage_artefact(id, "confidences").read_bytes())
+    heads = sorted(name.removesuffix(".in") for name in stored if name.endswith(".in"))
+    return {head: (stored[f"{head}.in"], stored[f"{head}.out"]) for head in heads}
 
 
 def _scores(own: np.ndarray, chosen: np.ndarray, others: np.ndarray) -> dict[str, float | None]:
@@ -171,8 +171,8 @@ def separation(own: np.ndarray, others: np.ndarray) -> dict[str, float | None]:
         `ood_auroc` and `ood_fpr95`, fractions.
     """
     positive = np.repeat([True, False], [len(own), len(others)])
-    found = failure_rejection(np.concatenate([own, others]), positive)
-    return {"ood_auroc": found["auroc"], "ood_fpr95": found["fpr95"]}
+    scores = failure_rejection(np.concatenate([own, others]), positive)
+    return {"ood_auroc": scores["auroc"], "ood_fpr95": scores["fpr95"]}
 
 
 class _Model:
@@ -206,10 +206,10 @@ class _Model:
             index = dataset.score[start : start + _CHUNK]
             pixels = resized(dataset.images[index], self._rows.shape[-1])
             self._rows[: len(index)].copy_(torch.from_numpy(pixels))
-            found = self._model.predict(torch.arange(len(index)))
-            for head, p in found.items():
+            predicted = self._model.predict(torch.arange(len(index)))
+            for head, p in predicted.items():
                 parts[head].append(p.amax(1).float().cpu().numpy())
-        return {head: np.concatenate(found) for head, found in parts.items()}
+        return {head: np.concatenate(each) for head, each in parts.items()}
 
 
 def _predictions(store: Store, row: Row) -> pl.DataFrame:

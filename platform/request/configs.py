@@ -25,42 +25,42 @@ C = TypeVar("C", bound=Config)
 def fields(config_class: type[Config]) -> dict[str, object]:
     """Dotted field name -> its type, in the order of the dataclass."""
     hints = typing.get_type_hints(config_class)
-    found: dict[str, object] = {}
+    kinds: dict[str, object] = {}
     for field in dataclasses.fields(config_class):
         kind = hints[field.name]
         if dataclasses.is_dataclass(kind):
-            found |= {f"{field.name}.{k}": v for k, v in fields(typing.cast(type, kind)).items()}
+            kinds |= {f"{field.name}.{k}": v for k, v in fields(typing.cast(type, kind)).items()}
         else:
-            found[field.name] = kind
-    return found
+            kinds[field.name] = kind
+    return kinds
 
 
 def defaults(config_class: type[Config]) -> dict[str, Value]:
     """Dotted field name -> default; a field without one is left out."""
     hints = typing.get_type_hints(config_class)
-    found: dict[str, Value] = {}
+    values: dict[str, Value] = {}
     for field in dataclasses.fields(config_class):
         kind = hints[field.name]
         if dataclasses.is_dataclass(kind):
             inner = defaults(typing.cast(type, kind))
-            found |= {f"{field.name}.{k}": v for k, v in inner.items()}
+            values |= {f"{field.name}.{k}": v for k, v in inner.items()}
         elif field.default is not dataclasses.MISSING:
-            found[field.name] = field.default
-    return found
+            values[field.name] = field.default
+    return values
 
 
 def meanings(config_class: type[Config]) -> dict[str, str]:
     """Dotted field name -> what it is, of the fields that say so."""
     hints = typing.get_type_hints(config_class)
-    found: dict[str, str] = {}
+    told: dict[str, str] = {}
     for field in dataclasses.fields(config_class):
         kind = hints[field.name]
         if dataclasses.is_dataclass(kind):
             inner = meanings(typing.cast(type, kind))
-            found |= {f"{field.name}.{k}": v for k, v in inner.items()}
+            told |= {f"{field.name}.{k}": v for k, v in inner.items()}
         elif "meaning" in field.metadata:
-            found[field.name] = field.metadata["meaning"]
-    return found
+            told[field.name] = field.metadata["meaning"]
+    return told
 
 
 def parse(config_class: type[Config], items: Iterable[str]) -> dict[str, Value]:
@@ -141,14 +141,14 @@ def _normal(kind: object, value: Value) -> object:
 
 def flatten(config: Config) -> dict[str, Value]:
     """Dotted field name -> JSON value of a configuration."""
-    found: dict[str, Value] = {}
+    values: dict[str, Value] = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            found |= {f"{field.name}.{k}": v for k, v in flatten(value).items()}
+            values |= {f"{field.name}.{k}": v for k, v in flatten(value).items()}
         else:
-            found[field.name] = list(value) if isinstance(value, tuple) else value
-    return found
+            values[field.name] = list(value) if isinstance(value, tuple) else value
+    return values
 
 
 def canonical(value: object) -> str:

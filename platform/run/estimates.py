@@ -129,7 +129,7 @@ def _printed(job: Job) -> _costs.Cost | None:
 
 def _probed(jobs: list[Job]) -> dict[str, float]:
     """Id -> seconds of an epoch, from a few steps in a process of their own."""
-    found: dict[str, float] = {}
+    seconds: dict[str, float] = {}
     try:
         with subprocess.Popen(
             [sys.executable, "-m", "deep_clustering.platform.run.estimates"],
@@ -146,10 +146,10 @@ def _probed(jobs: list[Job]) -> dict[str, float]:
                 child.kill()
                 out, _ = child.communicate()
         for line in out.splitlines():
-            found |= json.loads(line)
+            seconds |= json.loads(line)
     except (OSError, ValueError):
-        return found
-    return found
+        return seconds
+    return seconds
 
 
 def _main() -> None:

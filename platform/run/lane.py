@@ -98,7 +98,7 @@ def serve(given: dict[str, Settings]) -> None:
 def _next(planner: Client, lane: int, place: Workplace) -> Iterator[Job | None]:
     """The next job, the same on every rank, locked among all commands that share the store."""
     job: Job | None = None
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as locks:
         while place.replicas.rank == 0:
             job = planner.next(lane)
             if job is None:
@@ -107,11 +107,11 @@ def _next(planner: Client, lane: int, place: Workplace) -> Iterator[Job | None]:
             if lock is None:
                 planner.busy(job.id, lane)
                 continue
-            held.enter_context(lock)
+            locks.enter_context(lock)
             stored = numbers_of(place.store, job)
             if stored is None:
                 break
-            held.close()  # another command has committed it since it was planned
+            locks.close()  # another command has committed it since it was planned
             planner.finished(job.id, lane, stored)
         yield _share(place.replicas, job)
 

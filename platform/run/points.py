@@ -49,11 +49,11 @@ def of(dataset: Dataset) -> Array:
         f"the matrix of {len(index):,} images of {width:,} numbers",
         "store the images smaller (--image-size), or cluster features (--features)",
     )
-    found = np.empty((len(index), width), np.float32)
+    matrix = np.empty((len(index), width), np.float32)
     for number, part in enumerate(parts):
         pixels = dataset.images[part][:, :channels].reshape(len(part), -1)
-        np.divide(pixels, 255, out=found[number * _CHUNK : number * _CHUNK + len(part)])
-    return found
+        np.divide(pixels, 255, out=matrix[number * _CHUNK : number * _CHUNK + len(part)])
+    return matrix
 
 
 def _grey(images: Array) -> bool:

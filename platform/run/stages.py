@@ -90,14 +90,14 @@ def neighbours(job: Job, place: Workplace, observer: Observer) -> None:
     trainable = _pretraining(job, place)
     trainable.load_encoder(place.encoder(job.needs["encoder_state"]))
     features = trainable.features(torch.from_numpy(index)).float().cpu()
-    found = nearest(torch.nn.functional.normalize(features), count).int()
+    near = nearest(torch.nn.functional.normalize(features), count).int()
     row: record.Row = {
         **record.described(job),
         **record.measured(started=started, seconds=time.monotonic() - begun, device=place.device),
         **record.of_dataset(dataset),
         **place.provenance,
     }
-    place.store.commit_stage(row, {"neighbours": save_tensors({"neighbours": found})})
+    place.store.commit_stage(row, {"neighbours": save_tensors({"neighbours": near})})
 
 
 def outputs(job: Job, place: Workplace, observer: Observer) -> None:

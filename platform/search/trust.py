@@ -81,10 +81,10 @@ def assess(trials: Trials, *, target: str = "acc") -> list[Trust]:
     rows = [row for row in _rows(trials) if not row.get("diverged")]
     sound = [row for row in rows if not row.get("guarded") and not row.get("collapsed")]
     return [
-        _assess(name, label, kept, target)
+        _assess(name, label, chosen, target)
         for name in (metric.name for metric in GROUPS["criteria"])
         if any(_number(row, name) for row in rows)
-        for label, kept in (("all", rows), ("not collapsed", sound))
+        for label, chosen in (("all", rows), ("not collapsed", sound))
     ]
 
 
@@ -98,7 +98,7 @@ def _assess(name: str, label: str, rows: Sequence[Row], target: str) -> Trust:
     acc = np.array([row[target] for row in both], np.float64)
     draws = np.random.default_rng(_SEED).integers(0, n, (_RESAMPLES, n))
     regret, regrets = _regret(criterion[None], acc[None])[0], _regret(criterion[draws], acc[draws])
-    found = Trust(
+    trust = Trust(
         criterion=name,
         trials=label,
         n=n,
@@ -107,11 +107,11 @@ def _assess(name: str, label: str, rows: Sequence[Row], target: str) -> Trust:
     )
     if np.ptp(criterion) == 0 or np.ptp(acc) == 0:
         same = "it" if np.ptp(criterion) == 0 else target
-        return replace(found, reason=f"{same} is constant")
+        return replace(trust, reason=f"{same} is constant")
     from scipy.stats import kendalltau
 
     return replace(
-        found,
+        trust,
         spearman=float(_spearman(criterion[None], acc[None])[0]),
         spearman_interval=_interval(_spearman(criterion[draws], acc[draws])),
         kendall=float(kendalltau(criterion, acc).statistic),
@@ -163,8 +163,8 @@ def _spearman(a: Array, b: Array) -> Array:
     x, y = rankdata(a, axis=1), rankdata(b, axis=1)
     x, y = x - x.mean(1, keepdims=True), y - y.mean(1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
-        found: Array = (x * y).sum(1) / np.sqrt((x**2).sum(1) * (y**2).sum(1))
-    return found
+        correlations: Array = (x * y).sum(1) / np.sqrt((x**2).sum(1) * (y**2).sum(1))
+    return correlations
 
 
 def _interval(values: Array) -> tuple[float, float]:
