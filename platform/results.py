@@ -154,10 +154,11 @@ def _planned(store: Store, kind: str, name: str) -> pl.LazyFrame:
     asked = store.read_plan(kind, name)
     labels = [{"run_id": run.run_id, **run.labels} for run in asked.runs]
     if "definitions" in asked.details:  # a suite: only what belongs to its newest definition
-        from deep_clustering.platform.suites import suites
+        from deep_clustering.platform.suites import plans
 
         labels = [
-            {k: e[k] for k in ("run_id", "variant", "head")} for e in suites.current(asked).entries
+            {"run_id": run.run_id, "variant": run.variant, "head": run.head}
+            for run in plans.current(asked).runs
         ]
     columns = dict.fromkeys(["run_id", *(k for e in labels for k in e)])
     plan = pl.DataFrame(

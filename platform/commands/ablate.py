@@ -31,7 +31,7 @@ from deep_clustering.platform.run import _ray, estimates, evaluations
 from deep_clustering.platform.run.failure import Kind
 from deep_clustering.platform.run.progress import Line
 from deep_clustering.platform.store.store import Store
-from deep_clustering.platform.suites import cells, chances, suites
+from deep_clustering.platform.suites import cells, chances, plans, suites
 
 _STYLES = {
     "REPLICATED": "green",
@@ -55,7 +55,7 @@ def ablate(options: Ablate) -> int:
         return 0
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     before = store.read_plan("suite", suite.name)
-    plan = suites.plan(expansion, before, now, command_line(options))
+    plan = plans.plan_of(expansion, before, now, command_line(options))
     store.write_plan("suite", suite.name, plan)
     planned = _evaluations(expansion, work.images_root(options, store))
     failed = _run(expansion, planned.jobs, store, options)
@@ -199,13 +199,13 @@ def _close(
     table = cells.cells(found)
     for dataset in expansion.requests:
         mine = table.filter(pl.col("dataset") == dataset)
-        for against in cells.compared(found.planned.suite):
+        for against in cells.compared(found.current.suite):
             part = mine
             if against is not None:
                 part = mine.filter(pl.col(contract.find(against[0]).label) == against[1])
             _print_table(console, found, part, dataset, against)
     _print_verdicts(console, found, set(expansion.requests))
-    for remark in found.planned.remarks:
+    for remark in found.current.remarks:
         console.print(f"note: {remark}", style="yellow", markup=False)
     console.print("[bold]read the results[/]")
     console.print("  from deep_clustering.platform import results", soft_wrap=True)
@@ -235,7 +235,7 @@ def _print_table(
     dataset: str,
     against: cells.Against,
 ) -> None:
-    suite = found.planned.suite
+    suite = found.current.suite
     if table.is_empty():
         return
     printed = table["published"].is_not_null().any()
@@ -268,7 +268,7 @@ def _print_table(
     about += ["shares in percent"] if PERCENT in units.values() else []
     about += [measures.heading(m) for m, u in units.items() if u.factor not in (1, PERCENT.factor)]
     console.print("; ".join(about) + (f". {suite.note}" if suite.note else ""), style="dim")
-    for (variant, where), reason in found.planned.impossible.items():
+    for (variant, where), reason in found.current.impossible.items():
         if where == dataset:
             console.print(f"{variant} is not possible on {dataset}: {reason}", style="yellow")
     for note, mark in notes.items():
@@ -333,7 +333,7 @@ def _print_verdicts(console: Console, found: cells.Measured, datasets: set[str])
     console.print(view)
     console.print(
         "differences with their 95 % interval, in percent points; p after Holm's correction; "
-        f'in words: results.verdicts("{found.planned.suite.name}", store)',
+        f'in words: results.verdicts("{found.current.suite.name}", store)',
         style="dim",
     )
     pairs = table["correlation"].drop_nulls().to_list()

@@ -3,13 +3,18 @@
 import types
 import typing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
+from deep_clustering.ablations._suite import Suite
 from deep_clustering.platform import registry
 from deep_clustering.platform.request import configs
+
+if TYPE_CHECKING:
+    from deep_clustering.platform.request.request import Request
+    from deep_clustering.platform.suites.plans import Current
 
 
 def methods(name: str | None) -> None:
@@ -101,30 +106,28 @@ def suites(store: str | None, data: Path | None) -> None:
     from deep_clustering.platform.commands import _compute as work
     from deep_clustering.platform.results import default_store
     from deep_clustering.platform.store.store import Store
-    from deep_clustering.platform.suites import cells
+    from deep_clustering.platform.suites import plans
     from deep_clustering.platform.suites import suites as registered
 
     console = Console(highlight=False)
     place = store or default_store()
-    kept = Store.open(place, create=False) if store or Path(place).is_dir() else None
-    finished = kept.finished() if kept else set()
-    planned = set(kept.plans("suite")) if kept else set()
+    opened = Store.open(place, create=False) if store or Path(place).is_dir() else None
+    finished = opened.finished() if opened else set()
+    in_store = (
+        {name: plans.current(opened.read_plan("suite", name)) for name in opened.plans("suite")}
+        if opened
+        else {}
+    )
     table = _table("suite", "rows", "runs", "done", "what it shows")
     known = registered.known()
     for name, suite in known.items():
-        done = "-"
-        if kept is not None and name in planned:
-            entries = cells.measured(kept, name).planned.entries
-            ids = {e["run_id"] for e in entries}
-            done = f"{len(ids & finished)} of {len(ids)}"
+        done = _done(in_store[name], finished) if name in in_store else "-"
         runs = _runs(suite, work.data_root(data))
         table.add_row(name, str(len(suite.rows)), runs, done, suite.title)
-    for name in sorted(planned - set(known)):
-        assert kept is not None
-        found = cells.measured(kept, name).planned
-        ids = {e["run_id"] for e in found.entries}
-        done = f"{len(ids & finished)} of {len(ids)}"
-        table.add_row(name, str(len(found.suite.rows)), str(len(ids)), done, found.suite.title)
+    for name in sorted(in_store.keys() - known.keys()):
+        suite, runs = in_store[name].suite, str(len(in_store[name].run_ids))
+        done = _done(in_store[name], finished)
+        table.add_row(name, str(len(suite.rows)), runs, done, suite.title)
     console.print(table)
     console.print(
         "runs: distinct ones on the suite's own data sets with its own seeds; no rows: all of the "
@@ -133,13 +136,18 @@ def suites(store: str | None, data: Path | None) -> None:
     )
 
 
-def _runs(suite: Any, root: Path) -> str:
+def _done(current: "Current", finished: set[str]) -> str:
+    """How many of a suite's runs the store has."""
+    return f"{len(finished.intersection(current.run_ids))} of {len(current.run_ids)}"
+
+
+def _runs(suite: Suite, root: Path) -> str:
     """Number of distinct runs of a suite on its own datasets."""
     from deep_clustering.platform.request.options import Asked
     from deep_clustering.platform.request.request import resolve
     from deep_clustering.platform.suites import suites as registered
 
-    def request(name: str, method: str, features: str | None) -> Any:
+    def request(name: str, method: str, features: str | None) -> "Request":
         asked = Asked(
             method=method,
             dataset=name,
@@ -149,8 +157,8 @@ def _runs(suite: Any, root: Path) -> str:
         )
         return resolve(asked, root=root, outline=True)
 
-    found = registered.expand(suite, suite.datasets, range(suite.seeds), request)
-    return str(len(found.runs))
+    expansion = registered.expand(suite, suite.datasets, range(suite.seeds), request)
+    return str(len(expansion.runs))
 
 
 def variants(method: str | None) -> None:
@@ -179,13 +187,13 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, list):
         return ",".join(map(str, value))
     return "none" if value is None else str(value)
 
 
-def _kind(kind: Any) -> str:
+def _kind(kind: object) -> str:
     options = typing.get_args(kind)
     if typing.get_origin(kind) is typing.Literal:
         return " | ".join(options)
@@ -194,4 +202,4 @@ def _kind(kind: Any) -> str:
     if typing.get_origin(kind) is tuple:
         return ",".join(_kind(o) for o in options)
     names = {int: "whole number", float: "number", bool: "true | false", str: "text"}
-    return names.get(kind, str(kind))
+    return names[kind] if kind in names else str(kind)

@@ -17,7 +17,7 @@ from deep_clustering.platform.errors import InputError, nearest
 from deep_clustering.platform.evaluation import contract
 from deep_clustering.platform.metrics.registry import METRICS
 from deep_clustering.platform.store.store import Store
-from deep_clustering.platform.suites import differences, suites, verdicts
+from deep_clustering.platform.suites import differences, plans, verdicts
 
 #: Name of an evaluation, and what a run is compared with there; None: the run by itself.
 Against = tuple[str, str] | None
@@ -85,7 +85,7 @@ class Measured:
     """A suite's plan with the rows of its runs."""
 
     store: Store
-    planned: suites.Planned
+    current: plans.Current
     rows: Mapping[str, Mapping[str, Any]]  # run id -> row, whatever its status
     evaluated: Mapping[tuple[str, Against], Mapping[str, Any]]  # (run id, ...) -> its evaluation
 
@@ -102,22 +102,20 @@ def measured(store: Store, name: str) -> Measured:
         raise InputError(
             f"there is no suite '{name}' in {store.uri}.{nearest(name, known)}{listed}"
         )
-    planned = suites.current(store.read_plan("suite", name))
-    wanted = {entry["run_id"] for entry in planned.entries}
-    rows = store.rows("runs").filter(pl.col("run_id").is_in(list(wanted)))
+    current = plans.current(store.read_plan("suite", name))
+    wanted = list(current.run_ids)
+    rows = store.rows("runs").filter(pl.col("run_id").is_in(wanted))
     evaluated: dict[tuple[str, Against], Mapping[str, Any]] = {}
-    for evaluation in planned.suite.evaluations:
+    for evaluation in current.suite.evaluations:
         record = contract.find(evaluation)
         stages = store.rows("stages")
         if record.run in stages.columns:
-            mine = stages.filter(
-                pl.col("kind") == evaluation, pl.col(record.run).is_in(list(wanted))
-            )
+            mine = stages.filter(pl.col("kind") == evaluation, pl.col(record.run).is_in(wanted))
             for row in mine.iter_rows(named=True):
                 evaluated[row[record.run], (evaluation, row[record.label])] = row
     return Measured(
         store=store,
-        planned=planned,
+        current=current,
         rows={row["run_id"]: row for row in rows.iter_rows(named=True)},
         evaluated=evaluated,
     )
@@ -125,9 +123,9 @@ def measured(store: Store, name: str) -> Measured:
 
 def cells(found: Measured) -> pl.DataFrame:
     """The table of cells, in the row and column order of the published table."""
-    suite = found.planned.suite
+    suite = found.current.suite
     lines = []
-    for dataset in found.planned.datasets:
+    for dataset in found.current.datasets:
         printed = _printed(suite, dataset)
         for section, row, key in _order(suite, printed):
             for against in compared(suite):
@@ -163,11 +161,11 @@ def _label(against: Against) -> dict[str, str]:
 
 def judged(found: Measured) -> pl.DataFrame:
     """The verdict on every claim, on every data set that was asked for."""
-    suite = found.planned.suite
+    suite = found.current.suite
     asked = [
         (claim, dataset)
         for claim in suite.claims
-        for dataset in found.planned.datasets
+        for dataset in found.current.datasets
         if not claim.datasets or dataset in claim.datasets
     ]
     questions = [_question(found, claim, dataset) for claim, dataset in asked]
@@ -266,10 +264,10 @@ def _printed_sd(suite: Suite, row: Row, dataset: str, metric: str) -> float | No
 # ---- values of one row
 
 
-def _entries(found: Measured, row: Row, dataset: str) -> list[dict[str, Any]]:
-    return [
-        e for e in found.planned.entries if e["variant"] == row.name and e["dataset"] == dataset
-    ]
+def _runs(measured: Measured, row: Row, dataset: str) -> list[str]:
+    """The runs of a row on a data set, finished or not."""
+    runs = measured.current.runs
+    return [run.run_id for run in runs if (run.variant, run.dataset) == (row.name, dataset)]
 
 
 def values_of(
@@ -279,14 +277,14 @@ def values_of(
     values: dict[Any, float] = {}
     if row.columns and metric not in row.columns:
         return values
-    for entry in _entries(found, row, dataset):
-        whole = found.rows.get(entry["run_id"])
+    for run in _runs(found, row, dataset):
+        whole = found.rows.get(run)
         if whole is None or whole["status"] != "ok":
             continue
         source: Mapping[str, Any] | None = whole
         column, factor = row.columns.get(metric, metric), 1.0
         if against is not None:
-            source = found.evaluated.get((entry["run_id"], against))
+            source = found.evaluated.get((run, against))
             column = contract.find(against[0]).metrics[metric]
             column = f"{row.head}_{column}" if row.head else column
         elif column in METRICS and (made_of := METRICS[column].source):
@@ -301,7 +299,7 @@ def values_of(
 
 def _failed(found: Measured, row: Row, dataset: str) -> list[str]:
     """Reasons of the runs without a result."""
-    rows = [found.rows.get(e["run_id"]) for e in _entries(found, row, dataset)]
+    rows = [found.rows.get(run) for run in _runs(found, row, dataset)]
     return [str(r["reason"]) for r in rows if r is not None and r["status"] == "failed"]
 
 
@@ -312,8 +310,8 @@ def _values(
         return {"mark": "published only", "n": 0, "failed": 0}
     if row.columns and metric not in row.columns:
         return {"variant": row.name, "mark": "published only", "n": 0, "failed": 0}
-    impossible = found.planned.impossible.get((row.name, dataset))
-    entries = _entries(found, row, dataset)
+    impossible = found.current.impossible.get((row.name, dataset))
+    runs = _runs(found, row, dataset)
     values = list(values_of(found, row, dataset, metric, against).values())
     lost = _failed(found, row, dataset)
     line: dict[str, Any] = {"variant": row.name, "n": len(values), "failed": len(lost)}
@@ -326,7 +324,7 @@ def _values(
             "low": bounds[0],
             "high": bounds[1],
         }
-    elif impossible and not entries:
+    elif impossible and not runs:
         line |= {"mark": "not possible", "reason": impossible}
     elif lost:
         line |= {"mark": "failed", "reason": lost[0]}
@@ -401,15 +399,13 @@ def _comparison(
 
 def _mismatch(found: Measured, row: Row, dataset: str, cell: Any) -> str:
     """Why a published value was got under other conditions than ours, or ""."""
-    suite = found.planned.suite
+    suite = found.current.suite
     if suite.mismatch:
         return suite.mismatch
     if cell.with_labels:
         return "the published value was chosen with labels"
     protocols = {
-        found.rows[e["run_id"]]["protocol"]
-        for e in _entries(found, row, dataset)
-        if e["run_id"] in found.rows
+        found.rows[run]["protocol"] for run in _runs(found, row, dataset) if run in found.rows
     }
     if cell.protocol is None:
         return "the images that the paper scores are not stated"
@@ -420,14 +416,14 @@ def _mismatch(found: Measured, row: Row, dataset: str, cell: Any) -> str:
 
 
 def _question(found: Measured, claim: Claim, dataset: str) -> verdicts.Question:
-    suite = found.planned.suite
+    suite = found.current.suite
     by_name = {row.name: row for row in suite.rows}
     row, against = by_name[claim.row], by_name[claim.against]
     published = published_difference(suite, claim, dataset)
     reason = None
     printed = _printed(suite, dataset)
     for side in (row, against):
-        if (side.name, dataset) in found.planned.impossible:
+        if (side.name, dataset) in found.current.impossible:
             reason = f"{side.name} is not possible on {dataset}"
         key = _key(side, printed)
         cell = printed.get((*key, "", claim.metric)) if key else None

@@ -19,7 +19,7 @@ from deep_clustering.ablations._suite import Suite
 from deep_clustering.platform.metrics import partition, rejection
 from deep_clustering.platform.metrics.evaluate import evaluate
 from deep_clustering.platform.store.store import Plan, Store
-from deep_clustering.platform.suites import suites
+from deep_clustering.platform.suites import plans
 
 #: Classes and images of every made-up run.
 CLASSES, IMAGES = 10, 400
@@ -146,7 +146,7 @@ def plan(
         "definitions": [
             {
                 "digest": run_id(of.name),
-                "suite": suites.definition(of),
+                "suite": plans.definition(of),
                 "asked": "2026-01-01T00:00:00+00:00",
             }
         ],

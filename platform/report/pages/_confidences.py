@@ -211,7 +211,7 @@ def _rejection(
     draft: Draft, measured: cells.Measured, dataset: str, groups: Sequence[RowGroup]
 ) -> list[Part]:
     """How well confidence tells right from wrong images, as numbers."""
-    suite = measured.planned.suite
+    suite = measured.current.suite
     by_name = {row.name: row for row in suite.rows}
     lines = []
     for group in groups:

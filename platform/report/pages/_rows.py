@@ -40,7 +40,7 @@ def comparison(measured: Measured, dataset: str) -> Comparison | None:
     groups = _groups(measured, dataset)
     if not groups:
         return None
-    suite = measured.planned.suite
+    suite = measured.current.suite
     against = [claim.against for claim in suite.claims]
     baseline = None
     if against and len(groups) > 1:
@@ -51,15 +51,15 @@ def comparison(measured: Measured, dataset: str) -> Comparison | None:
 
 def _groups(measured: Measured, dataset: str) -> list[RowGroup]:
     groups: dict[tuple[tuple[str, ...], str | None], list[str]] = {}
-    for row in measured.planned.suite.rows:
+    for row in measured.current.suite.rows:
         if row.columns:  # measured before the training, so that it has no predictions
             continue
         runs = tuple(
-            entry["run_id"]
-            for entry in measured.planned.entries
-            if entry["variant"] == row.name
-            and entry["dataset"] == dataset
-            and measured.rows.get(entry["run_id"], {}).get("status") == "ok"
+            run.run_id
+            for run in measured.current.runs
+            if run.variant == row.name
+            and run.dataset == dataset
+            and measured.rows.get(run.run_id, {}).get("status") == "ok"
         )
         if runs:
             groups.setdefault((runs, row.head), []).append(row.name)

@@ -21,7 +21,7 @@ from deep_clustering.platform.report.pages._draft import Draft, RunRow
 from deep_clustering.platform.report.pages._notes import failures, flagged
 from deep_clustering.platform.report.pages._provenance import glossary, provenance
 from deep_clustering.platform.report.pages._words import listed, quoted
-from deep_clustering.platform.suites import suites
+from deep_clustering.platform.suites import plans
 
 #: How many of the newest runs are shown, and of the newest failures.
 _NEWEST = 30
@@ -71,14 +71,13 @@ def _first(draft: Draft, done: Sequence[RunRow], lost: Sequence[RunRow]) -> list
 def _suites(draft: Draft, names: Sequence[str], status: Mapping[str, str]) -> list[Part]:
     lines = []
     for name in names:
-        planned = suites.current(draft.store.read_plan("suite", name))
-        runs = {entry["run_id"] for entry in planned.entries}
+        current = plans.current(draft.store.read_plan("suite", name))
         lines.append(
             [
                 label(name),
-                wide(planned.suite.title),
-                cell(listed(planned.datasets)),
-                *map(number, _ends(runs, status)),
+                wide(current.suite.title),
+                cell(listed(current.datasets)),
+                *map(number, _ends(set(current.run_ids), status)),
             ]
         )
     heads = ["suite", "title", "data sets", "runs planned", "finished", "without a result"]

@@ -32,10 +32,9 @@ _IN_CHARTS = (*names("rejection"), *HEADLINES)
 def build(draft: Draft, name: str) -> Page:
     """The page of a suite of the store."""
     measured = cells.measured(draft.store, name)
-    suite, planned = measured.planned.suite, measured.planned
+    suite, current = measured.current.suite, measured.current
     table, judged = cells.cells(measured), cells.judged(measured)
-    planned_runs = list(dict.fromkeys(entry["run_id"] for entry in planned.entries))
-    rows = [measured.rows[run] for run in planned_runs if run in measured.rows]
+    rows = [measured.rows[run] for run in current.run_ids if run in measured.rows]
     sections = [
         Section(title="Read first", parts=_first(draft, measured, table)),
         Section(title="Table", parts=suite_tables(draft, name, table)),
@@ -43,14 +42,14 @@ def build(draft: Draft, name: str) -> Page:
     if judged.height:
         sections.append(Section(title="Claims", parts=claims(draft, name, judged)))
     reader = Reader(draft.store, measured.rows)
-    for dataset in planned.datasets:
+    for dataset in current.datasets:
         parts = _runs(draft, measured, dataset, reader)
         if parts:
             sections.append(Section(title=f"Runs on {dataset}", parts=parts))
     sections += glossary([*suite.metrics, *_IN_CHARTS])
     select = f"results.suite({name!r}, store)"
-    sections.append(provenance(draft, rows, select, planned.commands))
-    summary = _summary(measured, len(planned_runs), rows)
+    sections.append(provenance(draft, rows, select, current.commands))
+    summary = _summary(measured, len(current.run_ids), rows)
     if judged.height:
         verdicts = judged["verdict"].value_counts(sort=True).rows()
         told = ", ".join(f"{n} {verdict.lower()}" for verdict, n in verdicts)
@@ -59,26 +58,26 @@ def build(draft: Draft, name: str) -> Page:
 
 
 def _summary(measured: cells.Measured, runs: int, rows: Sequence[RunRow]) -> list[str]:
-    suite, planned, count = measured.planned.suite, measured.planned, measures.plural
+    suite, current, count = measured.current.suite, measured.current, measures.plural
     done = sum(row["status"] == "ok" for row in rows)
     ends = {
         "finished": done,
         "without a result": len(rows) - done,
         "not run yet": runs - len(rows),
     }
-    seeds = {entry["seed"] for entry in planned.entries}
+    seeds = {run.seed for run in current.runs}
     return [
         f"{suite.method}: {suite.title}.",
-        f"{count(len(suite.rows), 'row')} on {listed(planned.datasets)} with "
+        f"{count(len(suite.rows), 'row')} on {listed(current.datasets)} with "
         f"{count(len(seeds), 'seed')}: {count(runs, 'run')} planned, {counted(ends)}.",
     ]
 
 
 def _first(draft: Draft, measured: cells.Measured, table: pl.DataFrame) -> list[Part]:
-    planned, suite = measured.planned, measured.planned.suite
+    current, suite = measured.current, measured.current.suite
     names: dict[str, list[str]] = {}
-    for entry in planned.entries:
-        names.setdefault(entry["run_id"], []).append(entry["variant"])
+    for run in current.runs:
+        names.setdefault(run.run_id, []).append(run.variant)
     labelled = [(listed(names[run]), measured.rows[run]) for run in names if run in measured.rows]
     done = [(label, row) for label, row in labelled if row["status"] == "ok"]
     lost = [(label, row) for label, row in labelled if row["status"] != "ok"]
@@ -86,9 +85,9 @@ def _first(draft: Draft, measured: cells.Measured, table: pl.DataFrame) -> list[
     notes += flagged((f"{label}, seed {row['seed']}", row) for label, row in done)
     notes += [
         Note(level="bad", head=f"{variant} is not possible on {dataset}.", text=reason)
-        for (variant, dataset), reason in planned.impossible.items()
+        for (variant, dataset), reason in current.impossible.items()
     ]
-    notes += [Note(level="bad", text=f"{remark}.") for remark in planned.remarks]
+    notes += [Note(level="bad", text=f"{remark}.") for remark in current.remarks]
     missing = len(names) - len(labelled)
     if missing:
         runs = measures.plural(missing, "run of the plan is", "runs of the plan are")
@@ -119,7 +118,7 @@ def _on_values(measured: cells.Measured, table: pl.DataFrame) -> list[Note]:
     if chosen:
         values = measures.plural(chosen, "published value was", "published values were")
         notes.append(Note(text=f"{values} chosen with labels; none of ours was."))
-    if measured.planned.suite.table and table["published"].null_count() == table.height:
+    if measured.current.suite.table and table["published"].null_count() == table.height:
         notes.append(Note(text="The paper prints no values for these data sets."))
     return notes
 
@@ -133,4 +132,4 @@ def _runs(draft: Draft, measured: cells.Measured, dataset: str, reader: Reader) 
     confidences, rejection = suite_confidences(draft, measured, compared, reader)
     figures += confidences
     parts: list[Part] = [Figures(figures)] if figures else []
-    return [*parts, *rejection, *evaluations(draft, compared, measured.planned.suite.evaluations)]
+    return [*parts, *rejection, *evaluations(draft, compared, measured.current.suite.evaluations)]

@@ -9,7 +9,7 @@ import pytest
 from deep_clustering.platform import results
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.store.store import Plan, Store
-from deep_clustering.platform.suites import cells, suites
+from deep_clustering.platform.suites import cells, plans, suites
 from support.small import resolved
 from support.store_rows import run
 
@@ -31,7 +31,7 @@ class Place:
                 method, name, root=self.folder, outline=True, protocol=suite.protocol
             ),
         )
-        plan = suites.plan(self.expansion, Plan(), "2026-01-01T00:00", "platform ablate")
+        plan = plans.plan_of(self.expansion, Plan(), "2026-01-01T00:00", "platform ablate")
         self.store.write_plan("suite", suite.name, plan)
 
     def finish(self, row, dataset="digits", **columns):

@@ -8,7 +8,7 @@ import pytest
 from deep_clustering.ablations._variants import Times
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.store.store import Plan
-from deep_clustering.platform.suites import suites
+from deep_clustering.platform.suites import plans, suites
 from support.small import SETS, images, resolved
 
 TOML = """
@@ -196,50 +196,70 @@ def joined(*plans):
 
 
 def test_the_same_command_again_adds_nothing_to_the_plan(small):
-    first = suites.plan(small(2), Plan(), "2026-01-01T00:00", "platform ablate")
-    again = suites.plan(small(2), first, "2026-01-02T00:00", "platform ablate")
+    first = plans.plan_of(small(2), Plan(), "2026-01-01T00:00", "platform ablate")
+    again = plans.plan_of(small(2), first, "2026-01-02T00:00", "platform ablate")
     assert again == first
-    planned = suites.current(first)
-    assert [(e["variant"], e["seed"]) for e in planned.entries] == [
+    now = plans.current(first)
+    assert [(run.variant, run.seed) for run in now.runs] == [
         ("full", 0), ("full", 1), ("random-init", 0), ("random-init", 1),
     ]  # fmt: skip
-    assert planned.remarks == []
+    assert now.remarks == []
 
 
 def test_seeds_that_were_added_later_are_said(small):
-    first = suites.plan(small(2), Plan(), "2026-01-01T00:00", "a")
-    more = joined(first, suites.plan(small(3), first, "2026-01-02T00:00", "b"))
-    planned = suites.current(more)
-    assert len(planned.entries) == 6
-    assert len(planned.remarks) == 1
-    assert planned.remarks[0].endswith("seeds were added after the first results")
+    first = plans.plan_of(small(2), Plan(), "2026-01-01T00:00", "a")
+    more = joined(first, plans.plan_of(small(3), first, "2026-01-02T00:00", "b"))
+    now = plans.current(more)
+    assert len(now.runs) == 6
+    assert len(now.remarks) == 1
+    assert now.remarks[0].endswith("seeds were added after the first results")
 
 
 def test_a_changed_configuration_never_shares_a_cell_with_the_old_one(small):
-    first = suites.plan(small(3), Plan(), "2026-01-01T00:00", "a")
+    first = plans.plan_of(small(3), Plan(), "2026-01-01T00:00", "a")
     new = small(2, "hidden=14")
-    plan = joined(first, suites.plan(new, first, "2026-01-02T00:00", "b"))
-    planned = suites.current(plan)
-    assert {e["run_id"] for e in planned.entries} == {job.id for job in new.runs}
+    plan = joined(first, plans.plan_of(new, first, "2026-01-02T00:00", "b"))
+    now = plans.current(plan)
+    assert {run.run_id for run in now.runs} == {job.id for job in new.runs}
     # and back again: the old ones count, all three seeds of them
-    back = joined(plan, suites.plan(small(2), plan, "2026-01-03T00:00", "c"))
+    back = joined(plan, plans.plan_of(small(2), plan, "2026-01-03T00:00", "c"))
     old = {job.id for job in small(3).runs}
-    assert {e["run_id"] for e in suites.current(back).entries} == old
+    assert set(plans.current(back).run_ids) == old
 
 
 def test_a_margin_that_changed_is_said_and_the_newest_counts(small):
-    first = suites.plan(small(2), Plan(), "2026-01-01T00:00", "a")
-    claims = tuple(dataclasses.replace(c, margin=0.2) for c in suites.current(first).suite.claims)
-    second = suites.plan(small(2, claims=claims), first, "2026-01-02T00:00", "b")
-    planned = suites.current(joined(first, second))
-    assert {c.margin for c in planned.suite.claims} == {0.2}
-    assert planned.remarks == ["the suite's rows, claims or margins changed after it was first run"]
+    first = plans.plan_of(small(2), Plan(), "2026-01-01T00:00", "a")
+    claims = tuple(dataclasses.replace(c, margin=0.2) for c in plans.current(first).suite.claims)
+    second = plans.plan_of(small(2, claims=claims), first, "2026-01-02T00:00", "b")
+    now = plans.current(joined(first, second))
+    assert {c.margin for c in now.suite.claims} == {0.2}
+    assert now.remarks == ["the suite's rows, claims or margins changed after it was first run"]
+
+
+def test_a_plan_and_its_records_are_inverse(small):
+    first = plans.plan_of(small(2), Plan(), "2026-01-01T00:00", "a")
+    stored = json.loads(json.dumps(first.as_json()))
+    records = plans.SuitePlan.of(Plan.from_json(stored))
+    assert records.as_plan().as_json() == stored
+    assert plans.SuitePlan.of(records.as_plan()) == records
+    assert [run.variant for run in records.runs] == ["full", "full", "random-init", "random-init"]
+    odd = plans.SuitePlan(
+        impossible=(plans.Impossible(variant="full", dataset="digits", reason="too few images"),),
+        datasets=("digits",),
+    )
+    assert plans.SuitePlan.of(odd.as_plan()) == odd
 
 
 def test_a_definition_survives_the_store():
     for suite in suites.known().values():
-        plain = json.loads(json.dumps(suites.definition(suite)))
-        back = suites.restored(plain)
-        assert suites.definition(back) == plain
-        assert back.claims == suite.claims
-        assert [r.name for r in back.rows] == [r.name for r in suite.rows]
+        plain = json.loads(json.dumps(plans.definition(suite)))
+        assert plans.restored(plain) == dataclasses.replace(suite, seeds=5)
+        assert plans.definition(plans.restored(plain)) == plain
+
+
+def test_a_definition_of_the_first_release_is_read():
+    suite = suites.find("cdc-table15")
+    plain = plans.definition(suite)
+    things = plain.pop("evaluations")
+    assert plans.restored({**plain, "ood": things["ood"]}).evaluations == suite.evaluations
+    assert plans.restored({**plain, "ood": []}).evaluations == {}
