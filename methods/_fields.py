@@ -7,12 +7,20 @@ import dataclasses
 import difflib
 import typing
 from collections.abc import Iterable
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 T = TypeVar("T")
 
-#: Precision of the network: "auto" is bfloat16 autocast on CUDA and float32 elsewhere.
+#: Precision of the network: "auto" is bfloat16 autocast on CUDA and float32 elsewhere. In "fp32"
+#: convolutions on CUDA round their inputs to TF32, PyTorch's own setting.
 Precision = Literal["auto", "fp32", "bf16"]
+
+#: The same for what can scale its loss: "fp16" is float16 autocast on CUDA and float32 elsewhere,
+#: with a scaled loss, as releases train.
+ScaledPrecision = Literal["auto", "fp32", "bf16", "fp16"]
+
+#: One value for each channel.
+Channels = tuple[float, float, float]
 
 
 class Rule(NamedTuple):
@@ -99,8 +107,28 @@ def choice(config: object, **kinds: object) -> list[Rule]:
     ]
 
 
-def spread(config: object, name: str = "std") -> list[Rule]:
-    """Rule: None, or three values above 0."""
-    value = getattr(config, name)
-    kept = value is None or (len(value) == 3 and min(value) > 0)
-    return [Rule(kept, name, "must be none or three values above 0")]
+class Normalised(Protocol):
+    """A configuration with a normalisation of its own."""
+
+    @property
+    def mean(self) -> Channels | None: ...
+
+    @property
+    def std(self) -> Channels | None: ...
+
+
+def normalisation(config: Normalised) -> list[Rule]:
+    """Rules: `mean` and `std` are None, or three values from 0 to 1 and three above 0."""
+    mean, std = config.mean, config.std
+    return [
+        Rule(
+            mean is None or (len(mean) == 3 and min(mean) >= 0 and max(mean) <= 1),
+            "mean",
+            "must be none or three values from 0 to 1",
+        ),
+        Rule(
+            std is None or (len(std) == 3 and min(std) > 0),
+            "std",
+            "must be none or three values above 0",
+        ),
+    ]

@@ -15,15 +15,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deep_clustering.methods._fields import (
+    Channels,
     Precision,
     Rule,
     check,
     choice,
     doc,
+    normalisation,
     not_negative,
     positive,
     share,
-    spread,
 )
 from deep_clustering.methods._method import Method, Pretrain
 from deep_clustering.methods.clustering.kmeans import kmeans
@@ -103,9 +104,11 @@ class CDCConfig:
     strong_flip: float = doc(0.5, "probability of the mirror image, strong view; release")
     operations: int = doc(4, "random operations of the strong view; App. B.1, SCAN")
     cutout: int = doc(16, "largest side of the hole in the strong view, pixels; SCAN")
-    std: tuple[float, float, float] | None = doc(
-        None, "of the normalisation; None is the data set's"
+    empty_step: bool = doc(
+        False, "a slice without a selected sample moves on by Adam's momentum; release: true"
     )
+    mean: Channels | None = doc(None, "of the normalisation; None is the data set's")
+    std: Channels | None = doc(None, "of the normalisation; None is the data set's")
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
@@ -123,7 +126,7 @@ class CDCConfig:
                 *share(self, "label_smoothing", "flexmatch_threshold", "freematch_momentum"),
                 *share(self, "filter_floor", "filter_momentum", "gsf_score"),
                 *share(self, "weak_flip", "strong_flip"),
-                *spread(self),
+                *normalisation(self),
                 Rule(
                     self.filter is None or self.filter in Filter.__args__,  # type: ignore[attr-defined]
                     "filter",
@@ -218,7 +221,8 @@ def select_by_confidence(probabilities: Tensor, cap: int) -> Tensor:
 
     For each class the M samples of the whole batch with the largest probability of it are its
     candidates; the first n_c (Eq. 4) of them are taken. A sample may enter through a class that is
-    not its own most probable one, and counts once.
+    not its own most probable one, and counts once. Samples whose probabilities are exactly equal
+    are ranked in the order of the batch, so that every kind of device takes the same ones.
 
     Args:
         probabilities: (B, C) of the calibration head on weak views.
@@ -227,7 +231,8 @@ def select_by_confidence(probabilities: Tensor, cap: int) -> Tensor:
     Returns:
         (B,) bool.
     """
-    candidates = probabilities.topk(cap, dim=0).indices  # (M, C), best first
+    order = probabilities.argsort(dim=0, descending=True, stable=True)  # `topk` leaves ties open
+    candidates = order[:cap]  # (M, C), best first
     counts = class_counts(probabilities.amax(1)[candidates], cap)
     taken = torch.arange(cap, device=probabilities.device)[:, None] < counts
     hits = torch.zeros(len(probabilities), device=probabilities.device)
@@ -418,6 +423,7 @@ class CDC(Clusterer):
                 )
             },
             side=config.pretrain.side,
+            mean=config.mean,
             std=config.std,
             slices=self._slices,
             **context,
@@ -506,8 +512,8 @@ class CDC(Clusterer):
             `clustering_loss` (Eq. 5; 0 when nothing was selected), `calibration_loss` (Eq. 1) and
             `entropy` (of the mean prediction, in nats, -Eq. 2), means over the slices; `selected`,
             share of the batch; `skipped`, slices without a selected sample, whose clustering step
-            was left out; `threshold`, the confidence asked (the lowest selected one where the rule
-            is by counts); `confidence`, mean over the batch on weak views.
+            is left out unless `empty_step`; `threshold`, the confidence asked (the lowest selected
+            one where the rule is by counts); `confidence`, mean over the batch on weak views.
         """
         pixels = self._images.take(self._mine(indices))
         indices = indices.to(self._device)
@@ -637,8 +643,9 @@ class CDC(Clusterer):
         """One Adam step on the `taught` networks.
 
         Those `gated` by the selection stay exactly as they are, optimiser state included, when the
-        slice has no selected sample: a zero gradient would still move them. The switch is the one
-        that gradient scaling uses, which the device reads without telling the host.
+        slice has no selected sample, unless `empty_step`: a gradient of zero still moves them. The
+        switch is the one that gradient scaling uses, which the device reads without telling the
+        host.
         """
         networks = self._networks()
         parameters = [p for name in taught for p in networks[name].parameters()]
@@ -648,7 +655,8 @@ class CDC(Clusterer):
         self._replicas.reduce_gradients(parameters)
         for name in taught:
             optimiser = self._optimisers[name]
-            optimiser.found_inf = batch.empty[j] if name in gated else None  # type: ignore[attr-defined]
+            left_out = name in gated and not self.config.empty_step
+            optimiser.found_inf = batch.empty[j] if left_out else None  # type: ignore[attr-defined]
             optimiser.step()
 
     def _parts(self) -> Parts:
@@ -754,6 +762,15 @@ _PAPER = {
     "strong_crop": 1.0,
 }
 
+#: What the release does where the paper, or this project for want of a reason, does otherwise.
+_RELEASE = {
+    "pretrain.blur": 0.5,
+    "pretrain.warmup_closed": True,
+    "pretrain.precision": "fp16",
+    "precision": "fp32",
+    "empty_step": True,
+}
+
 
 def _by_side(side: int) -> str:
     """The preset for a data set without one, by the side of its images in pixels."""
@@ -767,7 +784,7 @@ METHOD = Method(
         "Jia, Peng, Liu, Hou. Towards Calibrated Deep Clustering Network. ICLR 2025. "
         "https://arxiv.org/abs/2403.02998"
     ),
-    version=1,
+    version=2,
     config=CDCConfig,
     build=CDC,
     restore=CDC.restore,
@@ -776,7 +793,7 @@ METHOD = Method(
     ),
     presets=PRESETS,
     by_side=_by_side,
-    readings={"paper": _PAPER, "release": {"pretrain.blur": 0.5}},
+    readings={"paper": _PAPER, "release": _RELEASE},
     reading_presets={
         "release": {
             "cifar10": {"pretrain.std": (0.2470, 0.2435, 0.2616)},

@@ -18,8 +18,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from deep_clustering.methods._fields import (
-    Precision,
     Rule,
+    ScaledPrecision,
     check,
     choice,
     doc,
@@ -97,7 +97,7 @@ class DPACConfig:
         "first", "that the head normalises over in training; Alg. 3 (release: all)"
     )
     target_statistics: Statistics = doc("update", "batch normalisation of the target pass; release")
-    precision: Precision = "auto"
+    precision: ScaledPrecision = "auto"
 
     def __post_init__(self) -> None:
         queue = self.pretrain.moco_queue * self.pretrain.batch_size
@@ -107,7 +107,7 @@ class DPACConfig:
                 *positive(self, "clusters", "batch_size", "temperature", "hidden"),
                 *positive(self, "encoder_lr", "head_lr", "offline_every"),
                 *not_negative(self, "epochs", "weight_decay", "balance_weight"),
-                *choice(self, objective=Objective, distance=Distance, precision=Precision),
+                *choice(self, objective=Objective, distance=Distance, precision=ScaledPrecision),
                 *choice(self, distance_view=DistanceView, positive_weight=PositiveWeight),
                 *choice(self, head_views=HeadViews, target_statistics=Statistics),
                 *share(self, "self_label_threshold"),
@@ -408,6 +408,7 @@ class DPAC(Clusterer):
             config,
             {"encoder": partial(kind.encoder, pretrain)},
             side=pretrain.side,
+            mean=pretrain.mean,
             std=pretrain.std,
             enlargement=pretrain.enlargement,
             **context,
@@ -505,7 +506,7 @@ class DPAC(Clusterer):
         labelled, labelling, share = self._self_labelled(batch, features[-len(mine) :])
         loss = learnt + aggregated + self.config.balance_weight * balance + labelled
 
-        descend(loss, self._optimiser, self._replicas)
+        descend(loss, self._optimiser, self._replicas, self._loss_scale)
         self._representation.follow(self._steps)
         self._steps += 1
         return {
@@ -711,7 +712,7 @@ METHOD = Method(
         "Yan, Lu, Yan. Deep Probability Aggregation Clustering. ECCV 2024. "
         "https://arxiv.org/abs/2407.05246"
     ),
-    version=1,
+    version=2,
     config=DPACConfig,
     build=DPAC,
     restore=DPAC.restore,
@@ -726,10 +727,26 @@ METHOD = Method(
     by_side=_by_side,
     readings={
         "paper": {"distance": "squared"},
-        "release": {"batch_size": 256, "self_label_threshold": 0.99, "head_views": "all"},
+        "release": {
+            "batch_size": 256,
+            "self_label_threshold": 0.99,
+            "head_views": "all",
+            "precision": "fp16",
+            "pretrain.precision": "fp16",
+        },
     },
     reading_presets={
         "paper": {"stl10": {"pretrain.side": 224, "pretrain.enlargement": 8 / 7}},
+        "release": {
+            "cifar20": {
+                "pretrain.mean": (0.5071, 0.4867, 0.4408),
+                "pretrain.std": (0.2675, 0.2565, 0.2761),
+            },
+            "stl10": {
+                "pretrain.mean": (0.485, 0.456, 0.406),  # those of ImageNet
+                "pretrain.std": (0.229, 0.224, 0.225),
+            },
+        },
     },
     differences=DIFFERENCES,
 )

@@ -44,6 +44,13 @@ DIFFERENCES = (
         field="weak_crop",
     ),
     Difference(
+        topic="mirror image in the weak view",
+        paper="none, in SCAN's self-labelling step",
+        release="with probability 0.5",
+        default="release",
+        field="weak_flip",
+    ),
+    Difference(
         topic="strong view",
         paper="SCAN's, with a random crop of the native size (on CIFAR the whole image)",
         release="random resized crop from 8 % of the area before the same four operations",
@@ -56,6 +63,19 @@ DIFFERENCES = (
         release="a slice of it; labels, selection and targets are of the batch",
         default="release",
         field="sub_batch_size",
+    ),
+    Difference(
+        topic="slice without a selected sample",
+        paper="not mentioned",
+        release="its loss is not a number, its gradient exactly zero: Adam moves on by momentum",
+        default="its clustering step is left out, and counted in the column `skipped`",
+        field="empty_step",
+    ),
+    Difference(
+        topic="samples with exactly equal probabilities, in the ranking of a class",
+        paper="not mentioned",
+        release="in the order of an unstable sort, which differs between devices",
+        default="in the order of the batch, on every device",
     ),
     Difference(
         topic="batch normalisation of the passes that make labels and targets",
@@ -89,6 +109,34 @@ DIFFERENCES = (
         release="1; until April 2025 the momentum encoder of the pretraining had 2",
         default="1 in both encoders",
         field="pretrain.stem_padding",
+    ),
+    Difference(
+        topic="end of the warm-up in the pretraining",
+        paper="not mentioned",
+        release="its last step has the full rate: steps are divided by its length minus one",
+        default="the first step after it has the full rate",
+        field="pretrain.warmup_closed",
+    ),
+    Difference(
+        topic="precision of the pretraining on a GPU",
+        paper="not mentioned",
+        release="float16 with a scaled loss",
+        default="bfloat16",
+        field="pretrain.precision",
+    ),
+    Difference(
+        topic="precision of the clustering stage on a GPU",
+        paper="not mentioned",
+        release="float32, convolutions in TF32",
+        default="bfloat16 in the encoder; heads, losses, k-means and Adam in float32",
+        field="precision",
+    ),
+    Difference(
+        topic="pixels of the augmentation",
+        paper="not mentioned",
+        release="Pillow's: hue in steps of 8 bits, a blur of three box filters, resampling with "
+        "weights of 22 bits",
+        default="hue without steps, one Gaussian of the same variance, weights of 10 bits",
     ),
     Difference(
         topic="projector of the pretraining",
@@ -183,6 +231,18 @@ DIFFERENCES = (
         release="unsquared distances, greedy seeding, ten restarts with fixed seeds",
         default="release",
         field="kmeans_restarts",
+    ),
+    Difference(
+        topic="matchings of clusters and classes that are equally good",
+        paper="not mentioned",
+        release="the one that the solver comes upon; accuracy is the same, the ECE is not",
+        default="the one with more probability on the labels",
+    ),
+    Difference(
+        topic="edges of the bins of the ECE",
+        paper="15 bins of equal width",
+        release="made in float32 by repeated steps: six of them are a rounding error beside k/15",
+        default="k/15, rounded to the type of the confidences",
     ),
     Difference(
         topic="ECE quoted for SPICE-2 on STL-10 (7.8 falling to 0.8)",

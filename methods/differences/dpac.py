@@ -99,6 +99,49 @@ DIFFERENCES = (
         field="balance_weight",
     ),
     Difference(
+        topic="fresh weights of the 3x3 stem",
+        paper="not mentioned",
+        release="Kaiming's normal distribution, fan-out, as of all other convolutions",
+        default="release",
+        field="pretrain.stem_weights",
+    ),
+    Difference(
+        topic="mean of the normalisation",
+        paper="not mentioned",
+        release="ImageNet's on STL-10; up to 2e-4 from the data set's on CIFAR-20",
+        default="the data set's",
+        field="pretrain.mean",
+    ),
+    Difference(
+        topic="standard deviation of the normalisation",
+        paper="not mentioned",
+        release="ImageNet's on STL-10, 7 to 14 % smaller; up to 2e-4 from the data set's on "
+        "CIFAR-20",
+        default="the data set's",
+        field="pretrain.std",
+    ),
+    Difference(
+        topic="precision of the pretraining on a GPU",
+        paper="not mentioned",
+        release="float16 with a scaled loss",
+        default="bfloat16",
+        field="pretrain.precision",
+    ),
+    Difference(
+        topic="precision of the clustering step on a GPU",
+        paper="not mentioned",
+        release="float16 with a scaled loss",
+        default="bfloat16 in encoder and projector; heads, targets, losses and Adam in float32",
+        field="precision",
+    ),
+    Difference(
+        topic="pixels of the augmentation",
+        paper="not mentioned",
+        release="Pillow's: hue in steps of 8 bits, a blur of three box filters, resampling with "
+        "weights of 22 bits",
+        default="hue without steps, one Gaussian of the same variance, weights of 10 bits",
+    ),
+    Difference(
         topic="size of the projector",
         paper="not mentioned",
         release="512, 512 and 128 units with batch normalisation",

@@ -4,6 +4,7 @@ A pretraining (`pretraining.pretraining`) and a clusterer (`learning.clusterer`)
 they optimise is in the file of each.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import NotRequired, Protocol, TypedDict
 import torch
 from torch import Tensor, nn
 
-from deep_clustering.methods._fields import Precision
+from deep_clustering.methods._fields import Channels, ScaledPrecision
 from deep_clustering.methods.compute.random import seeded
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.clean import clean_view
@@ -38,7 +39,7 @@ class LearnerConfig(Protocol):
     def batch_size(self) -> int: ...
 
     @property
-    def precision(self) -> Precision: ...
+    def precision(self) -> ScaledPrecision: ...
 
 
 class Context(TypedDict):
@@ -67,7 +68,7 @@ class Learner(ABC):
         config: see `LearnerConfig`.
         encoders: name -> how to build it, at least one.
         side: of the views, in pixels; None is the images' own.
-        std: (3,) of the normalisation; None is the data set's.
+        mean, std: of the normalisation, per channel; None is the data set's.
         images, replicas, seed, index: the `Context`.
         enlargement: of the clean view, see `clean_view`.
         slices: in which a batch is shared by the processes, see `Replicas.rows`.
@@ -82,11 +83,12 @@ class Learner(ABC):
         encoders: Mapping[str, Build],
         *,
         side: int | None,
-        std: tuple[float, float, float] | None,
+        std: Channels | None,
         images: Images,
         replicas: Replicas,
         seed: int,
         index: Tensor | None = None,
+        mean: Channels | None = None,
         enlargement: float | None = None,
         slices: int = 1,
     ) -> None:
@@ -101,9 +103,10 @@ class Learner(ABC):
         self._rows = replicas.rows(config.batch_size, slices)
         self._host_rows = self._rows.cpu()  # of draws, which are made on the host
         self._autocast = autocast(config.precision, device)
+        self._loss_scale = LossScale().to(device) if config.precision == "fp16" else None
         self._side = side or images.side
         self._clean = clean_view(self._side, enlargement)
-        self._mean = images.mean
+        self._mean = images.mean if mean is None else torch.tensor(mean, device=device)
         self._std = images.std if std is None else torch.tensor(std, device=device)
         self._encoders: dict[str, Encoder] = {}
         for name, build in encoders.items():
@@ -163,7 +166,7 @@ class Learner(ABC):
 
     def state(self) -> dict[str, Tensor]:
         """Everything that decides how training continues."""
-        return pack(*self._parts()) | {"steps": torch.tensor(self._steps)}
+        return pack(*self._everything()) | {"steps": torch.tensor(self._steps)}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Continues from a `state()`.
@@ -173,7 +176,12 @@ class Learner(ABC):
         """
         state = dict(state)
         self._steps = int(state.pop("steps"))
-        unpack(state, *self._parts())
+        unpack(state, *self._everything())
+
+    def _everything(self) -> Parts:
+        modules, optimisers, generators = self._parts()
+        scale = {} if self._loss_scale is None else {"loss_scale": self._loss_scale}
+        return {**modules, **scale}, optimisers, generators
 
     @abstractmethod
     def _parts(self) -> Parts:
@@ -203,9 +211,53 @@ def adam(*groups: tuple[Iterable[Tensor], float], weight_decay: float) -> torch.
     )
 
 
-def descend(loss: Tensor, optimiser: torch.optim.Optimizer, replicas: Replicas) -> None:
-    """One step of an optimiser with the gradients of this rank's term, summed over the ranks."""
+class LossScale(nn.Module):
+    """The factor on a loss that keeps float16 gradients from vanishing.
+
+    A step whose gradients overflow is left out and halves the factor; `PATIENCE` steps in a row
+    without one double it: the rule of `torch.amp.GradScaler`, without waiting for the device.
+    """
+
+    PATIENCE = 2000
+
+    factor: Tensor
+    good: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("factor", torch.tensor(2.0**16, dtype=torch.float32))
+        self.register_buffer("good", torch.zeros((), dtype=torch.int32))  # steps since a change
+
+    def follow(self, overflow: Tensor) -> None:
+        """After a step: `overflow` is 1.0 where its gradients were not finite, else 0.0."""
+        failed = overflow > 0
+        self.good.add_(1).masked_fill_(failed, 0)
+        grown = self.good == self.PATIENCE
+        self.factor.mul_(torch.where(failed, 0.5, torch.where(grown, 2.0, 1.0)))
+        self.good.masked_fill_(grown, 0)
+
+
+def descend(
+    loss: Tensor,
+    optimiser: torch.optim.Optimizer,
+    replicas: Replicas,
+    scale: LossScale | None = None,
+) -> None:
+    """One step of a fused optimiser with the gradients of this rank's term, summed over the ranks.
+
+    With a `scale` the gradients are computed of the scaled loss, and the step is that of the loss.
+    """
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    replicas.reduce_gradients(p for group in optimiser.param_groups for p in group["params"])
+    (loss if scale is None else loss * scale.factor).backward()
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    replicas.reduce_gradients(parameters)
+    if scale is None:
+        optimiser.step()
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    largest = nn.utils.get_total_norm(gradients, norm_type=math.inf)
+    overflow = (~largest.isfinite()).float()
+    # What a fused optimiser divides by, and whether it leaves the step out; read on the device.
+    optimiser.grad_scale, optimiser.found_inf = scale.factor, overflow  # type: ignore[attr-defined]
     optimiser.step()
+    scale.follow(overflow)

@@ -6,7 +6,7 @@ in torchvision, so that its weights load, and initialised as there.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,10 @@ SMALL_SIDE = 40
 #: First layers of a ResNet: "small" is 3x3, stride 1; "pooled" adds a 2x2 max-pooling of stride 2,
 #: padding 1; "large" is 7x7, stride 2, and a max-pooling; "side" is "small" or "large" by the side.
 Stem = Literal["side", "small", "pooled", "large"]
+
+#: Fresh weights of the 3x3 stem: "fan-in" is PyTorch's default, uniform up to 1 / sqrt(27);
+#: "fan-out" is Kaiming's normal distribution, as of all other convolutions.
+StemWeights = Literal["fan-in", "fan-out"]
 
 
 #: Names of the encoders, the keys of `ENCODERS`.
@@ -71,6 +75,12 @@ class _Bottleneck(nn.Module):
         return (inner + self.downsample(x)).relu_()
 
 
+class _Stem(NamedTuple):
+    kind: Stem
+    padding: int  # of the 3x3 convolution, pixels
+    weights: StemWeights
+
+
 class _ResNet(Encoder):
     def __init__(
         self,
@@ -79,17 +89,17 @@ class _ResNet(Encoder):
         *,
         side: int,
         replicas: Replicas,
-        stem_padding: int,
-        stem: Stem,
+        stem: _Stem,
     ) -> None:
         super().__init__()
         self.dimension = 512 * block.expansion
-        if stem == "side":
-            stem = "small" if side <= SMALL_SIDE else "large"
+        kind = stem.kind
+        if kind == "side":
+            kind = "small" if side <= SMALL_SIDE else "large"
         self.conv1 = _conv(3, 64, 7, 2)
         self.bn1 = BatchNorm(64, replicas=replicas)
         pools = {"small": nn.Identity(), "pooled": nn.MaxPool2d(2, 2, 1)}
-        self.pool = pools.get(stem, nn.MaxPool2d(3, 2, 1))
+        self.pool = pools.get(kind, nn.MaxPool2d(3, 2, 1))
         inside = 64
         stages: list[nn.Module] = []
         for stage, depth in enumerate(depths):
@@ -102,11 +112,12 @@ class _ResNet(Encoder):
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        if (
-            stem != "large"
-        ):  # put in afterwards: it keeps PyTorch's default initialisation, as in the release
-            self.conv1 = nn.Conv2d(3, 64, 3, stride=1, padding=stem_padding, bias=False)
+                _kaiming(module)
+        if kind != "large":
+            # Put in afterwards: as it comes it has PyTorch's own initialisation.
+            self.conv1 = nn.Conv2d(3, 64, 3, stride=1, padding=stem.padding, bias=False)
+            if stem.weights == "fan-out":
+                _kaiming(self.conv1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.pool(self.bn1(self.conv1(x)).relu_())
@@ -136,6 +147,10 @@ class _Small(Encoder):
         return wide(x).mean((2, 3))  # k-means runs on these: no bfloat16 means
 
 
+def _kaiming(convolution: nn.Conv2d) -> None:
+    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+
+
 def _conv(inside: int, outside: int, kernel: int, stride: int) -> nn.Conv2d:
     return nn.Conv2d(inside, outside, kernel, stride, padding=kernel // 2, bias=False)
 
@@ -148,22 +163,28 @@ def _shortcut(inside: int, outside: int, stride: int, replicas: Replicas) -> nn.
 
 def _resnet(
     block: type[_Basic] | type[_Bottleneck], depths: tuple[int, int, int, int]
-) -> Callable[[int, Replicas, int, Stem], Encoder]:
-    return lambda side, replicas, stem_padding, stem: _ResNet(
-        block, depths, side=side, replicas=replicas, stem_padding=stem_padding, stem=stem
+) -> Callable[[int, Replicas, _Stem], Encoder]:
+    return lambda side, replicas, stem: _ResNet(
+        block, depths, side=side, replicas=replicas, stem=stem
     )
 
 
-ENCODERS: dict[str, Callable[[int, Replicas, int, Stem], Encoder]] = {
+ENCODERS: dict[str, Callable[[int, Replicas, _Stem], Encoder]] = {
     "resnet18": _resnet(_Basic, (2, 2, 2, 2)),
     "resnet34": _resnet(_Basic, (3, 4, 6, 3)),
     "resnet50": _resnet(_Bottleneck, (3, 4, 6, 3)),
-    "small": lambda side, replicas, stem_padding, stem: _Small(replicas=replicas),
+    "small": lambda side, replicas, stem: _Small(replicas=replicas),
 }
 
 
 def encoder(
-    name: str, *, side: int, replicas: Replicas, stem_padding: int = 1, stem: Stem = "side"
+    name: str,
+    *,
+    side: int,
+    replicas: Replicas,
+    stem_padding: int = 1,
+    stem: Stem = "side",
+    stem_weights: StemWeights = "fan-in",
 ) -> Encoder:
     """An encoder with fresh weights (PyTorch's CPU generator), on the CPU.
 
@@ -173,6 +194,7 @@ def encoder(
         replicas: whose batch statistics the normalisation layers use.
         stem_padding: of that small stem; the paper writes 2, its release uses 1.
         stem: of a ResNet; by default its side decides.
+        stem_weights: how the small stem begins.
 
     Returns:
         (n, 3, S, S) -> (n, D), every entry >= 0.
@@ -182,7 +204,7 @@ def encoder(
     """
     if name not in ENCODERS:
         raise ValueError(f"backbone: {not_one_of(name, ENCODERS)}")
-    return ENCODERS[name](side, replicas, stem_padding, stem)
+    return ENCODERS[name](side, replicas, _Stem(stem, stem_padding, stem_weights))
 
 
 def wide(x: Tensor) -> Tensor:
@@ -204,6 +226,7 @@ def features_of(network: nn.Module, view: Tensor) -> Tensor:
 
 
 def autocast(precision: str, device: torch.device) -> Callable[[], AbstractContextManager[None]]:
-    """What to run a network in: bfloat16 autocast for "bf16", and for "auto" on CUDA."""
-    low = precision == "bf16" or (precision == "auto" and device.type == "cuda")
-    return lambda: torch.autocast(device.type, torch.bfloat16, enabled=low)
+    """What to run a network in, see `Precision` and `ScaledPrecision`."""
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    low = precision == "bf16" or (precision in ("auto", "fp16") and device.type == "cuda")
+    return lambda: torch.autocast(device.type, dtype, enabled=low)

@@ -5,7 +5,7 @@ from typing import Unpack
 
 from torch import Tensor, nn
 
-from deep_clustering.methods._fields import Precision
+from deep_clustering.methods._fields import Channels, ScaledPrecision
 from deep_clustering.methods.compute.random import seeded
 from deep_clustering.methods.learning.learner import Context, adam, descend
 from deep_clustering.methods.networks.autoencoder import Pixels, decoder, reconstruction_error
@@ -25,8 +25,9 @@ class AutoencoderConfig:
     batch_size: int  # images per step
     learning_rate: float  # Adam, constant
     weight_decay: float  # L2, Adam, all parameters
-    std: tuple[float, float, float] | None  # of the normalisation; None is the data set's
-    precision: Precision
+    mean: Channels | None  # of the normalisation; None is the data set's
+    std: Channels | None  # of the normalisation; None is the data set's
+    precision: ScaledPrecision
     seed: int | None  # None is the run's own
 
 
@@ -59,7 +60,7 @@ class Autoencoder(Pretraining):
             decoded = self._decoder(features_of(self._encoder, view))
         # Divided by the global number, so that gradients add up over the ranks.
         loss = reconstruction_error(decoded, view).sum() / self.batch_size
-        descend(loss, self._optimiser, self._replicas)
+        descend(loss, self._optimiser, self._replicas, self._loss_scale)
         self._steps += 1
         return {"loss": self._replicas.total(loss)}
 

@@ -17,15 +17,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deep_clustering.methods._fields import (
-    Precision,
+    Channels,
     Rule,
+    ScaledPrecision,
     check,
     choice,
     doc,
+    normalisation,
     not_negative,
     positive,
     share,
-    spread,
 )
 from deep_clustering.methods.compute.random import generator, seeded
 from deep_clustering.methods.compute.replicas import Replicas
@@ -56,6 +57,9 @@ class MoCoConfig:
     learning_rate: float = doc(0.5, "SGD, per 256 images of a batch; App. B.1")
     warmup_epochs: int = doc(50, "linear, per step; App. B.1")
     warmup_rate: float = doc(3e-5, "learning rate of the first step; release")
+    warmup_closed: bool = doc(
+        False, "the last step of the warm-up has the full rate, not the one after it; release: true"
+    )
     weight_decay: float = doc(1e-4, "on all parameters; App. B.1")
     sgd_momentum: float = doc(0.9, "release")
     queue_size: int = doc(32768, "keys of each queue; App. B.1")
@@ -73,24 +77,23 @@ class MoCoConfig:
     grey: float = doc(0.2, "probability of grey; release")
     blur: float = doc(0.5, "probability of the blur; App. B.1 has none on CIFAR")
     flip: float = doc(0.5, "probability of the mirror image; release")
-    std: tuple[float, float, float] | None = doc(
-        None, "of the normalisation; None is the data set's"
-    )
-    precision: Precision = "auto"
+    mean: Channels | None = doc(None, "of the normalisation; None is the data set's")
+    std: Channels | None = doc(None, "of the normalisation; None is the data set's")
+    precision: ScaledPrecision = "auto"
     seed: int | None = doc(5, "release; None is the run's own, one pretraining for every seed")
 
     def __post_init__(self) -> None:
         check(
             self,
             [
-                *choice(self, backbone=Backbone, precision=Precision),
+                *choice(self, backbone=Backbone, precision=ScaledPrecision),
                 *positive(self, "epochs", "batch_size", "learning_rate", "queue_size"),
                 *positive(self, "temperature", "projector_hidden", "projector_dimension"),
                 *not_negative(self, "stem_padding", "warmup_epochs", "warmup_rate"),
                 *not_negative(self, "weight_decay"),
                 *share(self, "sgd_momentum", "momentum_start", "momentum_end"),
                 *share(self, "jitter", "grey", "blur", "flip"),
-                *spread(self),
+                *normalisation(self),
                 Rule(self.side is None or self.side > 0, "side", "must be none or above 0"),
                 Rule(0 < self.crop_scale <= 1, "crop_scale", "must be above 0 and at most 1"),
                 Rule(
@@ -126,11 +129,16 @@ def info_nce(queries: Tensor, keys: Tensor, negatives: Tensor, temperature: floa
     return logits.logsumexp(1) - logits[:, 0]
 
 
-def learning_rate(step: int, *, steps: int, warmup: int, start: float, peak: float) -> float:
-    """Learning rate of a step, counted from 0: linear from `start` to `peak` over `warmup` steps,
-    then cosine to 0 at `steps`."""
+def learning_rate(
+    step: int, *, steps: int, warmup: int, start: float, peak: float, closed: bool = False
+) -> float:
+    """Learning rate of a step, counted from 0.
+
+    Linear from `start` to `peak` over the `warmup` steps, which the first step after them has, or,
+    if `closed`, their last one too; then cosine to 0 at `steps`.
+    """
     if step < warmup:
-        return start + (peak - start) * step / warmup
+        return start + (peak - start) * step / max(1, warmup - closed)
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
 
 
@@ -246,8 +254,9 @@ class MoCo(Pretraining):
                 warmup=self._warmup,
                 start=config.warmup_rate,
                 peak=self._peak,
+                closed=config.warmup_closed,
             )
-        descend(loss, self._optimiser, self._replicas)
+        descend(loss, self._optimiser, self._replicas, self._loss_scale)
         with torch.no_grad():
             metrics = self._metrics(loss, queries, keys)
             self._average()

@@ -11,6 +11,7 @@ from typing import Protocol, Unpack
 import torch
 from torch import Tensor, nn
 
+from deep_clustering.methods._fields import Channels
 from deep_clustering.methods.compute.random import generator
 from deep_clustering.methods.learning.learner import (
     Build,
@@ -29,7 +30,10 @@ class PretrainingConfig(LearnerConfig, Protocol):
     def side(self) -> int | None: ...
 
     @property
-    def std(self) -> tuple[float, float, float] | None: ...
+    def mean(self) -> Channels | None: ...
+
+    @property
+    def std(self) -> Channels | None: ...
 
     @property
     def seed(self) -> int | None: ...
@@ -64,6 +68,7 @@ class Pretraining(Learner):
             config,
             {"encoder": build},
             side=config.side,
+            mean=config.mean,
             std=config.std,
             enlargement=enlargement,
             **context,

@@ -16,15 +16,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deep_clustering.methods._fields import (
-    Precision,
+    Channels,
     Rule,
+    ScaledPrecision,
     check,
     choice,
     doc,
+    normalisation,
     not_negative,
     positive,
     share,
-    spread,
 )
 from deep_clustering.methods.compute.random import seeded
 from deep_clustering.methods.compute.replicas import Replicas
@@ -35,6 +36,7 @@ from deep_clustering.methods.networks.encoders import (
     Backbone,
     Encoder,
     Stem,
+    StemWeights,
     encoder,
     features_of,
     place,
@@ -51,6 +53,7 @@ class SimCLRConfig:
     backbone: Backbone = doc("resnet34", "Sec. 4.2")
     stem: Stem = doc("side", 'first layers of a ResNet; "pooled" on STL-10, release')
     stem_padding: int = doc(1, "pixels, of the 3x3 stem; release")
+    stem_weights: StemWeights = doc("fan-out", "fresh weights of the 3x3 stem; release")
     side: int | None = doc(None, "pixels, of the views; None is the images' own")
     enlargement: float = doc(
         1.25, "clean view: middle of the image at this multiple of side; release"
@@ -72,22 +75,22 @@ class SimCLRConfig:
     )
     operations: int = doc(4, "random operations of the strong view; Sec. 4.2")
     cutout: int = doc(16, "largest side of the hole in the strong view, pixels; release")
-    std: tuple[float, float, float] | None = doc(
-        None, "of the normalisation; None is the data set's"
-    )
-    precision: Precision = "auto"
+    mean: Channels | None = doc(None, "of the normalisation; None is the data set's")
+    std: Channels | None = doc(None, "of the normalisation; None is the data set's")
+    precision: ScaledPrecision = "auto"
     seed: int | None = doc(0, "None is the run's own; otherwise one pretraining for every seed")
 
     def __post_init__(self) -> None:
         check(
             self,
             [
-                *choice(self, backbone=Backbone, stem=Stem, precision=Precision),
+                *choice(self, backbone=Backbone, stem=Stem, precision=ScaledPrecision),
+                *choice(self, stem_weights=StemWeights),
                 *positive(self, "epochs", "batch_size", "learning_rate", "temperature"),
                 *positive(self, "projector_hidden", "projector_dimension"),
                 *not_negative(self, "stem_padding", "weight_decay", "operations", "cutout"),
                 *share(self, "jitter", "grey", "blur", "flip"),
-                *spread(self),
+                *normalisation(self),
                 Rule(self.side is None or self.side > 0, "side", "must be none or above 0"),
                 Rule(self.enlargement >= 1, "enlargement", "must be at least 1"),
                 Rule(0 < self.crop_scale <= 1, "crop_scale", "must be above 0 and at most 1"),
@@ -164,6 +167,7 @@ def simclr_encoder(config: SimCLRConfig, side: int, replicas: Replicas) -> Encod
         replicas=replicas,
         stem_padding=config.stem_padding,
         stem=config.stem,
+        stem_weights=config.stem_weights,
     )
 
 
@@ -212,7 +216,7 @@ class SimCLR(Pretraining):
         size = self.batch_size
         z = whole_batch(self._replicas, F.normalize(wide(local), dim=1), self._both, 2 * size)
         loss = nt_xent(z[:size], z[size:], self.config.temperature).mean()
-        descend(loss, self._optimiser, self._replicas)
+        descend(loss, self._optimiser, self._replicas, self._loss_scale)
         self._steps += 1
         with torch.no_grad():
             return {"loss": loss.detach(), **_sphere(z)}

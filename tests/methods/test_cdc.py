@@ -406,6 +406,7 @@ CHANGES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({}, {"strong_flip": 0.0}),
     ({}, {"operations": 0}),
     ({}, {"cutout": 0}),
+    ({}, {"mean": (0.1, 0.1, 0.1)}),
     ({}, {"std": (1.0, 1.0, 1.0)}),
 ]
 

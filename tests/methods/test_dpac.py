@@ -293,6 +293,7 @@ CHANGES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({}, {"pretrain.crop_scale": 1.0}),
     ({}, {"pretrain.operations": 0}),
     ({}, {"pretrain.enlargement": 1.25}),
+    ({}, {"pretrain.mean": (0.1, 0.1, 0.1)}),
     ({}, {"pretrain.std": (1.0, 1.0, 1.0)}),
     ({"pretrain.framework": "moco"}, {"pretrain.moco_temperature": 0.5}),
 ]

@@ -194,6 +194,17 @@ def test_hue_is_torchvisions(turns: float) -> None:
         assert torch.equal(ours, images)
 
 
+@pytest.mark.parametrize("turns", [-0.1, -0.03, 0.02, 0.07, 0.1])
+def test_hue_differs_from_pillows_by_its_8_bit_steps(turns: float) -> None:
+    """A row of the differences: on smooth images less than a level, on noise at most 16."""
+    images = noise_and_gradients(40, 32)
+    ours = operate(images, torch.full((40, 1), int(Operation.HUE)), torch.full((40, 1), turns))
+    theirs = torch.stack([from_pil(tv.adjust_hue(to_pil(x), turns)) for x in images])
+    assert distance(ours, theirs).max() <= 16
+    assert 0 < distance(ours, theirs).float().mean() < 2
+    assert distance(ours, theirs)[1::2].float().mean() < 1
+
+
 @pytest.mark.parametrize("radius", [0.1, 0.4, 0.6, 1.0, 1.5, 2.0])
 def test_blur_is_close_to_pillows(radius: float) -> None:
     images = noise_and_gradients(20, 32)
