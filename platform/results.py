@@ -101,27 +101,29 @@ def suite(name: str, store: Place = None) -> pl.LazyFrame:
 def cells(name: str, store: Place = None) -> pl.LazyFrame:
     """One row per row of a suite's table, data set and metric: ours beside the published value.
 
-    `deep_clustering.platform.suites.cells.CELLS` lists the columns.
+    `deep_clustering.platform.suites.cells.Cell` lists the columns.
 
     Raises:
         InputError: no such suite in the store.
     """
     from deep_clustering.platform.suites import cells as tables
+    from deep_clustering.platform.suites.measured import measured
 
-    return tables.cells(tables.measured(_opened(store), name)).lazy()
+    return tables.cells(measured(_opened(store), name)).lazy()
 
 
 def verdicts(name: str, store: Place = None) -> pl.LazyFrame:
     """One row per claim of a suite and data set: the difference, and whether the claim holds.
 
-    `deep_clustering.platform.suites.cells.VERDICTS` lists the columns.
+    `deep_clustering.platform.suites.claims.JudgedClaim` lists the columns.
 
     Raises:
         InputError: no such suite in the store.
     """
-    from deep_clustering.platform.suites import cells as tables
+    from deep_clustering.platform.suites.claims import judged
+    from deep_clustering.platform.suites.measured import measured
 
-    return tables.judged(tables.measured(_opened(store), name)).lazy()
+    return judged(measured(_opened(store), name)).lazy()
 
 
 def study(name: str, store: Place = None) -> pl.LazyFrame:

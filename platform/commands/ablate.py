@@ -3,24 +3,22 @@
 import datetime
 import statistics
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import polars as pl
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from deep_clustering.ablations._suite import Suite
+from deep_clustering.ablations._suite import Direction, Suite
 from deep_clustering.platform import registry
 from deep_clustering.platform.commands import _compute as work
 from deep_clustering.platform.commands import _say as say
 from deep_clustering.platform.commands._live import LiveView, clock
 from deep_clustering.platform.data.dataset import ImageSet
 from deep_clustering.platform.errors import InputError, PlatformError
-from deep_clustering.platform.evaluation import contract, measures
+from deep_clustering.platform.evaluation import measures
 from deep_clustering.platform.evaluation.contract import Context, Subject
 from deep_clustering.platform.metrics.metric import PERCENT
 from deep_clustering.platform.request import configs
@@ -31,7 +29,9 @@ from deep_clustering.platform.run import _ray, estimates, evaluations
 from deep_clustering.platform.run.failure import Kind
 from deep_clustering.platform.run.progress import Line
 from deep_clustering.platform.store.store import Store
-from deep_clustering.platform.suites import cells, chances, plans, suites
+from deep_clustering.platform.suites import chances, claims, plans, suites
+from deep_clustering.platform.suites.cells import Cell, cells_of
+from deep_clustering.platform.suites.measured import Against, Measured, compared, measured
 
 _STYLES = {
     "REPLICATED": "green",
@@ -195,17 +195,14 @@ def _close(
     """What is said at the end; returns the exit code."""
     console = Console(highlight=False)
     name = expansion.suite.name
-    found = cells.measured(store, name)
-    table = cells.cells(found)
+    suite = measured(store, name)
+    table = cells_of(suite)
     for dataset in expansion.requests:
-        mine = table.filter(pl.col("dataset") == dataset)
-        for against in cells.compared(found.current.suite):
-            part = mine
-            if against is not None:
-                part = mine.filter(pl.col(contract.find(against[0]).label) == against[1])
-            _print_table(console, found, part, dataset, against)
-    _print_verdicts(console, found, set(expansion.requests))
-    for remark in found.current.remarks:
+        for against in compared(suite.current.suite):
+            part = [c for c in table if (c.dataset, c.against) == (dataset, against)]
+            _print_table(console, suite, part, dataset, against)
+    _print_verdicts(console, suite, set(expansion.requests))
+    for remark in suite.current.remarks:
         console.print(f"note: {remark}", style="yellow", markup=False)
     console.print("[bold]read the results[/]")
     console.print("  from deep_clustering.platform import results", soft_wrap=True)
@@ -230,34 +227,35 @@ def _close(
 
 def _print_table(
     console: Console,
-    found: cells.Measured,
-    table: pl.DataFrame,
+    measured: Measured,
+    table: Sequence[Cell],
     dataset: str,
-    against: cells.Against,
+    against: Against | None,
 ) -> None:
-    suite = found.current.suite
-    if table.is_empty():
+    suite = measured.current.suite
+    if not table:
         return
-    printed = table["published"].is_not_null().any()
-    counts = table.filter(pl.col("mark") == "measured")["n"].unique().sort().to_list()
+    printed = any(cell.published is not None for cell in table)
+    counts = sorted({cell.n for cell in table if cell.mark == "measured"})
     seeds = f"n = {'-'.join(map(str, dict.fromkeys((counts[0], counts[-1]))))}" if counts else ""
-    title = f"{suite.name} on {dataset}" + (f" against {against[1]}" if against else "")
+    title = f"{suite.name} on {dataset}" + (f" against {against.thing}" if against else "")
     view = Table(title=escape(title), box=None, pad_edge=False, title_justify="left")
     view.add_column("", overflow="fold")
     for metric in suite.metrics:
         view.add_column(f"{metric}\n[dim]paper[/]" if printed else metric, justify="right")
     notes: dict[str, str] = {}
-    section = None
-    for (block, variant), row in table.group_by(["section", "variant"], maintain_order=True):
-        if block != section and block:
-            view.add_row(f"[bold]{escape(str(block))}[/]")
-        section = block
-        entries = {c["metric"]: c for c in row.iter_rows(named=True)}
-        marks = {c["mark"] for c in entries.values()}
-        name = escape(str(variant))
-        only = marks == {"published only"}
-        lines = [_cell(entries.get(m), m, notes, bool(printed)) for m in suite.metrics]
-        view.add_row(f"[dim]{name}[/]" if only else name, *lines)
+    rows: dict[tuple[str, str], dict[str, Cell]] = {}
+    for cell in table:
+        rows.setdefault((cell.section, cell.variant), {})[cell.metric] = cell
+    last = None
+    for (section, variant), row in rows.items():
+        if section != last and section:
+            view.add_row(f"[bold]{escape(section)}[/]")
+        last = section
+        name = escape(variant)
+        only = all(cell.mark == "published only" for cell in row.values())
+        texts = [_cell(row.get(metric), notes, printed) for metric in suite.metrics]
+        view.add_row(f"[dim]{name}[/]" if only else name, *texts)
     console.print(view)
     about = [f"mean ± half of its 95 % interval, {seeds}" if counts else "nothing measured yet"]
     if counts and min(counts) == 1:
@@ -268,39 +266,40 @@ def _print_table(
     about += ["shares in percent"] if PERCENT in units.values() else []
     about += [measures.heading(m) for m, u in units.items() if u.factor not in (1, PERCENT.factor)]
     console.print("; ".join(about) + (f". {suite.note}" if suite.note else ""), style="dim")
-    for (variant, where), reason in found.current.impossible.items():
+    for (variant, where), reason in measured.current.impossible.items():
         if where == dataset:
             console.print(f"{variant} is not possible on {dataset}: {reason}", style="yellow")
     for note, mark in notes.items():
         console.print(f"{mark} {note}", style="yellow", markup=False)
 
 
-def _cell(cell: dict[str, Any] | None, metric: str, notes: dict[str, str], printed: bool) -> str:
+def _cell(cell: Cell | None, notes: dict[str, str], printed: bool) -> str:
+    """The text of a cell; `notes`, remark -> its mark, gets those that the cell needs."""
     if cell is None:
         return "-"
-    scale = measures.unit(metric).factor
-    if cell["mark"] == "measured":
+    scale = measures.unit(cell.metric).factor
+    if cell.mean is not None:
         digits = ".3g" if scale == 1 else ".1f"
-        ours = f"{scale * cell['mean']:{digits}}"
-        if cell["low"] is not None:
-            ours += f"±{scale * (cell['high'] - cell['low']) / 2:{digits}}"
-        if cell["failed"]:
-            ours += f" ({cell['failed']} failed)"
+        ours = f"{scale * cell.mean:{digits}}"
+        if cell.low is not None and cell.high is not None:
+            ours += f"±{scale * (cell.high - cell.low) / 2:{digits}}"
+        if cell.failed:
+            ours += f" ({cell.failed} failed)"
     else:
-        ours = "" if cell["mark"] == "published only" else str(cell["mark"])
+        ours = "" if cell.mark == "published only" else cell.mark
     if not printed:
         return ours or "-"
-    theirs = cell["printed"] or ""
-    if cell["flag"]:
-        theirs += notes.setdefault(f"doubted: {cell['flag']}", "*" * (len(notes) + 1))
-    if cell["protocol_match"] is False:
-        theirs += notes.setdefault(f"not comparable: {cell['reason']}", "*" * (len(notes) + 1))
+    theirs = cell.printed or ""
+    if cell.flag:
+        theirs += notes.setdefault(f"doubted: {cell.flag}", "*" * (len(notes) + 1))
+    if cell.protocol_match is False:
+        theirs += notes.setdefault(f"not comparable: {cell.reason}", "*" * (len(notes) + 1))
     return "\n".join(x for x in (ours, f"[dim]{theirs}[/]" if theirs else "") if x) or "-"
 
 
-def _print_verdicts(console: Console, found: cells.Measured, datasets: set[str]) -> None:
-    table = cells.judged(found).filter(pl.col("dataset").is_in(list(datasets)))
-    if table.is_empty():
+def _print_verdicts(console: Console, suite: Measured, datasets: set[str]) -> None:
+    judged = [one for one in claims.judgements(suite) if one.dataset in datasets]
+    if not judged:
         return
     view = Table(title="verdicts", box=None, pad_edge=False, title_justify="left")
     view.add_column("claim", overflow="fold")
@@ -309,34 +308,34 @@ def _print_verdicts(console: Console, found: cells.Measured, datasets: set[str])
     view.add_column("paper", justify="right", no_wrap=True)
     view.add_column("p", justify="right", no_wrap=True)
     view.add_column("more\nseeds", justify="right", no_wrap=True)
-    several = table["dataset"].n_unique() > 1
-    for line in table.iter_rows(named=True):
-        claim = f"{line['variant']}: {line['metric']} {_relation(line)}"
-        claim = escape(claim + (f" on {line['dataset']}" if several else ""))
-        name, scale = line["verdict"], measures.unit(line["metric"]).factor
+    several = len({one.dataset for one in judged}) > 1
+    for one in judged:
+        claim = f"{one.variant}: {one.metric} {_relation(one.direction, one.against)}"
+        claim = escape(claim + (f" on {one.dataset}" if several else ""))
+        name, scale = one.verdict, measures.unit(one.metric).factor
         if name == "NOT TESTABLE":
-            claim += f"\n[dim]{escape(line['reason'])}[/]"
+            claim += f"\n[dim]{escape(one.reason)}[/]"
         ours = "-"
-        if line["difference"] is not None:
-            low, high = scale * line["low"], scale * line["high"]
-            ours = f"{scale * line['difference']:+.1f}\n[dim]{low:+.1f} to {high:+.1f}[/]"
-        seeds = line["further_seeds"]
+        if one.difference is not None and one.low is not None and one.high is not None:
+            low, high = scale * one.low, scale * one.high
+            ours = f"{scale * one.difference:+.1f}\n[dim]{low:+.1f} to {high:+.1f}[/]"
+        seeds = one.further_seeds
         more = "-" if name != "INCONCLUSIVE" else "over 1000" if seeds is None else str(seeds)
         view.add_row(
             claim,
             f"[{_STYLES[name]}]{name}[/]",
             ours,
-            "-" if line["published"] is None else f"{scale * line['published']:+.1f}",
-            "-" if line["adjusted"] is None else f"{line['adjusted']:.2g}",
+            "-" if one.published is None else f"{scale * one.published:+.1f}",
+            "-" if one.adjusted is None else f"{one.adjusted:.2g}",
             more,
         )
     console.print(view)
     console.print(
         "differences with their 95 % interval, in percent points; p after Holm's correction; "
-        f'in words: results.verdicts("{found.current.suite.name}", store)',
+        f'in words: results.verdicts("{suite.current.suite.name}", store)',
         style="dim",
     )
-    pairs = table["correlation"].drop_nulls().to_list()
+    pairs = [one.correlation for one in judged if one.correlation is not None]
     if pairs:
         mean = statistics.fmean(pairs)
         console.print(
@@ -345,9 +344,9 @@ def _print_verdicts(console: Console, found: cells.Measured, datasets: set[str])
         )
 
 
-def _relation(line: dict[str, Any]) -> str:
-    word = {"higher": "above", "lower": "below", "equal": "like"}[line["direction"]]
-    return f"{word} {line['against']}"
+def _relation(direction: Direction, against: str) -> str:
+    word = {"higher": "above", "lower": "below", "equal": "like"}[direction]
+    return f"{word} {against}"
 
 
 # ---- dry run
@@ -378,12 +377,12 @@ def _print_dry_run(expansion: suites.Expansion, todo: list[Job], seeds: int, sto
     console.print(f"would run: {stages} pretrainings, {len(left)} runs")
     if todo:
         absent = {name for name, r in expansion.requests.items() if not r.dataset.here}
-        found = estimates.estimate(todo, store, absent=absent)
-        if found.source:
-            more = f"; {found.unknown} jobs (such as pretraining) not counted" * bool(found.unknown)
-            hours = found.seconds / 3600
-            told = f"{hours:.1f} hours" if hours >= 1 else clock(found.seconds)
-            console.print(f"time: about {told} of one device (from {found.source}{more})")
+        time = estimates.estimate(todo, store, absent=absent)
+        if time.source:
+            more = f"; {time.unknown} jobs (such as pretraining) not counted" * bool(time.unknown)
+            hours = time.seconds / 3600
+            told = f"{hours:.1f} hours" if hours >= 1 else clock(time.seconds)
+            console.print(f"time: about {told} of one device (from {time.source}{more})")
         else:
             console.print("time: nothing tells it yet")
         sizes = {n: len(r.dataset.score) for n, r in expansion.requests.items()}
@@ -405,9 +404,9 @@ def _print_chances(console: Console, expansion: suites.Expansion, seeds: int, st
         for claim in suite.claims:
             if claim.datasets and dataset not in claim.datasets:
                 continue
-            published = cells.published_difference(suite, claim, dataset)
-            margin = cells.margin(claim, published)
-            spread = cells.spread(store, suite, claim, dataset)
+            published = claims.published_difference(suite, claim, dataset)
+            margin = claims.margin(claim, published)
+            spread = claims.spread(store, suite, claim, dataset)
             if seeds < 2:
                 chance = "no: n = 1"
             elif published is None:
@@ -428,15 +427,12 @@ def _print_chances(console: Console, expansion: suites.Expansion, seeds: int, st
                     direction=claim.direction,
                 )
                 chance = f"{100 * share:.0f} %"
+            relation = _relation(claim.direction, claim.against)
             table.add_row(
-                f"{claim.row}: {claim.metric} {_relation(_plain(claim))} on {dataset}",
+                f"{claim.row}: {claim.metric} {relation} on {dataset}",
                 "-" if published is None else f"{100 * published:+.1f}",
                 f"{100 * margin:.1f}",
                 "-" if spread is None else f"{100 * spread:.1f}",
                 chance,
             )
     console.print(table)
-
-
-def _plain(claim: Any) -> dict[str, Any]:
-    return {"direction": claim.direction, "against": claim.against}

@@ -61,7 +61,7 @@ def test_every_printed_row_that_a_suite_answers_to_is_in_the_paper(suite):
 
 def test_the_claims_about_cdc_agree_in_sign_with_what_is_printed_for_most_data_sets():
     # A claim that points the wrong way everywhere is a slip of the file, not of the paper.
-    from deep_clustering.platform.suites.cells import published_difference
+    from deep_clustering.platform.suites.claims import published_difference
 
     for suite in SUITES:
         for claim in suite.claims:

@@ -27,7 +27,8 @@ from deep_clustering.platform.report.pages._draft import Draft
 from deep_clustering.platform.report.pages._epochs import beside, seeds
 from deep_clustering.platform.report.pages._rows import Comparison, RowGroup
 from deep_clustering.platform.report.pages._words import ids, listed, slug
-from deep_clustering.platform.suites import cells, differences
+from deep_clustering.platform.suites import differences
+from deep_clustering.platform.suites.measured import Measured, values_of
 
 #: Metrics of the table of failure rejection.
 _REJECTION = names("rejection")
@@ -79,7 +80,7 @@ def samples_query(
 
 
 def suite_confidences(
-    draft: Draft, measured: cells.Measured, compared: Comparison, reader: Reader
+    draft: Draft, measured: Measured, compared: Comparison, reader: Reader
 ) -> tuple[list[Figure], list[Part]]:
     """Figures of a suite's rows on a data set, and the table of failure rejection."""
     of_rows = _pooled(reader, compared.groups)
@@ -208,7 +209,7 @@ def _unlabelled(draft: Draft, compared: Comparison, of_rows: Mapping[str, Bins])
 
 
 def _rejection(
-    draft: Draft, measured: cells.Measured, dataset: str, groups: Sequence[RowGroup]
+    draft: Draft, measured: Measured, dataset: str, groups: Sequence[RowGroup]
 ) -> list[Part]:
     """How well confidence tells right from wrong images, as numbers."""
     suite = measured.current.suite
@@ -217,7 +218,7 @@ def _rejection(
     for group in groups:
         line = [label(group.label)]
         for metric in _REJECTION:
-            values = cells.values_of(measured, by_name[group.rows[0]], dataset, metric)
+            values = values_of(measured, by_name[group.rows[0]], dataset, metric)
             line.append(number(_mean(metric, list(values.values()))))
         lines.append(line)
     means = ", ".join(f'pl.col("{metric}").mean()' for metric in _REJECTION)

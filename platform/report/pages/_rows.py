@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deep_clustering.platform.suites.cells import Measured
+from deep_clustering.platform.suites.measured import Measured
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,9 @@ from deep_clustering.platform.report.pages._rows import comparison
 from deep_clustering.platform.report.pages._table import suite_tables
 from deep_clustering.platform.report.pages._words import counted, listed, sentence
 from deep_clustering.platform.suites import cells
+from deep_clustering.platform.suites.claims import judged as judge_claims
+from deep_clustering.platform.suites.measured import Measured
+from deep_clustering.platform.suites.measured import measured as read
 
 #: Metrics that the charts show and the table may not.
 _IN_CHARTS = (*names("rejection"), *HEADLINES)
@@ -31,9 +34,9 @@ _IN_CHARTS = (*names("rejection"), *HEADLINES)
 
 def build(draft: Draft, name: str) -> Page:
     """The page of a suite of the store."""
-    measured = cells.measured(draft.store, name)
+    measured = read(draft.store, name)
     suite, current = measured.current.suite, measured.current
-    table, judged = cells.cells(measured), cells.judged(measured)
+    table, judged = cells.cells(measured), judge_claims(measured)
     rows = [measured.rows[run] for run in current.run_ids if run in measured.rows]
     sections = [
         Section(title="Read first", parts=_first(draft, measured, table)),
@@ -57,7 +60,7 @@ def build(draft: Draft, name: str) -> Page:
     return Page(title=name, summary=summary, sections=sections)
 
 
-def _summary(measured: cells.Measured, runs: int, rows: Sequence[RunRow]) -> list[str]:
+def _summary(measured: Measured, runs: int, rows: Sequence[RunRow]) -> list[str]:
     suite, current, count = measured.current.suite, measured.current, measures.plural
     done = sum(row["status"] == "ok" for row in rows)
     ends = {
@@ -73,7 +76,7 @@ def _summary(measured: cells.Measured, runs: int, rows: Sequence[RunRow]) -> lis
     ]
 
 
-def _first(draft: Draft, measured: cells.Measured, table: pl.DataFrame) -> list[Part]:
+def _first(draft: Draft, measured: Measured, table: pl.DataFrame) -> list[Part]:
     current, suite = measured.current, measured.current.suite
     names: dict[str, list[str]] = {}
     for run in current.runs:
@@ -109,7 +112,7 @@ def _first(draft: Draft, measured: cells.Measured, table: pl.DataFrame) -> list[
     return [Notes(notes=notes), *failures(draft, lost, "row")]
 
 
-def _on_values(measured: cells.Measured, table: pl.DataFrame) -> list[Note]:
+def _on_values(measured: Measured, table: pl.DataFrame) -> list[Note]:
     """Notes on the values of the table."""
     notes = []
     if table.filter(pl.col("n") == 1).height:
@@ -123,7 +126,7 @@ def _on_values(measured: cells.Measured, table: pl.DataFrame) -> list[Note]:
     return notes
 
 
-def _runs(draft: Draft, measured: cells.Measured, dataset: str, reader: Reader) -> list[Part]:
+def _runs(draft: Draft, measured: Measured, dataset: str, reader: Reader) -> list[Part]:
     """What the finished runs on a data set look like."""
     compared = comparison(measured, dataset)
     if compared is None:

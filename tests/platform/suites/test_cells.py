@@ -9,7 +9,7 @@ import pytest
 from deep_clustering.platform import results
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.store.store import Plan, Store
-from deep_clustering.platform.suites import cells, plans, suites
+from deep_clustering.platform.suites import claims, plans, suites
 from support.small import resolved
 from support.store_rows import run
 
@@ -212,14 +212,14 @@ def test_an_impossible_row_is_marked(place):
 def test_the_spread_of_a_claim_is_that_of_its_two_rows(place):
     suite = suites.find("cdc-table2")
     claim = next(c for c in suite.claims if (c.row, c.metric) == ("w/o Init.+CDC", "acc"))
-    printed = cells.spread(place.store, suite, claim, "cifar10")
+    printed = claims.spread(place.store, suite, claim, "cifar10")
     assert printed == pytest.approx(0.006)  # Table 10: 94.3 with 0.6
     place.expand(suite, ["cifar10"], 3)
     place.finish("CDC-Cal", "cifar10", acc=[0.90, 0.92, 0.94])  # sd 0.02
-    mixed = cells.spread(place.store, suite, claim, "cifar10")
+    mixed = claims.spread(place.store, suite, claim, "cifar10")
     assert mixed == pytest.approx(math.sqrt((0.02**2 + 0.006**2) / 2))
     table = suites.find("dpac-table3")
-    assert cells.spread(place.store, table, table.claims[0], "stl10") == pytest.approx(
+    assert claims.spread(place.store, table, table.claims[0], "stl10") == pytest.approx(
         math.sqrt((0.026**2 + 0.043**2) / 2)  # PAC 2.6, KM 4.3
     )
-    assert cells.spread(place.store, suite, claim, "digits") is None
+    assert claims.spread(place.store, suite, claim, "digits") is None

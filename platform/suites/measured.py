@@ -1,0 +1,119 @@
+"""What a store has of a suite: its plan with the rows of its runs and of their evaluations."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from deep_clustering.ablations._suite import Row, Suite
+from deep_clustering.platform.errors import InputError, nearest
+from deep_clustering.platform.evaluation import contract
+from deep_clustering.platform.metrics.registry import METRICS
+from deep_clustering.platform.store.store import Store
+from deep_clustering.platform.suites import plans
+from deep_clustering.platform.suites.differences import Pair
+
+
+class Against(NamedTuple):
+    """What runs are compared with in an evaluation."""
+
+    evaluation: str  # its name
+    thing: str  # such as a data set
+
+
+#: A row of a table of the store, column -> value.
+Columns = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A suite with what the store has of its runs.
+
+    Attributes:
+        rows: run -> its row, whatever its status.
+        evaluated: run and what it is compared with -> the row of the evaluation.
+    """
+
+    store: Store
+    current: plans.Current
+    rows: Mapping[str, Columns]
+    evaluated: Mapping[tuple[str, Against], Columns]
+
+
+def measured(store: Store, name: str) -> Measured:
+    """Read a suite.
+
+    Raises:
+        InputError: no such suite in the store.
+    """
+    known = store.plans("suite")
+    if name not in known:
+        listed = f" Known: {', '.join(known)}." if known else " It has none."
+        raise InputError(
+            f"there is no suite '{name}' in {store.uri}.{nearest(name, known)}{listed}"
+        )
+    current = plans.current(store.read_plan("suite", name))
+    run_ids = list(current.run_ids)
+    rows = store.rows("runs").filter(pl.col("run_id").is_in(run_ids))
+    evaluated: dict[tuple[str, Against], Columns] = {}
+    for evaluation in current.suite.evaluations:
+        record = contract.find(evaluation)
+        stages = store.rows("stages")
+        if record.run in stages.columns:
+            of_suite = stages.filter(
+                pl.col("kind") == evaluation, pl.col(record.run).is_in(run_ids)
+            )
+            for row in of_suite.iter_rows(named=True):
+                evaluated[row[record.run], Against(evaluation, row[record.label])] = row
+    return Measured(
+        store=store,
+        current=current,
+        rows={row["run_id"]: row for row in rows.iter_rows(named=True)},
+        evaluated=evaluated,
+    )
+
+
+def compared(suite: Suite) -> list[Against | None]:
+    """What the runs of a suite are compared with; one None where they stand by themselves."""
+    things = [Against(name, thing) for name, all in suite.evaluations.items() for thing in all]
+    return [*things] or [None]
+
+
+def runs_of(suite: Measured, row: Row, dataset: str) -> list[str]:
+    """The runs of a row on a data set, finished or not."""
+    runs = suite.current.runs
+    return [run.run_id for run in runs if (run.variant, run.dataset) == (row.name, dataset)]
+
+
+def values_of(
+    suite: Measured, row: Row, dataset: str, metric: str, against: Against | None = None
+) -> dict[Pair, float]:
+    """(pretraining, seed) -> value of a metric, over the finished runs of a row."""
+    values: dict[Pair, float] = {}
+    if row.columns and metric not in row.columns:
+        return values
+    for run in runs_of(suite, row, dataset):
+        whole = suite.rows.get(run)
+        if whole is None or whole["status"] != "ok":
+            continue
+        source: Columns | None = whole
+        column, factor = row.columns.get(metric, metric), 1.0
+        if against is not None:
+            source = suite.evaluated.get((run, against))
+            column = contract.find(against.evaluation).metrics[metric]
+            column = f"{row.head}_{column}" if row.head else column
+        elif column in METRICS and (made_of := METRICS[column].source):
+            column, factor = made_of.column, made_of.factor
+        elif row.head and f"{row.head}_{column}" in whole:
+            column = f"{row.head}_{column}"
+        value = None if source is None else source.get(column)
+        if value is not None:
+            values[(whole["stage_id"], whole["seed"])] = float(value) * factor
+    return values
+
+
+def failures_of(suite: Measured, row: Row, dataset: str) -> list[str]:
+    """Reasons of the runs of a row without a result."""
+    rows = [suite.rows.get(run) for run in runs_of(suite, row, dataset)]
+    return [str(r["reason"]) for r in rows if r is not None and r["status"] == "failed"]
