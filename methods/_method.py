@@ -19,6 +19,13 @@ class Config(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
 
+class TrainedConfig(Config, Protocol):
+    """The configuration of a method that trains: `epochs` is a field or follows from fields."""
+
+    @property
+    def epochs(self) -> int: ...
+
+
 class Trainable(Protocol):
     """Something trained one global batch at a time; all its randomness comes from its seed.
 
@@ -51,12 +58,15 @@ class Pretraining(Trainable, Protocol):
     """A `Trainable` whose encoder others start from.
 
     `encoder_state` is what runs are given; `load_encoder` takes it back, for features without
-    training.
+    training. `embedding` (n, d) of clean views, in evaluation mode, is what neighbours are looked
+    for in.
     """
 
     def encoder_state(self) -> dict[str, Tensor]: ...
 
     def load_encoder(self, state: Mapping[str, Tensor]) -> None: ...
+
+    def embedding(self, indices: Tensor) -> Tensor: ...
 
 
 class Model(Protocol):
@@ -113,7 +123,7 @@ class Pretrain:
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbours:
-    """A stage that lists the nearest neighbours of images by the features of the pretraining.
+    """A stage that lists the nearest neighbours of images by the pretraining's embedding of them.
 
     The run is given an int64 tensor (n, k): for each of the n images, ascending, the positions
     among them of its k nearest others by cosine similarity, nearest first.

@@ -211,6 +211,17 @@ def adam(*groups: tuple[Iterable[Tensor], float], weight_decay: float) -> torch.
     )
 
 
+def sgd(
+    parameters: Iterable[Tensor], rate: float, *, momentum: float, weight_decay: float
+) -> torch.optim.SGD:
+    """SGD without Nesterov's momentum, with L2 weight decay."""
+    return prepare(
+        torch.optim.SGD(
+            list(parameters), lr=rate, momentum=momentum, weight_decay=weight_decay, fused=True
+        )
+    )
+
+
 class LossScale(nn.Module):
     """The factor on a loss that keeps float16 gradients from vanishing.
 

@@ -96,6 +96,10 @@ class Pretraining(Learner):
         """
         unpack(state, self._handed_over())
 
+    def embedding(self, indices: Tensor) -> Tensor:
+        """What neighbours are looked for in: the features, unless a pretraining knows better."""
+        return self.features(indices)
+
     def _handed_over(self) -> dict[str, nn.Module]:
         """All networks: DPAC's clustering step trains on with them."""
         return self._networks()

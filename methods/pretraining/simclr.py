@@ -219,13 +219,13 @@ class SimCLR(Pretraining):
         descend(loss, self._optimiser, self._replicas, self._loss_scale)
         self._steps += 1
         with torch.no_grad():
-            return {"loss": loss.detach(), **_sphere(z)}
+            return {"loss": loss.detach(), **sphere(z)}
 
     def _networks(self) -> dict[str, nn.Module]:
         return {"encoder": self._encoder, "projector": self._projector}
 
 
-def _sphere(z: Tensor) -> Mapping[str, Tensor]:
+def sphere(z: Tensor) -> Mapping[str, Tensor]:
     """Accuracy and spread of the views z (2B, d)."""
     size = len(z) // 2
     similarity = (z @ z.T).fill_diagonal_(-2.0)

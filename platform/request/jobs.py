@@ -5,6 +5,7 @@ id. An id is a hash that contains the ids of what the work needs, so that no cyc
 """
 
 import dataclasses
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ from deep_clustering.methods._method import (
     Method,
     Neighbours,
     Pretrain,
+    TrainedConfig,
 )
 from deep_clustering.platform.data.dataset import Dataset, Source
 from deep_clustering.platform.request import configs
@@ -160,8 +162,7 @@ def of_run(
         "protocol": dataset.protocol,
         **({"needs": rest} if rest else {}),
     }
-    epochs = 1 if method.fit is not None else flat["epochs"]
-    assert isinstance(epochs, int)
+    epochs = 1 if method.fit is not None else typing.cast(TrainedConfig, config).epochs
     run = Job(
         id=_id(RUN, identity),
         kind=RUN,

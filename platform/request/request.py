@@ -324,6 +324,7 @@ def check_sizes(config: Config, dataset: Dataset, only: str = "") -> None:
     flat = configs.flatten(config)
     sizes = {
         "batch_size": (len(dataset.train), "images to train on"),
+        "self_label_batch_size": (len(dataset.train), "images to train on"),
         "pretrain.batch_size": (len(dataset.pretrain), "images to pretrain on"),
         "clusters": (len(dataset.score), dataset.noun),
     }

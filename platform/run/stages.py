@@ -75,7 +75,7 @@ _OF_LIST = ("images", "count")
 
 
 def neighbours(job: Job, place: Workplace, observer: Observer) -> None:
-    """The nearest neighbours of images by the features of a pretraining, see `Neighbours`."""
+    """The nearest neighbours of images by the embedding of a pretraining, see `Neighbours`."""
     if place.replicas.rank != 0:
         return
     started, begun = record.now(), time.monotonic()
@@ -89,8 +89,8 @@ def neighbours(job: Job, place: Workplace, observer: Observer) -> None:
         )
     trainable = _pretraining(job, place)
     trainable.load_encoder(place.encoder(job.needs["encoder_state"]))
-    features = trainable.features(torch.from_numpy(index)).float().cpu()
-    near = nearest(torch.nn.functional.normalize(features), count).int()
+    embedding = trainable.embedding(torch.from_numpy(index)).float().cpu()
+    near = nearest(torch.nn.functional.normalize(embedding), count).int()
     row: record.Row = {
         **record.described(job),
         **record.measured(started=started, seconds=time.monotonic() - begun, device=place.device),

@@ -1,8 +1,10 @@
 """Carry a search to its number of trials with Ray Tune."""
 
+import typing
+
 from ray import tune
 
-from deep_clustering.platform.request import configs
+from deep_clustering.methods._method import TrainedConfig
 from deep_clustering.platform.run.client import Client
 from deep_clustering.platform.search.relay import relay
 from deep_clustering.platform.search.searcher import StudySearcher
@@ -19,8 +21,7 @@ def run(searcher: StudySearcher, settings: Settings, planner: Client, storage: s
     if settings.scheduler == "asha":
         from ray.tune.schedulers import ASHAScheduler
 
-        epochs = configs.flatten(settings.request.config)["epochs"]
-        assert isinstance(epochs, int)
+        epochs = typing.cast(TrainedConfig, settings.request.config).epochs
         objective = settings.objectives[0]
         scheduler = ASHAScheduler(
             time_attr="epoch",
