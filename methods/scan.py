@@ -22,6 +22,7 @@ from deep_clustering.methods._fields import (
     Rule,
     check,
     choice,
+    doc,
     not_negative,
     positive,
     share,
@@ -50,35 +51,45 @@ class SCANConfig:
     """Defaults are those of CIFAR-10 in the release; `METHOD.presets` has the other data sets."""
 
     pretrain: PretextConfig = field(default_factory=PretextConfig)
-    clusters: int = 10  # C; the platform sets it from the data set
-    neighbours: int = 20  # nearest others that an image is paired with; Sec. 3.1
-    clustering_epochs: int = 50  # passes over the data, Sec. 2.2; release
-    batch_size: int = 128  # images per clustering step, well above C; Sec. 3.1
-    optimiser: Optimiser = "adam"  # of the clustering steps; Sec. 3.1
-    learning_rate: float = 1e-4  # constant, of the clustering steps; Sec. 3.1
-    weight_decay: float = 1e-4  # L2, all parameters, of the clustering steps; Sec. 3.1
-    heads: int = 1  # linear heads, of which the one with the lowest score stays; release
-    entropy_weight: float = 5.0  # lambda of Eq. 2; 0 removes the term; Sec. 3.1
-    augmentation: Augmentation = "strong"  # views of the clustering steps; Sec. 3.1
-    freeze_encoder: bool = False  # clustering steps train the heads alone; release, ImageNet
-    select_epoch: bool = True  # go on from the epoch with the lowest score, not the last; release
-    score_neighbours: int = 5  # nearest others that the score looks at; release
-    self_label_epochs: int = 200  # passes over the data, Sec. 2.3; 0 leaves it out; Sec. 3.1
-    self_label_batch_size: int = 1000  # images per self-labelling step; release
-    self_label_optimiser: Optimiser = "adam"  # Sec. 3.1
-    self_label_learning_rate: float = 1e-4  # constant; Sec. 3.1
-    self_label_weight_decay: float = 1e-4  # L2, all parameters; Sec. 3.1
-    self_label_augmentation: Augmentation = "strong"  # views that learn; Sec. 2.3
-    threshold: float = 0.99  # probability above which a prediction becomes a label; Sec. 3.1
-    balanced: bool = True  # every class counts the same in a self-labelling step; Sec. 3.1
-    weight_average: float = 0.0  # share of the weights kept in each self-labelling step; release
-    batch_statistics: bool = True  # batch normalisation of the pass that labels; release
-    sgd_momentum: float = 0.9  # of "sgd"; release
-    operations: int = 4  # random operations of the strong view; Sec. 3.1
-    cutout: int = 16  # largest side of the hole in the strong view, pixels; release
-    strong_crop: float = 1.0  # smallest area of the random crop, strong view; 1 is none; release
-    strong_flip: float = 0.5  # probability of the mirror image, strong view; release
-    std: tuple[float, float, float] | None = None  # of the normalisation; None is the data set's
+    clusters: int = doc(10, "C; the platform sets it from the data set")
+    neighbours: int = doc(20, "nearest others that an image is paired with; Sec. 3.1")
+    clustering_epochs: int = doc(50, "passes over the data, Sec. 2.2; release")
+    batch_size: int = doc(128, "images per clustering step, well above C; Sec. 3.1")
+    optimiser: Optimiser = doc("adam", "of the clustering steps; Sec. 3.1")
+    learning_rate: float = doc(1e-4, "constant, of the clustering steps; Sec. 3.1")
+    weight_decay: float = doc(1e-4, "L2, all parameters, of the clustering steps; Sec. 3.1")
+    heads: int = doc(1, "linear heads, of which the one with the lowest score stays; release")
+    entropy_weight: float = doc(5.0, "lambda of Eq. 2; 0 removes the term; Sec. 3.1")
+    augmentation: Augmentation = doc("strong", "views of the clustering steps; Sec. 3.1")
+    freeze_encoder: bool = doc(False, "clustering steps train the heads alone; release, ImageNet")
+    select_epoch: bool = doc(
+        True, "go on from the epoch with the lowest score, not the last; release"
+    )
+    score_neighbours: int = doc(5, "nearest others that the score looks at; release")
+    self_label_epochs: int = doc(200, "passes over the data, Sec. 2.3; 0 leaves it out; Sec. 3.1")
+    self_label_batch_size: int = doc(1000, "images per self-labelling step; release")
+    self_label_optimiser: Optimiser = doc("adam", "of the self-labelling steps; Sec. 3.1")
+    self_label_learning_rate: float = doc(1e-4, "constant, of the self-labelling steps; Sec. 3.1")
+    self_label_weight_decay: float = doc(
+        1e-4, "L2, all parameters, of the self-labelling steps; Sec. 3.1"
+    )
+    self_label_augmentation: Augmentation = doc("strong", "views that learn; Sec. 2.3")
+    threshold: float = doc(0.99, "probability above which a prediction becomes a label; Sec. 3.1")
+    balanced: bool = doc(True, "every class counts the same in a self-labelling step; Sec. 3.1")
+    weight_average: float = doc(
+        0.0, "share of the weights kept in each self-labelling step; release"
+    )
+    batch_statistics: bool = doc(True, "batch normalisation of the pass that labels; release")
+    sgd_momentum: float = doc(0.9, 'of "sgd"; release')
+    operations: int = doc(4, "random operations of the strong view; Sec. 3.1")
+    cutout: int = doc(16, "largest side of the hole in the strong view, pixels; release")
+    strong_crop: float = doc(
+        1.0, "smallest area of the random crop, strong view; 1 is none; release"
+    )
+    strong_flip: float = doc(0.5, "probability of the mirror image, strong view; release")
+    std: tuple[float, float, float] | None = doc(
+        None, "of the normalisation; None is the data set's"
+    )
     precision: Precision = "auto"
 
     @property

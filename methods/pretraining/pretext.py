@@ -20,6 +20,7 @@ from deep_clustering.methods._fields import (
     Rule,
     check,
     choice,
+    doc,
     not_negative,
     positive,
     share,
@@ -45,28 +46,34 @@ from deep_clustering.methods.pretraining.simclr import nt_xent, sphere, whole_ba
 class PretextConfig:
     """Pretraining; defaults are those of CIFAR-10, all of them SCAN's release."""
 
-    backbone: Backbone = "resnet18"
-    stem: Stem = "side"  # first layers of a ResNet; "pooled" on STL-10
-    side: int | None = None  # pixels, of the views; None is the images' own
-    epochs: int = 500  # passes over the data
-    batch_size: int = 512  # images per step
-    learning_rate: float = 0.4  # SGD, first epoch
-    final_rate: float = 1e-3  # share of the learning rate that a cosine ends with, epoch by epoch
-    sgd_momentum: float = 0.9
-    weight_decay: float = 1e-4  # L2, all parameters
-    temperature: float = 0.1
-    symmetric: bool = False  # both views are anchors, as in SimCLR; release: the first alone
-    projector_hidden: int = 512  # units
-    projector_dimension: int = 128  # units
-    projector_norm: bool = False  # batch normalisation in the projector
-    crop_scale: float = 0.2  # smallest area of the random crop, share of the image
-    jitter: float = 0.8  # probability of the colour jitter
-    grey: float = 0.2  # probability of grey
-    flip: float = 0.5  # probability of the mirror image
-    mine_projection: bool = True  # neighbours by the projection; False: by the encoder's features
-    std: tuple[float, float, float] | None = None  # of the normalisation; None is the data set's
+    backbone: Backbone = doc("resnet18", "encoder; a ResNet-50 on ImageNet")
+    stem: Stem = doc("side", 'first layers of a ResNet; "pooled" on STL-10')
+    side: int | None = doc(None, "pixels, of the views; None is the images' own")
+    epochs: int = doc(500, "passes over the data")
+    batch_size: int = doc(512, "images per step")
+    learning_rate: float = doc(0.4, "SGD, first epoch")
+    final_rate: float = doc(
+        1e-3, "share of the learning rate that a cosine ends with, epoch by epoch"
+    )
+    sgd_momentum: float = doc(0.9, "momentum, not Nesterov's")
+    weight_decay: float = doc(1e-4, "L2, all parameters")
+    temperature: float = doc(0.1, "of the contrastive loss")
+    symmetric: bool = doc(False, "both views are anchors, as in SimCLR; release: the first alone")
+    projector_hidden: int = doc(512, "units")
+    projector_dimension: int = doc(128, "units")
+    projector_norm: bool = doc(False, "batch normalisation in the projector")
+    crop_scale: float = doc(0.2, "smallest area of the random crop, share of the image")
+    jitter: float = doc(0.8, "probability of the colour jitter")
+    grey: float = doc(0.2, "probability of grey")
+    flip: float = doc(0.5, "probability of the mirror image")
+    mine_projection: bool = doc(
+        True, "neighbours by the projection; False: by the encoder's features"
+    )
+    std: tuple[float, float, float] | None = doc(
+        None, "of the normalisation; None is the data set's"
+    )
     precision: Precision = "auto"
-    seed: int | None = 0  # None is the run's own; otherwise one pretraining for every seed
+    seed: int | None = doc(0, "None is the run's own; otherwise one pretraining for every seed")
 
     def __post_init__(self) -> None:
         check(
