@@ -26,7 +26,6 @@ from deep_clustering.methods._fields import (
     not_negative,
     positive,
     share,
-    spread,
 )
 from deep_clustering.methods._method import Method, Neighbours, Pretrain
 from deep_clustering.methods.compute.random import generator
@@ -36,8 +35,12 @@ from deep_clustering.methods.images.view import View
 from deep_clustering.methods.learning.clusterer import Clusterer, negative_entropy
 from deep_clustering.methods.learning.learner import Context, Parts, adam, evaluation, sgd
 from deep_clustering.methods.learning.state import unpack
-from deep_clustering.methods.networks.encoders import encoder
-from deep_clustering.methods.pretraining.pretext import Pretext, PretextConfig, pretext_view
+from deep_clustering.methods.pretraining.pretext import (
+    Pretext,
+    PretextConfig,
+    pretext_encoder,
+    pretext_view,
+)
 
 Optimiser = Literal["adam", "sgd"]
 Augmentation = Literal["strong", "pretext"]
@@ -87,9 +90,6 @@ class SCANConfig:
         1.0, "smallest area of the random crop, strong view; 1 is none; release"
     )
     strong_flip: float = doc(0.5, "probability of the mirror image, strong view; release")
-    std: tuple[float, float, float] | None = doc(
-        None, "of the normalisation; None is the data set's"
-    )
     precision: Precision = "auto"
 
     @property
@@ -110,7 +110,6 @@ class SCANConfig:
                 *choice(self, augmentation=Augmentation, self_label_augmentation=Augmentation),
                 *choice(self, precision=Precision),
                 *share(self, "threshold", "sgd_momentum", "strong_flip"),
-                *spread(self),
                 Rule(
                     0 <= self.score_neighbours <= self.neighbours,
                     "score_neighbours",
@@ -263,13 +262,10 @@ class SCAN(Clusterer):
         pretrain = config.pretrain
         super().__init__(
             config,
-            {
-                "encoder": lambda side, replicas: encoder(
-                    pretrain.backbone, side=side, replicas=replicas, stem=pretrain.stem
-                )
-            },
+            {"encoder": lambda side, replicas: pretext_encoder(pretrain, side, replicas)},
             side=pretrain.side,
-            std=config.std,
+            mean=pretrain.mean,
+            std=pretrain.std,
             **context,
         )
         if encoder_state is not None:
@@ -654,6 +650,18 @@ METHOD = Method(
             "pretrain.symmetric": True,
         },
         "release": {},
+    },
+    reading_presets={
+        "release": {
+            "cifar20": {
+                "pretrain.mean": (0.5071, 0.4867, 0.4408),
+                "pretrain.std": (0.2675, 0.2565, 0.2761),
+            },
+            "stl10": {
+                "pretrain.mean": (0.485, 0.456, 0.406),
+                "pretrain.std": (0.229, 0.224, 0.225),
+            },
+        }
     },
     differences=DIFFERENCES,
 )

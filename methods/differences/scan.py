@@ -148,6 +148,13 @@ DIFFERENCES = (
         field="threshold",
     ),
     Difference(
+        topic="normalisation",
+        paper="not given",
+        release="CIFAR-100's on CIFAR-20, ImageNet's on STL-10",
+        default="the data set's, as for all methods; the release's with its preset",
+        field="pretrain.std",
+    ),
+    Difference(
         topic="training images",
         paper="the train split, scored on the test split",
         release="the same; STL-10's pretext task sees the unlabelled images too",

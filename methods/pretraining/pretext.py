@@ -21,16 +21,18 @@ from deep_clustering.methods._fields import (
     check,
     choice,
     doc,
+    normalisation,
     not_negative,
     positive,
     share,
-    spread,
 )
 from deep_clustering.methods.compute.random import seeded
+from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.contrastive import Contrastive
 from deep_clustering.methods.learning.learner import Context, descend, evaluation, sgd
 from deep_clustering.methods.networks.encoders import (
     Backbone,
+    Encoder,
     Stem,
     encoder,
     features_of,
@@ -84,7 +86,7 @@ class PretextConfig:
                 *positive(self, "projector_hidden", "projector_dimension"),
                 *not_negative(self, "weight_decay"),
                 *share(self, "final_rate", "sgd_momentum", "jitter", "grey", "flip"),
-                *spread(self),
+                *normalisation(self),
                 Rule(self.side is None or self.side > 0, "side", "must be none or above 0"),
                 Rule(0 < self.crop_scale <= 1, "crop_scale", "must be above 0 and at most 1"),
                 Rule(self.seed is None or self.seed >= 0, "seed", "must be none or not negative"),
@@ -125,16 +127,19 @@ def pretext_view(config: PretextConfig, side: int) -> Contrastive:
     )
 
 
+def pretext_encoder(config: PretextConfig, side: int, replicas: Replicas) -> Encoder:
+    """The encoder of this configuration, with fresh weights."""
+    return encoder(
+        config.backbone, side=side, replicas=replicas, stem=config.stem, stem_weights="fan-out"
+    )
+
+
 class Pretext(Pretraining):
     """Contrastive training of an encoder and a projector; see `Pretraining`."""
 
     def __init__(self, config: PretextConfig, **context: Unpack[Context]) -> None:
         super().__init__(
-            config,
-            lambda side, replicas: encoder(
-                config.backbone, side=side, replicas=replicas, stem=config.stem
-            ),
-            **context,
+            config, lambda side, replicas: pretext_encoder(config, side, replicas), **context
         )
         self.config = config
         self._view = pretext_view(config, self._side)
