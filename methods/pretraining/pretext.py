@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deep_clustering.methods._fields import (
+    Channels,
     Precision,
     Rule,
     check,
@@ -71,9 +72,8 @@ class PretextConfig:
     mine_projection: bool = doc(
         True, "neighbours by the projection; False: by the encoder's features"
     )
-    std: tuple[float, float, float] | None = doc(
-        None, "of the normalisation; None is the data set's"
-    )
+    mean: Channels | None = doc(None, "of the normalisation; None is the data set's")
+    std: Channels | None = doc(None, "of the normalisation; None is the data set's")
     precision: Precision = "auto"
     seed: int | None = doc(0, "None is the run's own; otherwise one pretraining for every seed")
 
