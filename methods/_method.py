@@ -34,7 +34,8 @@ class Trainable(Protocol):
     takes the indices (B,) of a global batch, the same on every rank, and returns 0-d tensors under
     the same names every time, without waiting for the device. `state` is flat and complete: a
     trainable that loads it continues as if nothing had happened. `features` (n, D) are those of
-    clean views, in evaluation mode.
+    clean views, in evaluation mode, and `encoder_weights` are of the network that gives them. An
+    epoch has `passes` over the images, each in an order of its own.
     """
 
     @property
@@ -42,6 +43,9 @@ class Trainable(Protocol):
 
     @property
     def batch_size(self) -> int: ...
+
+    @property
+    def passes(self) -> int: ...
 
     def initialise(self) -> dict[str, float]: ...
 
@@ -52,6 +56,8 @@ class Trainable(Protocol):
     def load_state(self, state: Mapping[str, Tensor]) -> None: ...
 
     def features(self, indices: Tensor) -> Tensor: ...
+
+    def encoder_weights(self) -> dict[str, Tensor]: ...
 
 
 class Pretraining(Trainable, Protocol):
@@ -87,6 +93,8 @@ class Model(Protocol):
     def predict(self, indices: Tensor) -> dict[str, Tensor]: ...
 
     def features(self, indices: Tensor) -> Tensor: ...
+
+    def encoder_weights(self) -> dict[str, Tensor]: ...
 
     def logits(self, view: Tensor) -> dict[str, Tensor]: ...
 
@@ -147,11 +155,16 @@ class BaseOutputs:
         probabilities: (n, K) float32 of its final head; rows of a method that gives none are 0 and
             1.
         features: (n, D) float32: of its encoder, or the points that it clustered.
+        pretext: (n, E) float32: of the encoder that its pretraining ended with; None without one.
+        encoder: weights of its encoder, of its pretraining's where it clustered the features of
+            one; empty where no network was trained.
     """
 
     index: Tensor
     probabilities: Tensor
     features: Tensor
+    pretext: Tensor | None = None
+    encoder: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

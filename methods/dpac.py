@@ -5,8 +5,8 @@ Yan, Lu and Yan, "Deep Probability Aggregation Clustering", ECCV 2024
 the authors' code. Offline PAC, the same idea on a whole data set, is in `pac`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, NamedTuple, Unpack
@@ -36,7 +36,7 @@ from deep_clustering.methods.images.view import View
 from deep_clustering.methods.learning.clusterer import Clusterer, negative_entropy
 from deep_clustering.methods.learning.learner import Context, Parts, adam, descend, evaluation
 from deep_clustering.methods.learning.state import unpack
-from deep_clustering.methods.networks.batchnorm import BatchNorm
+from deep_clustering.methods.networks.batchnorm import batch_statistics
 from deep_clustering.methods.networks.perceptron import perceptron
 from deep_clustering.methods.pretraining.representation import (
     FRAMEWORKS,
@@ -335,23 +335,9 @@ OFFLINE: dict[str, Callable[[DPACConfig, np.ndarray, int, np.ndarray], np.ndarra
 }
 
 
-@contextmanager
-def _batch_statistics(*networks: nn.Module) -> Iterator[None]:
-    """The statistics of the batch normalise, and the running ones stay."""
-    layers = [x for network in networks for x in network.modules() if isinstance(x, BatchNorm)]
-    before = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.momentum = 0.0
-    try:
-        yield
-    finally:
-        for layer, momentum in zip(layers, before, strict=True):
-            layer.momentum = momentum
-
-
 STATISTICS: dict[str, Callable[..., AbstractContextManager[None]]] = {
     "update": lambda *networks: nullcontext(),
-    "batch": _batch_statistics,
+    "batch": batch_statistics,
     "running": evaluation,
 }
 

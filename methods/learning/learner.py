@@ -73,9 +73,14 @@ class Learner(ABC):
         enlargement: of the clean view, see `clean_view`.
         slices: in which a batch is shared by the processes, see `Replicas.rows`.
 
+    Attributes:
+        passes: over the images in an epoch.
+
     Raises:
         ValueError: a batch that the processes cannot share.
     """
+
+    passes: int = 1
 
     def __init__(
         self,
@@ -163,6 +168,10 @@ class Learner(ABC):
         """Features (n, D) float32 of clean views, in evaluation mode; this process alone."""
         with evaluation(self._encoder):
             return torch.cat([self._encoded(view) for view in self._clean_views(indices)])
+
+    def encoder_weights(self) -> dict[str, Tensor]:
+        """Weights and buffers of the encoder that `features` speaks of."""
+        return pack({"": self._encoder})
 
     def state(self) -> dict[str, Tensor]:
         """Everything that decides how training continues."""

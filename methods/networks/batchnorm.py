@@ -1,5 +1,7 @@
 """Batch normalisation whose statistics are those of the global batch, over all ranks."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -106,3 +108,17 @@ class _NormaliseAcross(torch.autograd.Function):
         inner = gradient - means[0].view(shape) - normalised * means[1].view(shape)
         x_gradient = inner * (weight * scale).view(shape)
         return x_gradient.to(gradients[0].dtype), weight_gradient, bias_gradient, None
+
+
+@contextmanager
+def batch_statistics(*networks: nn.Module) -> Iterator[None]:
+    """Inside, the statistics of the batch normalise and the running ones stay."""
+    layers = [x for network in networks for x in network.modules() if isinstance(x, BatchNorm)]
+    before = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(layers, before, strict=True):
+            layer.momentum = momentum

@@ -29,7 +29,7 @@ FEATURES = "features"
 
 #: Raised when a change alters what these stages hold; part of their ids.
 _NEIGHBOURS_VERSION = 1
-_OUTPUTS_VERSION = 1
+_OUTPUTS_VERSION = 2
 
 #: Kinds of work, and the word for each in a sentence. All others are evaluations, by their name.
 RUN, ENCODER, LIST, OUTPUTS = "run", "encoder", "neighbours", "outputs"

@@ -284,11 +284,10 @@ def _counted(record: Method, classes: int | None) -> dict[str, Value]:
 
 def _viewed(record: Method, prepared: Dataset) -> dict[str, Value]:
     """Networks see the centre of the stored square."""
-    if "pretrain.side" not in configs.fields(record.config):
-        return {}
+    fields = [x for x in ("pretrain.side", "side") if x in configs.fields(record.config)]
     if not isinstance(prepared, ImageSet) or prepared.view == prepared.images.shape[-1]:
         return {}
-    return {"pretrain.side": prepared.view}
+    return dict.fromkeys(fields, prepared.view)
 
 
 def _suits(method: str, record: Method, vectors: bool, name: str) -> None:

@@ -95,7 +95,8 @@ def _epochs(
         training.started = history.started
 
     for epoch in range(training.resumed_at + 1, trainable.epochs + 1):
-        shuffled = images[torch.randperm(len(images), generator=order)].to(place.device)
+        passes = (torch.randperm(len(images), generator=order) for _ in range(trainable.passes))
+        shuffled = [images[turn].to(place.device) for turn in passes]
         losses = _epoch(trainable, shuffled, epoch, observer)
         durable(epoch, {**losses, **(evaluate() if evaluate and chief else {})})
     training.seconds += time.monotonic() - begun
@@ -103,16 +104,19 @@ def _epochs(
 
 
 def _epoch(
-    trainable: Trainable, shuffled: Tensor, epoch: int, observer: Observer
+    trainable: Trainable, shuffled: list[Tensor], epoch: int, observer: Observer
 ) -> dict[str, float]:
-    """One pass over the images (n,) in a given order: the mean of each loss."""
+    """The passes of an epoch over the images (n,), each in its order: the mean of each loss."""
     size = trainable.batch_size
+    batches = [
+        turn[i : i + size] for turn in shuffled for i in range(0, len(turn) - size + 1, size)
+    ]
     collected: list[Tensor] = []
     names: list[str] = []
-    for step in range(len(shuffled) // size):
+    for batch in batches:
         if observer.cancelled():
             raise Cancelled
-        losses = trainable.step(shuffled[step * size : (step + 1) * size])
+        losses = trainable.step(batch)
         names = list(losses)
         collected.append(torch.stack([v.float() for v in losses.values()]))
     table = torch.stack(collected).double().cpu()

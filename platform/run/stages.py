@@ -1,6 +1,8 @@
 """Work that many runs share: pretrained encoders, lists of neighbours, outputs of a base run."""
 
+import json
 import time
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -115,6 +117,7 @@ def outputs(job: Job, place: Workplace, observer: Observer) -> None:
         every = torch.from_numpy(index)
         probabilities = model.predict(every)[model.final_head].float().cpu()
         features = model.features(every).float().cpu()
+        weights = model.encoder_weights()
     else:
         if not np.array_equal(index, dataset.score):
             raise ValueError(
@@ -124,6 +127,8 @@ def outputs(job: Job, place: Workplace, observer: Observer) -> None:
             )
         probabilities = torch.from_numpy(_of_partition(place, base))
         features = torch.from_numpy(_points(place, base, dataset))
+        weights = {}
+    pretext = _restored(job, place, base)
     row: record.Row = {
         **record.described(job),
         **record.measured(started=started, seconds=time.monotonic() - begun, device=place.device),
@@ -137,7 +142,25 @@ def outputs(job: Job, place: Workplace, observer: Observer) -> None:
         "probabilities": probabilities.contiguous(),
         "features": features.contiguous(),
     }
-    place.store.commit_stage(row, {"outputs": save_tensors(tensors)})
+    if pretext is not None:
+        tensors["pretext"] = pretext.features(torch.from_numpy(index)).float().cpu().contiguous()
+        weights = weights or pretext.encoder_weights()
+    encoder = {name: value.cpu().contiguous() for name, value in weights.items()}
+    place.store.commit_stage(
+        row, {"outputs": save_tensors(tensors), "encoder": save_tensors(encoder)}
+    )
+
+
+def _restored(job: Job, place: Workplace, base: record.Row) -> Pretraining | None:
+    """The pretraining that a run stands on, None without one; `job` is of the same images."""
+    if base["stage_id"] is None:
+        return None
+    row = place.store.stage_row(str(base["stage_id"]))
+    config = json.loads(str(row["config_json"]))
+    described = replace(job, method=str(row["method"]), seed=int(row["seed"]), config=config)
+    trainable = _pretraining(described, place)
+    trainable.load_encoder(place.encoder(str(base["stage_id"])))
+    return trainable
 
 
 def _of_partition(place: Workplace, base: record.Row) -> Array:

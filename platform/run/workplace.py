@@ -94,7 +94,7 @@ class Workplace:
         if isinstance(need, Neighbours):
             return self._artefact(id, "neighbours")["neighbours"].long()
         assert isinstance(need, Base)
-        return BaseOutputs(**self._artefact(id, "outputs"))
+        return BaseOutputs(**self._artefact(id, "outputs"), encoder=self._artefact(id, "encoder"))
 
     def encoder(self, stage: str) -> dict[str, Tensor]:
         """The weights of a finished pretraining."""
