@@ -31,6 +31,7 @@ class Vote:
 
     heads = ("vote",)
     final_head = "vote"
+    passes = 1
 
     def __init__(
         self,
@@ -65,6 +66,9 @@ class Vote:
 
     def features(self, indices: Tensor) -> Tensor:
         return self._features[indices]
+
+    def encoder_weights(self) -> dict[str, Tensor]:
+        return {}
 
     def clean(self, pixels: Tensor) -> Tensor:
         return pixels.float() / 255
