@@ -1,4 +1,4 @@
-"""What `platform tune ruc` searches: the fields of Fig. 10, and those that the paper leaves open."""
+"""What `platform tune ruc` searches: the fields of Fig. 10, and those the paper leaves open."""
 
 from deep_clustering.methods.ruc import RUCConfig
 from deep_clustering.search_spaces._space import Choice, Float, Scale, space
