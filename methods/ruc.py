@@ -22,6 +22,7 @@ from deep_clustering.methods._fields import (
     Rule,
     check,
     choice,
+    doc,
     not_negative,
     positive,
     share,
@@ -64,48 +65,64 @@ _MOMENTUM = 0.9  # of SGD with Nesterov; Sec. 4.1, release
 class RUCConfig:
     """Defaults are those of CIFAR-10; `METHOD.presets` has the other data sets."""
 
-    clusters: int = 10  # K of the base; the platform sets it from the data set
-    epochs: int = 200  # of one pass over the images for each network; Sec. 4.1
-    batch_size: int = 200  # images per step, clean and unclean together; Sec. 4.1 (release 250)
-    strategy: Strategy = "hybrid"  # of the extraction; Sec. 3.1 (the release ships this one)
-    tau1: float = 0.99  # confidence of a clean sample; Sec. 4.1
-    tau1_share: float | None = None  # the most confident share in place of tau1; calibrated bases
-    neighbours: int = 100  # k, samples that vote, itself included; Sec. 4.1
-    embedding: Embedding = "pretext"  # where neighbours are sought; of the base where it has none
-    fewest: int = 0  # clean members of each cluster, the most confident ones; 0 adds none
-    strict: bool = False  # confidences above the thresholds rather than at least; Eqs. 3, 18
-    selection: Selection = "once"  # "dividemix" divides anew before each pass; Fig. 3
-    warm_up: int = 0  # epochs on all pseudo-labels before the first division; DivideMix
-    co_training: bool = True  # two networks; Sec. 3.2, Table 2
-    co_refinement: bool = True  # the counter network refines clean labels; Eqs. 9 and 10
-    refurbish: Refurbish | None = "batch"  # when confident samples become clean; "epoch": Eq. 19
-    tau2: float = 0.9  # confidence of a refurbished sample in the first epochs; Sec. 4.1
-    tau2_step: float = 0.02  # added to it; Sec. 4.1
-    tau2_every: int = 40  # epochs between the additions; Sec. 4.1
-    smoothing: float | None = 0.5  # epsilon of Eq. 8; None removes the loss, Table 2
-    unlabelled_weight: float = 25.0  # lambda_U of Eq. 11; Sec. 4.1
-    ramp: int | None = None  # epochs in which lambda_U grows; None is all, 0 removes the ramp
-    ramp_floor: float = 0.1  # share of lambda_U to begin with; release
-    distance: Distance = "entry"  # mean over entries in Eq. 7; "row" sums over clusters, the paper
-    prior_weight: float = 0.0  # of the divergence of the mean prediction from uniform; DivideMix 1
-    temperature: float = 0.5  # T of the sharpening; release
-    alpha: float = 4.0  # of the Beta distribution that mixes images; 0 mixes none; release
-    learning_rate: float = 0.01  # SGD, cosine by epoch to 0; Sec. 4.1
-    weight_decay: float = 5e-4  # L2; Sec. 4.1
-    start: Start = "base"  # weights of the base's encoder where it has one; release
-    ensemble: Ensemble = "average"  # of the two networks' logits, or of their probabilities
-    counter_statistics: CounterStatistics = "update"  # "batch" leaves the running ones; release
-    strong: bool = True  # the strong view in Eq. 8; a weak one otherwise
-    crop: float = 0.2  # smallest area of the random crops, share; 1 is no crop; release
-    flip: float = 0.5  # probability of the mirror image; release
-    operations: int = 2  # of the strong view; Sec. 4.1
-    cutout: int = 16  # side of the grey square less one, pixels; 0 cuts nothing; release
-    backbone: Backbone = "resnet18"  # of the base; Sec. 4.1
-    stem: Stem = "side"  # see `networks.encoders`
-    stem_padding: int = 1  # of the stem for small images
-    side: int | None = None  # of the views, pixels; None is the images' own
-    enlargement: float | None = None  # of the clean view before its centre is taken
-    std: tuple[float, float, float] | None = None  # of the normalisation; None is the data set's
+    clusters: int = doc(10, "K of the base; the platform sets it from the data set")
+    epochs: int = doc(200, "of one pass over the images for each network; Sec. 4.1")
+    batch_size: int = doc(
+        200, "images per step, clean and unclean together; Sec. 4.1 (release 250)"
+    )
+    strategy: Strategy = doc("hybrid", "of the extraction; Sec. 3.1 (the release ships this one)")
+    tau1: float = doc(0.99, "confidence of a clean sample; Sec. 4.1")
+    tau1_share: float | None = doc(
+        None, "the most confident share in place of tau1; calibrated bases"
+    )
+    neighbours: int = doc(100, "k, samples that vote, itself included; Sec. 4.1")
+    embedding: Embedding = doc(
+        "pretext", "where neighbours are sought; of the base where it has none"
+    )
+    fewest: int = doc(0, "clean members of each cluster, the most confident ones; 0 adds none")
+    strict: bool = doc(False, "confidences above the thresholds rather than at least; Eqs. 3, 18")
+    selection: Selection = doc("once", "'dividemix' divides anew before each pass; Fig. 3")
+    warm_up: int = doc(0, "epochs on all pseudo-labels before the first division; DivideMix")
+    co_training: bool = doc(True, "two networks; Sec. 3.2, Table 2")
+    co_refinement: bool = doc(True, "the counter network refines clean labels; Eqs. 9 and 10")
+    refurbish: Refurbish | None = doc(
+        "batch", "when confident samples become clean; 'epoch': Eq. 19"
+    )
+    tau2: float = doc(0.9, "confidence of a refurbished sample in the first epochs; Sec. 4.1")
+    tau2_step: float = doc(0.02, "added to it; Sec. 4.1")
+    tau2_every: int = doc(40, "epochs between the additions; Sec. 4.1")
+    smoothing: float | None = doc(0.5, "epsilon of Eq. 8; None removes the loss, Table 2")
+    unlabelled_weight: float = doc(25.0, "lambda_U of Eq. 11; Sec. 4.1")
+    ramp: int | None = doc(None, "epochs in which lambda_U grows; None is all, 0 removes the ramp")
+    ramp_floor: float = doc(0.1, "share of lambda_U to begin with; release")
+    distance: Distance = doc(
+        "entry", "mean over entries in Eq. 7; 'row' sums over clusters, the paper"
+    )
+    prior_weight: float = doc(
+        0.0, "of the divergence of the mean prediction from uniform; DivideMix 1"
+    )
+    temperature: float = doc(0.5, "T of the sharpening; release")
+    alpha: float = doc(4.0, "of the Beta distribution that mixes images; 0 mixes none; release")
+    learning_rate: float = doc(0.01, "SGD, cosine by epoch to 0; Sec. 4.1")
+    weight_decay: float = doc(5e-4, "L2; Sec. 4.1")
+    start: Start = doc("base", "weights of the base's encoder where it has one; release")
+    ensemble: Ensemble = doc("average", "of the two networks' logits, or of their probabilities")
+    counter_statistics: CounterStatistics = doc(
+        "update", "'batch' leaves the running ones; release"
+    )
+    strong: bool = doc(True, "the strong view in Eq. 8; a weak one otherwise")
+    crop: float = doc(0.2, "smallest area of the random crops, share; 1 is no crop; release")
+    flip: float = doc(0.5, "probability of the mirror image; release")
+    operations: int = doc(2, "of the strong view; Sec. 4.1")
+    cutout: int = doc(16, "side of the grey square less one, pixels; 0 cuts nothing; release")
+    backbone: Backbone = doc("resnet18", "of the base; Sec. 4.1")
+    stem: Stem = doc("side", "see `networks.encoders`")
+    stem_padding: int = doc(1, "of the stem for small images")
+    side: int | None = doc(None, "of the views, pixels; None is the images' own")
+    enlargement: float | None = doc(None, "of the clean view before its centre is taken")
+    std: tuple[float, float, float] | None = doc(
+        None, "of the normalisation; None is the data set's"
+    )
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
