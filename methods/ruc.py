@@ -18,15 +18,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deep_clustering.methods._fields import (
+    Channels,
     Precision,
     Rule,
     check,
     choice,
     doc,
+    normalisation,
     not_negative,
     positive,
     share,
-    spread,
 )
 from deep_clustering.methods._method import Base, BaseOutputs, Method
 from deep_clustering.methods.compute.random import derived, generator
@@ -120,9 +121,8 @@ class RUCConfig:
     stem_padding: int = doc(1, "of the stem for small images")
     side: int | None = doc(None, "of the views, pixels; None is the images' own")
     enlargement: float | None = doc(None, "of the clean view before its centre is taken")
-    std: tuple[float, float, float] | None = doc(
-        None, "of the normalisation; None is the data set's"
-    )
+    mean: Channels | None = doc(None, "of the normalisation; None is the data set's")
+    std: Channels | None = doc(None, "of the normalisation; None is the data set's")
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
@@ -140,7 +140,7 @@ class RUCConfig:
                 *choice(self, counter_statistics=CounterStatistics, backbone=Backbone),
                 *choice(self, precision=Precision),
                 *([] if self.refurbish is None else choice(self, refurbish=Refurbish)),
-                *spread(self),
+                *normalisation(self),
                 Rule(self.clusters >= 2, "clusters", "must be at least 2"),
                 Rule(0 < self.crop <= 1, "crop", "must be above 0 and at most 1"),
                 Rule(0 <= self.operations <= most, "operations", f"must be from 0 to {most}"),
@@ -427,6 +427,7 @@ class RUC(Clusterer):
             config,
             dict.fromkeys(_ENCODERS[: self.passes], self._fresh),
             side=config.side,
+            mean=config.mean,
             std=config.std,
             enlargement=config.enlargement,
             **context,
