@@ -303,3 +303,17 @@ class Method:
         if own is not None:
             layers.append((f"{reading}/{dataset}", own))
         return layers
+
+
+def by_side(*bounds: tuple[int, str], other: str) -> Callable[[int], str]:
+    """For `Method.by_side`: the preset of the first bound that a side in pixels does not exceed.
+
+    Args:
+        bounds: (largest side, name of the preset), ascending.
+        other: the preset of larger images.
+    """
+
+    def preset(side: int) -> str:
+        return next((name for bound, name in bounds if side <= bound), other)
+
+    return preset

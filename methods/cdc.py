@@ -26,7 +26,7 @@ from deep_clustering.methods._fields import (
     positive,
     share,
 )
-from deep_clustering.methods._method import Method, Pretrain
+from deep_clustering.methods._method import Method, Pretrain, by_side
 from deep_clustering.methods.clustering.kmeans import kmeans
 from deep_clustering.methods.compute.aside import Aside
 from deep_clustering.methods.compute.random import generator
@@ -772,12 +772,6 @@ _RELEASE = {
 }
 
 
-def _by_side(side: int) -> str:
-    """The preset for a data set without one, by the side of its images in pixels."""
-    bounds = ((12, "digits"), (48, "cifar10"), (223, "stl10"))
-    return next((name for bound, name in bounds if side <= bound), "imagenet10")
-
-
 METHOD = Method(
     summary="Calibrated deep clustering: a clustering head taught by a calibration head",
     citation=(
@@ -792,7 +786,7 @@ METHOD = Method(
         Pretrain(summary="MoCo v2+ on the images, without labels", config=MoCoConfig, build=MoCo),
     ),
     presets=PRESETS,
-    by_side=_by_side,
+    by_side=by_side((12, "digits"), (48, "cifar10"), (223, "stl10"), other="imagenet10"),
     readings={"paper": _PAPER, "release": _RELEASE},
     reading_presets={
         "release": {

@@ -27,7 +27,7 @@ from deep_clustering.methods._fields import (
     positive,
     share,
 )
-from deep_clustering.methods._method import Method, Pretrain
+from deep_clustering.methods._method import Method, Pretrain, by_side
 from deep_clustering.methods.clustering.kmeans import kmeans
 from deep_clustering.methods.compute.random import derived, generator
 from deep_clustering.methods.compute.replicas import Replicas
@@ -686,12 +686,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def _by_side(side: int) -> str:
-    """The preset for a data set without one, by the side of its images in pixels."""
-    bounds = ((12, "digits"), (48, "cifar10"), (223, "stl10"))
-    return next((name for bound, name in bounds if side <= bound), "imagenet10")
-
-
 METHOD = Method(
     summary="Deep probability aggregation clustering: a head taught by targets of each batch",
     citation=(
@@ -710,7 +704,7 @@ METHOD = Method(
         ),
     ),
     presets=PRESETS,
-    by_side=_by_side,
+    by_side=by_side((12, "digits"), (48, "cifar10"), (223, "stl10"), other="imagenet10"),
     readings={
         "paper": {"distance": "squared"},
         "release": {

@@ -575,7 +575,7 @@ class PACConfig:
     metric: Metric = doc("sqeuclidean", 'of raw data, Sec. 4.1; "cosine" for deep features')
     weights: Weights = doc("power", "w in the scores, p^m or p (Eq. 8); release")
     exponent: Exponent = doc("real", "1 / (m - 1), or its integer part as in the release; Eq. 8")
-    uniformity: float = doc(1000, "of the start, softmax(normal / uniformity); release")
+    uniformity: float = doc(1000.0, "of the start, softmax(normal / uniformity); release")
     tol: float = doc(1e-3, "mean change of a row of P, summed over clusters, to stop at; release")
     min_iter: int = doc(12, "sweeps before `tol` counts; release")
     max_iter: int = doc(100, "sweeps at most; release")

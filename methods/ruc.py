@@ -29,7 +29,7 @@ from deep_clustering.methods._fields import (
     positive,
     share,
 )
-from deep_clustering.methods._method import Base, BaseOutputs, Method
+from deep_clustering.methods._method import Base, BaseOutputs, Method, by_side
 from deep_clustering.methods.compute.random import derived, generator
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.differences.ruc import DIFFERENCES
@@ -828,12 +828,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def _by_side(side: int) -> str:
-    """The preset for a data set without one, by the side of its images in pixels."""
-    bounds = ((12, "digits"), (48, "cifar10"))
-    return next((name for bound, name in bounds if side <= bound), "stl10")
-
-
 METHOD = Method(
     summary="Robust learning on a clean set of a finished clustering, by two networks in turn",
     citation=(
@@ -846,7 +840,7 @@ METHOD = Method(
     restore=RUC.restore,
     needs=(Base(),),
     presets=PRESETS,
-    by_side=_by_side,
+    by_side=by_side((12, "digits"), (48, "cifar10"), other="stl10"),
     readings={
         "paper": {"strict": True, "refurbish": "epoch", "distance": "row", "ramp": 0, "cutout": 0},
         "release": {"ensemble": "sum"},

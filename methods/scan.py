@@ -27,7 +27,7 @@ from deep_clustering.methods._fields import (
     positive,
     share,
 )
-from deep_clustering.methods._method import Method, Neighbours, Pretrain
+from deep_clustering.methods._method import Method, Neighbours, Pretrain, by_side
 from deep_clustering.methods.compute.random import generator
 from deep_clustering.methods.differences.scan import DIFFERENCES
 from deep_clustering.methods.images.strong import Strong
@@ -618,12 +618,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def _by_side(side: int) -> str:
-    """The preset for a data set without one, by the side of its images in pixels."""
-    bounds = ((12, "digits"), (48, "cifar10"), (223, "stl10"))
-    return next((name for bound, name in bounds if side <= bound), "imagenet10")
-
-
 METHOD = Method(
     summary="SCAN: predictions like those of the nearest neighbours, then own labels",
     citation=(
@@ -641,7 +635,7 @@ METHOD = Method(
         Neighbours(count="neighbours"),
     ),
     presets=PRESETS,
-    by_side=_by_side,
+    by_side=by_side((12, "digits"), (48, "cifar10"), (223, "stl10"), other="imagenet10"),
     readings={
         "paper": {
             "clustering_epochs": 100,

@@ -166,13 +166,7 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("cdc", None, "train-test", SETS),
         ("fcm", "cdc", "all", PRETRAINING),
-        pytest.param(
-            *("pac", "cdc", "all", PRETRAINING),
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="the default of PACConfig.uniformity, 1000, becomes 1000.0 in a search",
-            ),
-        ),
+        ("pac", "cdc", "all", PRETRAINING),
         ("kmeans", None, "train", ()),
     ],
 )
