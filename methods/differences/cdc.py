@@ -51,6 +51,12 @@ DIFFERENCES = (
         field="weak_flip",
     ),
     Difference(
+        topic="picture that ImageNet's crops are cut from",
+        paper="not mentioned",
+        release="the whole file, at its own size",
+        default="the centred square of the file, stored at 256 pixels; not yet a choice",
+    ),
+    Difference(
         topic="strong view",
         paper="SCAN's, with a random crop of the native size (on CIFAR the whole image)",
         release="random resized crop from 8 % of the area before the same four operations",

@@ -176,6 +176,12 @@ DIFFERENCES = (
         field="pretrain.enlargement",
     ),
     Difference(
+        topic="picture that ImageNet's views are made of",
+        paper="not mentioned",
+        release="the whole file: the weak view crops it, the strong and the original one squash it",
+        default="the centred square of the file, stored at 256 pixels; not yet a choice",
+    ),
+    Difference(
         topic="interpolation of the random crop in SimCLR's view",
         paper="not mentioned",
         release="bilinear",

@@ -9,6 +9,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from deep_clustering.methods.cdc import METHOD as CDC_METHOD
@@ -18,12 +19,30 @@ from deep_clustering.methods.dpac import METHOD as DPAC_METHOD
 from deep_clustering.methods.learning.learner import LossScale, adam, descend
 from deep_clustering.methods.networks.encoders import autocast, encoder, features_of, place
 from deep_clustering.methods.pretraining.moco import learning_rate
+from deep_clustering.platform.data.pixels import pixels, view_side
 from deep_clustering.platform.metrics.agreement import match
 from deep_clustering.platform.metrics.calibration import ece, reliability
 from support import dpac_trials, trials
 from support.trials import different
 
 ALL = torch.arange(trials.COUNT)
+
+# --- Pictures of ImageNet's size ------------------------------------------------------------------
+
+
+def test_a_quarter_of_a_photograph_is_not_stored() -> None:
+    """The release crops all 500 x 375 pixels; of ours the 375 in the middle are left, at 256."""
+    photograph = np.random.default_rng(0).integers(0, 256, (375, 500, 3), dtype=np.uint8)
+    stored = pixels(Image.fromarray(photograph), 256)
+    for left, width, same in ((0, 62, True), (438, 62, True), (70, 20, False)):
+        other = photograph.copy()
+        other[:, left : left + width] = 0
+        assert np.array_equal(pixels(Image.fromarray(other), 256), stored) == same
+    assert stored.shape == (3, 256, 256)
+    assert view_side(256) == 224
+    for method in (CDC_METHOD, DPAC_METHOD):
+        assert method.presets["imagenet10"]["pretrain.side"] == 224
+
 
 # --- CDC: a slice without a selected sample -------------------------------------------------------
 
