@@ -25,12 +25,13 @@ What a reader has to know:
 """
 
 import csv
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
+
+from deep_clustering.methods._fields import nearest
 
 #: Metrics that the papers print in percent.
 PERCENT = frozenset(
@@ -130,13 +131,15 @@ class _Exception:
     with_labels: bool = False
 
     def holds(self, row: Mapping[str, str]) -> bool:
-        kept = (
+        conditions = (
             (self.tables, row["table"]),
             (self.sections, row["section"]),
             (self.methods, row["method"]),
             (self.metrics, row["metric"]),
         )
-        return row["paper"] == self.paper and all(not want or got in want for want, got in kept)
+        return row["paper"] == self.paper and all(
+            not wanted or given in wanted for wanted, given in conditions
+        )
 
 
 _SPLIT = {"cifar10": "train-test", "cifar20": "train-test", "stl10": "train-test"}
@@ -215,14 +218,14 @@ def cells(paper: str, table: str | None = None) -> tuple[PublishedCell, ...]:
     """
     if paper not in _PROTOCOLS:
         raise ValueError(_unknown("paper", paper, _PROTOCOLS))
-    found = _read(paper)
+    printed = _read(paper)
     if table is None:
-        return found
-    wanted = tuple(cell for cell in found if cell.table == table)
-    if not wanted:
-        tables = dict.fromkeys(cell.table for cell in found)
+        return printed
+    of_table = tuple(cell for cell in printed if cell.table == table)
+    if not of_table:
+        tables = dict.fromkeys(cell.table for cell in printed)
         raise ValueError(_unknown(f"table of {paper}", table, tables))
-    return wanted
+    return of_table
 
 
 @cache
@@ -264,6 +267,4 @@ def _number(printed: str, metric: str) -> float:
 
 def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
     known = list(known)
-    close = difflib.get_close_matches(name, known, 1)
-    near = f" Did you mean '{close[0]}'?" if close else ""
-    return f"There is no {kind} '{name}'.{near} Known: {', '.join(known)}."
+    return f"There is no {kind} '{name}'.{nearest(name, known)} Known: {', '.join(known)}."

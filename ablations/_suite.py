@@ -7,9 +7,10 @@ paper's table and of its printed row (`_published.py`).
 import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from deep_clustering.ablations._variants import Times, unknown
+from deep_clustering.methods._fields import not_one_of
 
 Direction = Literal["higher", "lower", "equal"]
 
@@ -63,10 +64,8 @@ class Claim:
     datasets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.direction not in ("higher", "lower", "equal"):
-            raise ValueError(
-                f"direction: must be one of higher, lower, equal, got '{self.direction}'"
-            )
+        if self.direction not in get_args(Direction):
+            raise ValueError(f"direction: {not_one_of(self.direction, get_args(Direction))}")
         if not self.margin > 0:
             raise ValueError(f"margin: must be above 0, got {self.margin}")
 
@@ -135,11 +134,11 @@ def grid(**axes: Iterable[tuple[str, Mapping[str, Any]]]) -> tuple[tuple[str, di
         (label, overrides) pairs; a label is "axis=label" joined with ";", as published settings are
         written.
     """
-    found = []
+    pairs = []
     for combination in itertools.product(*axes.values()):
         label = ";".join(f"{k}={part[0]}" for k, part in zip(axes, combination, strict=True))
-        found.append((label, {k: v for part in combination for k, v in part[1].items()}))
-    return tuple(found)
+        pairs.append((label, {k: v for part in combination for k, v in part[1].items()}))
+    return tuple(pairs)
 
 
 def axis(name: str, values: Mapping[str, Any]) -> tuple[tuple[str, dict[str, Any]], ...]:

@@ -1,10 +1,11 @@
 """Variants: named overrides of a method's configuration, as data."""
 
 import dataclasses
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from deep_clustering.methods._fields import nearest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,11 +61,11 @@ def variants(config: type, *rows: Variant) -> dict[str, Variant]:
             out of bounds; all of them together.
     """
     wrong: list[str] = []
-    found: dict[str, Variant] = {}
+    by_name: dict[str, Variant] = {}
     for row in rows:
-        if row.name in found:
+        if row.name in by_name:
             wrong.append(f"{row.name}: is there twice")
-        found[row.name] = row
+        by_name[row.name] = row
         wrong += [f"{row.name}: {mistake}" for mistake in unknown(row.changes, flat(config()))]
         if not wrong:
             try:
@@ -73,7 +74,7 @@ def variants(config: type, *rows: Variant) -> dict[str, Variant]:
                 wrong += [f"{row.name}: {line}" for line in str(error).splitlines()]
     if wrong:
         raise ValueError("\n".join(wrong))
-    return found
+    return by_name
 
 
 def combined(parts: Iterable[Variant]) -> dict[str, Any]:
@@ -121,24 +122,19 @@ def resolved(changes: Mapping[str, Any], configuration: Mapping[str, Any]) -> di
 
 def flat(config: Any) -> dict[str, Any]:
     """Dotted field name -> value."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for item in dataclasses.fields(config):
         value = getattr(config, item.name)
         if dataclasses.is_dataclass(value):
-            found |= {f"{item.name}.{k}": v for k, v in flat(value).items()}
+            values |= {f"{item.name}.{k}": v for k, v in flat(value).items()}
         else:
-            found[item.name] = value
-    return found
+            values[item.name] = value
+    return values
 
 
 def unknown(given: Iterable[str], known: Iterable[str], kind: str = "field") -> list[str]:
     """A sentence for each name that is not known, with the nearest one that is."""
     known = list(known)
-    wrong = []
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            wrong.append(
-                f"there is no {kind} '{name}'." + (f" Did you mean '{near[0]}'?" if near else "")
-            )
-    return wrong
+    return [
+        f"there is no {kind} '{name}'.{nearest(name, known)}" for name in given if name not in known
+    ]

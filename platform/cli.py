@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import click
 
+from deep_clustering.ablations import _published
 from deep_clustering.platform import registry
 from deep_clustering.platform.errors import PlatformError, nearest
 from deep_clustering.platform.evaluation import contract
@@ -65,6 +66,13 @@ def _dataset_names(_: click.Context, __: click.Parameter, start: str) -> list[st
     from deep_clustering.platform.data.catalogue import CATALOGUE
 
     return [n for n in CATALOGUE if n.startswith(start)]
+
+
+_PAPERS = " or ".join(filter(None, (", ".join(_published.papers()[:-1]), _published.papers()[-1])))
+
+
+def _paper_names(_: click.Context, __: click.Parameter, start: str) -> list[str]:
+    return [n for n in _published.papers() if n.startswith(start)]
 
 
 _method = click.argument("method", shell_complete=_method_names)
@@ -341,13 +349,15 @@ def report(**options: object) -> int:
     return command.report(_record(records.Report, options))
 
 
-@cli.command(cls=_Command, epilog="platform audit cdc")
-@click.argument("paper")
+@cli.command(
+    cls=_Command,
+    epilog="platform audit cdc",
+    help="A paper's published tables against themselves; nothing is trained.\n\n"
+    f"PAPER is {_PAPERS}.",
+)
+@click.argument("paper", shell_complete=_paper_names)
 def audit(paper: str) -> None:
-    """A paper's published tables against themselves; nothing is trained.
-
-    PAPER is cdc, dpac or ruc.
-    """
+    """Print what a paper's numbers say about each other."""
     from rich.console import Console
 
     from deep_clustering.platform.audit import audit as auditing

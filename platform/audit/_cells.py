@@ -77,11 +77,11 @@ def with_mean(same: list[PublishedCell]) -> tuple[PublishedCell, PublishedCell] 
 
 def own_protocols(runs: list[PublishedCell]) -> dict[str, str]:
     """Data set -> protocol of the paper's own method."""
-    found: dict[str, str] = {}
+    protocols: dict[str, str] = {}
     for cell in runs:
         if cell.protocol is not None and is_own(cell):
-            found.setdefault(cell.dataset, cell.protocol)
-    return found
+            protocols.setdefault(cell.dataset, cell.protocol)
+    return protocols
 
 
 def first_own(runs: list[PublishedCell], dataset: str) -> PublishedCell:
@@ -149,8 +149,8 @@ def opening(cell: PublishedCell) -> str:
 
 def in_tables(members: Iterable[PublishedCell]) -> str:
     """ "table 4", or "tables 1, 2 and 10"."""
-    found = dict.fromkeys(c.table.removeprefix("table") for c in sorted(members, key=number))
-    return f"table{'s' if len(found) > 1 else ''} {listed(found)}"
+    tables = dict.fromkeys(c.table.removeprefix("table") for c in sorted(members, key=number))
+    return f"table{'s' if len(tables) > 1 else ''} {listed(tables)}"
 
 
 def row_of(cell: PublishedCell) -> str:

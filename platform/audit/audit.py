@@ -19,9 +19,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from deep_clustering.ablations._published import PublishedCell, cells, papers
-from deep_clustering.platform.audit import _digits as _audit_digits
-from deep_clustering.platform.audit import _protocols as _audit_protocols
-from deep_clustering.platform.audit import _spreads as _audit_spreads
+from deep_clustering.platform.audit import _digits, _protocols, _spreads
 from deep_clustering.platform.audit._cells import Finding, where
 from deep_clustering.platform.errors import InputError, nearest
 
@@ -76,13 +74,13 @@ def examine(given: Sequence[PublishedCell], others: Sequence[PublishedCell] = ()
         given: cells of one paper.
         others: cells of other papers, to compare what they print about the same methods.
     """
-    found = [
-        *_audit_spreads.findings(given),
-        *_audit_digits.findings(given, others),
-        *_audit_protocols.findings(given, others),
+    all_findings = [
+        *_spreads.findings(given),
+        *_digits.findings(given, others),
+        *_protocols.findings(given, others),
     ]
     order = list(KINDS)
-    return sorted(found, key=lambda finding: order.index(finding.kind))
+    return sorted(all_findings, key=lambda finding: order.index(finding.kind))
 
 
 def show(paper: str, console: Console) -> None:
@@ -91,11 +89,11 @@ def show(paper: str, console: Console) -> None:
     Raises:
         InputError: no such paper.
     """
-    found = findings(paper)
+    told = findings(paper)
     console.print(
-        Text(f"{paper}: {len(cells(paper))} printed numbers, {len(found)} findings", style="bold")
+        Text(f"{paper}: {len(cells(paper))} printed numbers, {len(told)} findings", style="bold")
     )
-    for kind, group in itertools.groupby(found, key=lambda finding: finding.kind):
+    for kind, group in itertools.groupby(told, key=lambda finding: finding.kind):
         members = list(group)
         console.print()
         console.print(Text.assemble((kind, "bold cyan"), f" ({len(members)})"))

@@ -11,8 +11,7 @@ from scipy.stats import chi2
 
 from deep_clustering.ablations import _names
 from deep_clustering.ablations._published import PublishedCell, cells, papers
-from deep_clustering.platform.audit import _spreads as _audit_spreads
-from deep_clustering.platform.audit import audit
+from deep_clustering.platform.audit import _spreads, audit
 from deep_clustering.platform.errors import InputError
 
 
@@ -145,14 +144,14 @@ def test_what_is_not_a_finding(found):
 def test_best_of_five_and_ten(found):
     assert sentences(found, "cdc", "single run", "59.4±1.3 (table 10), further than the best of 10")
     rng = np.random.default_rng(0)
-    for n, expected in _audit_spreads.BEST_OF.items():
+    for n, expected in _spreads.BEST_OF.items():
         measured = rng.normal(size=(200_000, n)).max(1).mean()
         assert float(expected) == pytest.approx(measured, abs=0.01)
         assert str(expected) in audit.KINDS["single run"]
 
 
 def test_what_seeds_alone_make_of_a_sweep():
-    for n, ratio in _audit_spreads.SEEDS_ALONE.items():
+    for n, ratio in _spreads.SEEDS_ALONE.items():
         assert float(ratio) == pytest.approx(math.sqrt(chi2.ppf(0.95, n - 1) / n), abs=0.005)
 
 

@@ -116,7 +116,7 @@ def test_a_suite_of_ones_own_as_one_file(tmp_path):
         ("batch_size", "batch_siz", "no field 'batch_siz'. Did you mean 'batch_size'?"),
         ('metric = "acc"', 'metric = "akc"', "no metric 'akc'. Did you mean 'acc'?"),
         ('against = "full"', 'against = "ful"', "no row 'ful'. Did you mean 'full'?"),
-        ('"lower"', '"downwards"', "must be one of higher, lower, equal, got 'downwards'"),
+        ('"lower"', '"downwards"', "must be one of higher, lower, equal; got 'downwards'"),
         ("seeds = 3", "seed = 3", "no key 'seed'. Did you mean 'seeds'?"),
         ('method = "cdc"', 'method = "cdd"', "no method 'cdd'. Did you mean 'cdc'?"),
         ('method = "cdc"', "", "'method' is missing."),
