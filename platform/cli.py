@@ -2,14 +2,15 @@
 
 import typing
 from collections.abc import Callable
+from dataclasses import Field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from deep_clustering.ablations import _published
 from deep_clustering.platform import registry
-from deep_clustering.platform.errors import PlatformError, nearest
+from deep_clustering.platform.errors import InputError, PlatformError, nearest
 from deep_clustering.platform.evaluation import contract
 from deep_clustering.platform.request import options as records
 from deep_clustering.platform.run._ray import leave
@@ -291,9 +292,11 @@ def ablate(**options: object) -> int:
 
 
 def _evaluations(function: F) -> F:
-    """An option for each evaluation, under its name."""
+    """An option for each evaluation, under its name, and for each of its parameters."""
     for name in reversed(contract.names()):
         record = contract.find(name)
+        for field in reversed(list(contract.options(record).values())):
+            function = _parameter(name, record, field)(function)
         option = click.option(
             f"--{name}",
             multiple=True,
@@ -305,7 +308,41 @@ def _evaluations(function: F) -> F:
     return function
 
 
-@cli.command(cls=_Command, epilog="platform evaluate 3f2a --ood svhn --ood folder:photos")
+def _parameter(name: str, record: contract.Evaluation, field: Field[Any]) -> Callable[[F], F]:
+    """The option of a parameter of an evaluation; what is not said stays None or empty."""
+    assert record.parameters is not None
+    kind = typing.get_type_hints(record.parameters)[field.name]
+    several = typing.get_origin(kind) is tuple
+    choices: click.ParamType | None = None
+    if typing.get_origin(kind) is typing.Literal:
+        choices = click.Choice([str(value) for value in typing.get_args(kind)])
+    plain = [k for k in (kind, *typing.get_args(kind)) if k in (int, float, str)]
+    default = "" if field.default in (None, ()) else f" [default: {records.text(field.default)}]"
+    return click.option(
+        f"--{field.name.replace('_', '-')}",
+        type=choices or plain[0],
+        multiple=several,
+        metavar=None if choices else {int: "N", float: "X", str: "NAME"}[plain[0]],
+        help=f"For --{name}: {field.metadata['help']}{default}",
+    )
+
+
+def _parameters(name: str, record: contract.Evaluation, said: dict[str, object]) -> object | None:
+    """The record of an evaluation's parameters; takes them out of what was said."""
+    fields = contract.options(record)
+    given = {f: value for f in fields if (value := said.pop(f)) not in (None, ())}
+    if given and not said[name]:
+        flag = next(iter(given)).replace("_", "-")
+        raise InputError(f"--{flag} belongs to --{name}; say --{name} {record.metavar} as well.")
+    return None if record.parameters is None else record.parameters(**given)
+
+
+@cli.command(
+    cls=_Command,
+    epilog="platform evaluate 3f2a --ood svhn --ood folder:photos\n"
+    "platform evaluate 3f2a --attack fgsm --eps 0.1 --eps 0.2\n"
+    "platform evaluate 3f2a --clean own",
+)
 @click.argument("run")
 @_evaluations
 @click.option("--skip-broken", is_flag=True, help="Leave unreadable images out and say which.")
@@ -319,6 +356,8 @@ def evaluate(**options: object) -> int:
     from deep_clustering.platform.commands import evaluate as command
 
     names = contract.names()
+    said = [(name, _parameters(name, contract.find(name), options)) for name in names]
+    options["parameters"] = tuple((name, value) for name, value in said if value is not None)
     given = ((name, typing.cast("tuple[str, ...]", options.pop(name))) for name in names)
     options["asked"] = tuple((name, values) for name, values in given if values)
     return command.evaluate(_record(records.Evaluate, options))

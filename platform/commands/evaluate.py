@@ -1,5 +1,7 @@
 """`platform evaluate`: evaluations of a finished run, computed once and kept in the store."""
 
+from dataclasses import replace
+
 from rich.console import Console
 from rich.markup import escape
 
@@ -30,8 +32,12 @@ def evaluate(options: Evaluate) -> int:
             status.update(f"images {done}/{total}")
 
         context = Context(root=root, skip_broken=options.skip_broken, progress=progress)
+        said = dict(options.parameters)
         jobs = {  # all are planned before anything is computed
-            name: [evaluations.planned(name, subject, v, context) for v in dict.fromkeys(values)]
+            name: [
+                evaluations.planned(name, subject, v, replace(context, parameters=said.get(name)))
+                for v in dict.fromkeys(values)
+            ]
             for name, values in options.asked
         }
         place = Workplace(

@@ -3,10 +3,11 @@
 Nothing here knows an evaluation; they are the files of `evaluations/`.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -14,6 +15,7 @@ from deep_clustering.platform import registry
 from deep_clustering.platform.data.dataset import ImageSet, Progress
 from deep_clustering.platform.request.configs import Value
 from deep_clustering.platform.request.jobs import Job
+from deep_clustering.platform.request.options import text
 from deep_clustering.platform.store.store import Store
 
 if TYPE_CHECKING:
@@ -74,6 +76,7 @@ class Context:
     root: Path  # of decoded images
     skip_broken: bool = False
     progress: Progress | None = None  # called with (done, total) while files are read
+    parameters: object | None = None  # a record of the evaluation's `parameters`; None: defaults
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +139,10 @@ class Evaluation:
         notes: lines that explain the table.
         drawing: (store, row, head or None for the final one) -> what a report draws of it.
         sets: whether what follows the option is the name of a dataset.
+        parameters: a frozen dataclass whose fields are further options of `platform evaluate`
+            (`--FIELD`), each with a default and its help in the metadata; a field is a number, a
+            text, a `Literal`, or a tuple of one of them, which makes the option repeatable.
+            `prepare` finds a record of it in the context. None: nothing more can be said.
     """
 
     summary: str
@@ -152,6 +159,7 @@ class Evaluation:
     notes: tuple[str, ...] = ()
     drawing: "Callable[[Store, Row, str | None], Densities] | None" = None
     sets: bool = False
+    parameters: type | None = None
 
 
 def names() -> list[str]:
@@ -168,3 +176,20 @@ def find(name: str) -> Evaluation:
     record = registry.entry("evaluations", name, "EVALUATION")
     assert isinstance(record, Evaluation)
     return record
+
+
+def options(record: Evaluation) -> "Mapping[str, dataclasses.Field[Any]]":
+    """Field -> its declaration, of an evaluation's parameters."""
+    kind = record.parameters
+    return {} if kind is None else {field.name: field for field in dataclasses.fields(kind)}
+
+
+def labelled(name: str, parameters: object) -> str:
+    """What was asked for, with the parameters that differ from their defaults behind it."""
+    assert dataclasses.is_dataclass(parameters)
+    changed = [
+        f"{field.name}={text(value)}"
+        for field in dataclasses.fields(parameters)
+        if (value := getattr(parameters, field.name)) != field.default
+    ]
+    return " ".join([name, *changed])

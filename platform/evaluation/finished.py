@@ -11,6 +11,7 @@ from rich.table import Table
 from deep_clustering.methods._method import Model
 from deep_clustering.platform import registry
 from deep_clustering.platform.data import dataset as datasets
+from deep_clustering.platform.data.catalogue import CATALOGUE, ImageEntry
 from deep_clustering.platform.data.dataset import ImageSet, Source
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.request import configs
@@ -120,6 +121,43 @@ def images_for(row: Row, pixels: "np.ndarray | torch.Tensor", device: "torch.dev
     return Images(
         pixels, mean=_three(row["image_mean"]), std=_three(row["image_std"]), device=device
     )
+
+
+def labelled(row: Row, root: Path) -> "tuple[ImageSet, np.ndarray]":
+    """The images of a run, and the label (N,) of each.
+
+    Args:
+        row: of the run.
+        root: where decoded images live.
+
+    Raises:
+        InputError: they are not the ones that the run was trained on, or they have no labels.
+    """
+    name, side = str(row["dataset"]), row["image_side"]
+    assert isinstance(side, int)
+    entry = CATALOGUE.get(name)
+    any_side = entry is None or (isinstance(entry, ImageEntry) and entry.any_side)
+    protocol = None if entry is None else str(row["protocol"])
+    source = Source(
+        name, root, skip_broken=True, side=side if any_side else None, protocol=protocol
+    )
+    dataset = datasets.open(source)
+    if dataset.fingerprint != row["dataset_fingerprint"]:
+        raise InputError(
+            f"the images of {name} under '{root}' are not those that run {row['run_id']} was "
+            "trained on; name the data directory of that run with --data."
+        )
+    if dataset.labels is None:
+        raise InputError(f"{name} has no labels, and this evaluation compares clusters with them.")
+    assert isinstance(dataset, ImageSet)
+    return dataset, dataset.labels
+
+
+def pretext(store: Store, stage: str) -> "torch.Tensor":
+    """The features (n, D) float32 of the scored images by a finished pretraining."""
+    from safetensors.torch import load
+
+    return load(store.stage_artefact(stage, "features").read_bytes())["features"].float()
 
 
 def _three(value: Value) -> tuple[float, float, float]:

@@ -120,10 +120,16 @@ class Ablate(Images, Compute):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(Places):
-    """`platform evaluate`; `asked` has (name of an evaluation, what followed its option)."""
+    """`platform evaluate`.
+
+    Attributes:
+        asked: (name of an evaluation, what followed its option).
+        parameters: (name of an evaluation, the record of its parameters).
+    """
 
     run: Annotated[str, ARGUMENT]
     asked: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    parameters: tuple[tuple[str, object], ...] = ()
     skip_broken: Annotated[bool, "--skip-broken"] = False
 
 

@@ -1,6 +1,7 @@
 """Evaluations of finished runs as jobs: planned by their record, computed and committed here."""
 
 import time
+from dataclasses import replace
 
 from deep_clustering.platform.data.dataset import Source
 from deep_clustering.platform.errors import StorageError
@@ -42,6 +43,8 @@ def planned(name: str, subject: Subject, asked: str, context: Context) -> Job:
         InputError: it cannot be done with that run, or what was asked for is not to be had.
     """
     evaluation = contract.find(name)
+    if context.parameters is None and evaluation.parameters is not None:
+        context = replace(context, parameters=evaluation.parameters())
     prepared = evaluation.prepare(subject, asked, context)
     return of_evaluation(
         name,

@@ -16,7 +16,7 @@ TEXTS = {"metrics_reason"}
 
 
 def test_all_records_are_found():
-    assert len(METRICS) == 28
+    assert len(METRICS) == 32
     assert {name: len(group) for name, group in GROUPS.items()} == {
         "agreement": 3,
         "calibration": 6,
@@ -24,6 +24,7 @@ def test_all_records_are_found():
         "features": 1,
         "partition": 2,
         "rejection": 3,
+        "selection": 4,
         "training": 7,
     }
 

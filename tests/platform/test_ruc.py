@@ -1,0 +1,178 @@
+"""RUC on bases in a store: from a command's request to its clean set."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from deep_clustering.platform import results
+from deep_clustering.platform.errors import InputError
+from deep_clustering.platform.request.jobs import Job
+from deep_clustering.platform.run.execute import execute
+from deep_clustering.platform.run.failure import Cancelled
+from deep_clustering.platform.store.store import Store
+from support.evaluations import evaluated
+from support.small import Watcher, jobs, place, request, resolved
+
+SETS = (
+    "clusters=3",
+    "epochs=2",
+    "batch_size=16",
+    "neighbours=5",
+    "fewest=2",
+    "tau2=0.4",
+    "strategy=metric",
+)
+
+
+def wanted(folder: Path, root: Path, store: Store, base: str, *sets: str) -> tuple[Job, ...]:
+    """The outputs of a base and RUC on them; and before them the base, unless it is an id."""
+    asked = resolved(
+        "ruc", f"folder:{folder}", root=root, store=store, base=base, sets=[*SETS, *sets]
+    )
+    return jobs(asked, 0)
+
+
+@pytest.fixture(scope="module")
+def based(folder: Path, root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, str]:
+    """A store with a run of CDC."""
+    store = Store.open(tmp_path_factory.mktemp("based"))
+    lane = place(store)
+    cdc = jobs(request(folder, root), 0)
+    for job in cdc:
+        execute(job, lane, Watcher())
+    return store, cdc[-1].id
+
+
+@pytest.fixture(scope="module")
+def made(based: tuple[Store, str], folder: Path, root: Path) -> tuple[Store, str]:
+    """The same store with RUC on it."""
+    store, base = based
+    mine = wanted(folder, root, store, base[:10])
+    assert [job.kind for job in mine] == ["outputs", "run"]
+    for job in mine:
+        execute(job, place(store), Watcher())
+    return store, mine[-1].id
+
+
+def known(store: Store, run: str) -> pl.DataFrame:
+    """The predictions of a run, without labels."""
+    frame = results.predictions(store.uri).filter(pl.col("run_id") == run).collect()
+    return frame.sort("sample").drop("run_id", "label", "right", strict=False)
+
+
+def test_a_run_on_a_base(made: tuple[Store, str]) -> None:
+    store, run = made
+    row = store.run_row(run)
+    assert row["status"] == "ok"
+    assert {f"{h}_acc" for h in ("first", "second", "ensemble")} <= row.keys()
+    assert row["acc"] == row["ensemble_acc"]
+    epochs = results.epochs(store.uri).filter(pl.col("run_id") == run).collect().sort("epoch")
+    assert epochs["epoch"].to_list() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_killed_run_ends_bit_for_bit_the_same(
+    made: tuple[Store, str], based: tuple[Store, str], folder: Path, root: Path, after: int
+) -> None:
+    store, run = made
+    asked = wanted(folder, root, store, based[1], "learning_rate=0.02")[-1]
+    execute(asked, place(store), Watcher())
+    expected = store.model_path(asked.id).read_bytes()
+    (other,) = [Store.open(f"{store.uri}-{after}")]
+    for job in jobs(request(folder, root), 0):
+        execute(job, place(other), Watcher())
+    *before, last = wanted(folder, root, other, based[1], "learning_rate=0.02")
+    for job in before:
+        execute(job, place(other), Watcher())
+    with pytest.raises(Cancelled):
+        execute(last, place(other), Watcher(stop_after=after))
+    execute(last, place(other), Watcher())
+    assert last.id == asked.id != run
+    assert other.model_path(last.id).read_bytes() == expected
+
+
+def test_labels_replaced_by_noise_leave_every_weight_bit_for_bit_the_same(
+    made: tuple[Store, str], based: tuple[Store, str], folder: Path, root: Path, tmp_path: Path
+) -> None:
+    lane = place(Store.open(tmp_path / "store"))
+    all_of_it = [*jobs(request(folder, root), 0)]
+    for job in all_of_it:
+        execute(job, lane, Watcher())
+    for job in wanted(folder, root, lane.store, based[1]):
+        dataset = lane.dataset(job)
+        noise = np.random.default_rng(1).integers(0, 3, len(dataset.score))
+        object.__setattr__(dataset, "labels", noise)
+        execute(job, lane, Watcher())
+    store, run = made
+    assert lane.store.model_path(run).read_bytes() == store.model_path(run).read_bytes()
+    assert lane.store.run_row(run)["acc"] != store.run_row(run)["acc"]
+
+
+def test_the_clean_set_of_a_run(made: tuple[Store, str], root: Path) -> None:
+    store, run = made
+    (row,) = evaluated("clean", store, run, ("own",), root=root)
+    shares, right = row["clean_shares"], row["clean_right"]
+    assert isinstance(shares, list)
+    assert isinstance(right, list)
+    assert len(shares) == len(right) == 3
+    assert shares == sorted(shares)  # it only grows
+    epochs = results.epochs(store.uri).filter(pl.col("run_id") == run, pl.col("epoch") == 0)
+    assert shares[0] == epochs.collect()["clean_share"].item()
+    precision, recall = row["clean_precision"], row["clean_recall"]
+    assert isinstance(precision, float)
+    assert isinstance(recall, float)
+    assert right[-1] == pytest.approx(precision * shares[-1])
+    assert row["clean_f1"] == pytest.approx(2 * precision * recall / (precision + recall))
+
+
+def test_a_clean_set_of_any_run_by_a_strategy(
+    made: tuple[Store, str], based: tuple[Store, str], root: Path
+) -> None:
+    store, base = based
+    confidence, metric = evaluated("clean", store, base, ("confidence", "metric"), root=root)
+    p = next(iter(store.probabilities(base).values()))
+    assert confidence["clean_images"] == metric["clean_images"] == len(p)
+    assert confidence["clean_tau1"] == 0.99
+    assert metric["clean_neighbours"] == 100
+    with pytest.raises(InputError, match=r"cdc has no clean set of its own; choose one of"):
+        evaluated("clean", store, base, ("own",), root=root)
+
+
+@pytest.mark.parametrize(
+    ("sets", "match"),
+    [
+        (("strategy=hybrid",), "needs confidences, and the base gives clusters without"),
+        (("clusters=4",), "clusters: the base has 3 clusters, got 4"),
+    ],
+)
+def test_mistakes_that_only_the_base_shows(
+    folder: Path, root: Path, tmp_path: Path, sets: tuple[str, ...], match: str
+) -> None:
+    store = Store.open(tmp_path / "store")
+    base = jobs(
+        resolved("kmeans", f"folder:{folder}", root=root, store=store, sets=["clusters=3"]), 0
+    )
+    lane = place(store)
+    for job in base:
+        execute(job, lane, Watcher())
+    *before, last = wanted(folder, root, store, base[-1].id, "start=fresh", *sets)
+    for job in before:
+        execute(job, lane, Watcher())
+    with pytest.raises(ValueError, match=match):
+        execute(last, lane, Watcher())
+
+
+def test_k_means_is_a_base_without_a_network(folder: Path, root: Path, tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    lane = place(store)
+    asked: dict[str, Any] = {"root": root, "store": store}
+    base = jobs(resolved("kmeans", f"folder:{folder}", sets=["clusters=3"], **asked), 0)
+    for job in base:
+        execute(job, lane, Watcher())
+    mine = wanted(folder, root, store, base[-1].id)
+    for job in mine:
+        execute(job, lane, Watcher())
+    assert store.run_row(mine[-1].id)["status"] == "ok"
