@@ -11,7 +11,7 @@ import numpy as np
 
 from deep_clustering.methods._fields import check, doc, not_negative, positive
 from deep_clustering.methods._method import Fitted, Method
-from deep_clustering.methods.clustering.points import prepared, stopwatch
+from deep_clustering.methods.clustering.points import in_range, precise, prepared, stopwatch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +33,8 @@ def fit(config: KMeansConfig, points: np.ndarray, seed: int) -> Fitted:
     """Clusters of `points` (n, d) with the least inertia found; see `Method.fit`."""
     from sklearn.cluster import KMeans
 
-    points = prepared(points, unit=config.unit, clusters=config.clusters)
+    points, size = (points, 1.0) if config.unit else in_range(points)
+    points = precise(prepared(points, unit=config.unit, clusters=config.clusters))
     estimator = KMeans(
         config.clusters,
         init="random",
@@ -46,7 +47,7 @@ def fit(config: KMeansConfig, points: np.ndarray, seed: int) -> Fitted:
         estimator.fit(points)
     return Fitted(
         labels=estimator.labels_.astype(np.int64),
-        info={"sweeps": float(estimator.n_iter_), "objective": float(estimator.inertia_)},
+        info={"sweeps": float(estimator.n_iter_), "objective": float(estimator.inertia_) * size**2},
         seconds=seconds[0],
     )
 

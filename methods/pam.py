@@ -13,9 +13,16 @@ import numpy as np
 
 from deep_clustering.methods._fields import check, choice, doc, positive
 from deep_clustering.methods._method import Fitted, Method
-from deep_clustering.methods.clustering.points import need_memory, prepared, stopwatch
+from deep_clustering.methods.clustering.points import (
+    directions,
+    in_range,
+    need_memory,
+    prepared,
+    stopwatch,
+)
 
 Metric = Literal["euclidean", "sqeuclidean", "cosine"]
+_POWER = {"euclidean": 1, "sqeuclidean": 2, "cosine": 0}  # of lengths, in the objective
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +44,11 @@ def fit(config: PAMConfig, points: np.ndarray, seed: int) -> Fitted:
     import kmedoids
     from sklearn.metrics import pairwise_distances
 
-    points = prepared(points, unit=config.unit, clusters=config.clusters)
+    cosine = config.metric == "cosine"
+    points, size = (points, 1.0) if config.unit else in_range(points)
+    points = prepared(points, unit=config.unit, clusters=config.clusters, cosine=cosine)
+    if cosine and (close := directions(points)).dtype == np.float64:
+        points = close
     n = len(points)
     need_memory(
         4 * n * n,
@@ -58,7 +69,10 @@ def fit(config: PAMConfig, points: np.ndarray, seed: int) -> Fitted:
         )
     return Fitted(
         labels=np.asarray(found.labels).astype(np.int64),
-        info={"sweeps": float(found.n_iter), "objective": float(found.loss)},
+        info={
+            "sweeps": float(found.n_iter),
+            "objective": float(found.loss) * size ** _POWER[config.metric],
+        },
         seconds=seconds[0],
     )
 

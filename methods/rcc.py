@@ -37,6 +37,7 @@ _SHORTEST = 0.01  # share of the edges whose mean length is delta; Shah and Kolt
 _MORE = 250  # edges at most in that mean
 _SOLVED = 1e-4  # residual of the linear system, relative to the points
 _STEPS = 200  # of conjugate gradients at most
+_SIZES = (1e-6, 1e6)  # lengths of centred points for which lambda, mu and tol mean something
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +69,7 @@ def fit(config: RCCConfig, points: Array, seed: int) -> Fitted:
     A point without a mutual neighbour is a cluster of its own. `info` has the number of
     `clusters_found`, the `edges`, the rounds and the final objective.
     """
-    points = prepared(points, unit=config.unit)
+    points = prepared(points, unit=config.unit, cosine=config.metric == "cosine")
     n = len(points)
     if config.neighbours >= n:
         raise ValueError(
@@ -77,6 +78,7 @@ def fit(config: RCCConfig, points: Array, seed: int) -> Fitted:
         )
     with stopwatch() as seconds:
         x = config.scale * (points.astype(np.float64) - points.mean(0, dtype=np.float64))
+        _refuse_sizes(x)
         p, q = mutual(nearest(points, config.neighbours, config.metric))
         lengths = np.sqrt(_squares(x, p, q))
         delta = shortest(lengths)
@@ -89,6 +91,15 @@ def fit(config: RCCConfig, points: Array, seed: int) -> Fitted:
         info={name: float(number) for name, number in found.items()} | {"objective": value},
         seconds=seconds[0],
     )
+
+
+def _refuse_sizes(x: Array) -> None:
+    size = float(np.linalg.norm(x, axis=1).max())
+    if not x.any() or not _SIZES[0] <= size <= _SIZES[1]:
+        raise ValueError(
+            f"RCC's result depends on the scale of the points, and theirs is {size:.3g} after "
+            f"centring; set scale so that it lies between {_SIZES[0]:g} and {_SIZES[1]:g}."
+        )
 
 
 def mutual(near: Array) -> tuple[Array, Array]:

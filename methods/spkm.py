@@ -60,7 +60,7 @@ def _centres(points: np.ndarray, labels: np.ndarray, best: np.ndarray, k: int) -
         worst = spare[np.argsort(best[spare], kind="stable")[: len(lost)]]
         labels = labels.copy()
         labels[worst] = lost[: len(worst)]
-    members = np.zeros((k, len(points)), np.float32)
+    members = np.zeros((k, len(points)), points.dtype)
     members[labels, np.arange(len(points))] = 1
     sums = members @ points
     lengths = np.linalg.norm(sums, axis=1, keepdims=True)

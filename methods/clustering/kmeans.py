@@ -35,7 +35,8 @@ _CACHE_BLOCK = 1 << 20  # floats in flight where a CPU should not leave its cach
 _MEMORY_BLOCK = 1 << 26  # floats in flight elsewhere, 256 MiB
 _CUDA_STRIDE = 4  # rounds between two looks at convergence, each of which waits for the device
 _FAISS_CUDA_LIMIT = 2048  # results per query
-_ROUNDING = 1e-14  # squared distance below which two points of the unit ball count as equal
+_ROUNDING = 1e-14  # squared distance, relative to the lengths, below which two points are equal
+_CLOSE = 1e-4  # mean squared distance of rows of length 1 that float32 cosines tell apart
 
 
 class KMeans(NamedTuple):
@@ -106,8 +107,10 @@ def kmeans(
 def neighbours(x: Tensor, k: int) -> Tensor:
     """The `k` nearest other rows of `x` (n, d) by cosine similarity, nearest first: (n, k) int64.
 
-    A row of zeros has similarity 0 to everything. Ties go by position in faiss and in torch alike
-    as far as float32 rounding leaves them ties. Deterministic on one device.
+    Rows that lie close together as seen from the origin are compared by what differs between them,
+    as their cosines all round to 1. A row of zeros has similarity 0 to everything. Ties go by
+    position in faiss and in torch alike as far as float32 rounding leaves them ties. Deterministic
+    on one device.
 
     Raises:
         ValueError: `x` is not a matrix, `k` is not in 1..n-1, or `x` holds NaN or infinity.
@@ -123,11 +126,25 @@ def neighbours(x: Tensor, k: int) -> Tensor:
         raise ValueError(_NOT_FINITE)
     with _exact_float32(x.device):
         unit = F.normalize(x.detach().float(), dim=1).contiguous()
-        found = _search(unit, unit, k + 1, cosine=True)[1]
+        mean = unit.double().mean(0)
+        if bool(1 - mean.square().sum() < _CLOSE):
+            unit = F.normalize(x.detach().double(), dim=1)
+            unit = _scaled_to_mean(unit)
+            found = _search(unit, unit, k + 1, cosine=False)[1]
+        else:
+            found = _search(unit, unit, k + 1, cosine=True)[1]
     # A duplicate may stand before the point itself, or push it off the list: then drop the last.
     own = found == torch.arange(n, device=x.device)[:, None]
     own[:, -1] |= ~own.any(1)
     return found[~own].view(n, k)
+
+
+def _scaled_to_mean(unit: Tensor) -> Tensor:
+    """Rows of length 1, float64, less their mean and brought near 1, float32: Euclidean distances
+    then order as the cosines did."""
+    centred = unit - unit.mean(0)
+    largest = centred.abs().amax()
+    return (centred / torch.where(largest > 0, largest, torch.ones_like(largest))).float()
 
 
 _NOT_FINITE = (
@@ -327,11 +344,13 @@ class _Matrix:
         self.k = k
         self.block = _MEMORY_BLOCK if points.is_cuda else _CACHE_BLOCK
         self.distances = torch.empty(n, n, device=points.device)
+        lengths = points.square().sum(1)
         width = min(1024, -(-n // 4))
         for start in range(0, n, width):  # the lower triangle of blocks; the upper one mirrors it
             stop = start + width
             block = _squared_distances(points[start:], points[start:stop])
-            block = torch.threshold_(block, _ROUNDING, 0.0).sqrt_().float()
+            block[block < _ROUNDING * torch.maximum(lengths[start:, None], lengths[start:stop])] = 0
+            block = block.sqrt_().float()
             self.distances[start:, start:stop] = block
             self.distances[start:stop, start:] = block.T
         self.distances.fill_diagonal_(0)

@@ -12,19 +12,44 @@ Array = NDArray[Any]
 
 #: Share of the free memory that one matrix may take.
 _SHARE = 0.8
+#: Rounding of a column in its standard deviations from which on float64 points are centred first.
+_LOST = 1e-4
+#: Sizes of points whose squares float32 holds well; others are brought near 1.
+_SMALL, _LARGE = 1e-12, 1e12
+#: Mean squared distance of directions from their mean below which float32 is not enough for them,
+#: and below which their float32 points no longer tell them apart.
+_CLOSE, _SAME = 1e-4, 1e-12
+#: Share of a typical squared distance that float32 may round away.
+_ROUNDED = 1e-3
 
 
-def prepared(points: Array, *, unit: bool, clusters: int | None = None) -> Array:
-    """The points (n, d) as a method takes them: checked, float32, C order; a copy where needed.
+def prepared(
+    points: Array, *, unit: bool, clusters: int | None = None, cosine: bool = False
+) -> Array:
+    """The points (n, d) as a method takes them: checked, C order; a copy where needed.
+
+    They are float32. Points that come as float64 and whose differences float32 would lose are moved
+    to their mean first, and stay float64 where directions count; so do directions that lie very
+    close together.
 
     Args:
         unit: divide each row by its Euclidean length; a row of zeros stays one.
         clusters: K, where the method takes it.
+        cosine: the method looks at directions, which a move would change.
 
     Raises:
-        ValueError: no finite matrix with a row and a column, or more clusters than points.
+        ValueError: no finite matrix with a row and a column, more clusters than points, or
+            directions that float32 does not tell apart.
     """
-    points = np.ascontiguousarray(points, dtype=np.float32)
+    points = np.asarray(points)
+    kind = np.float32
+    if points.ndim == 2 and 0 not in points.shape and _lost(points):
+        if unit or cosine:
+            kind = np.float64
+        else:
+            points = points - points.mean(0, dtype=np.float64)
+    with np.errstate(over="ignore"):
+        points = np.ascontiguousarray(points, dtype=kind)
     if points.ndim != 2 or 0 in points.shape or not np.isfinite(points).all():
         raise ValueError(
             "points must be a finite matrix (samples, dimensions) with at least one of each, got "
@@ -35,10 +60,68 @@ def prepared(points: Array, *, unit: bool, clusters: int | None = None) -> Array
             f"clusters must be at most the number of points, got clusters={clusters} for "
             f"{len(points)} points; ask for fewer clusters."
         )
-    if unit:
-        lengths = np.linalg.norm(points, axis=1, keepdims=True)
-        points = points / np.where(lengths == 0, 1, lengths)
-    return points
+    return directions(points) if unit else points
+
+
+def _lost(points: Array) -> bool:
+    """Whether float32 would round away what differs between float64 points."""
+    if points.dtype.itemsize < 8 or points.dtype.kind not in "fiu" or not np.isfinite(points).all():
+        return False
+    with np.errstate(over="ignore", invalid="ignore"):
+        rounding = np.abs(points.astype(np.float32) - points.astype(np.float64)).max(0)
+        lost = (rounding > 0) & (rounding > _LOST * points.std(0, dtype=np.float64))
+    return bool((lost & (points.min(0) < points.max(0))).any())
+
+
+def directions(points: Array) -> Array:
+    """Rows of length 1, float32, or float64 where they lie so close that float32 is too coarse.
+
+    Rows are brought near 1 by powers of two first, which rounds nothing, so that no square
+    overflows. A row of zeros stays one.
+
+    Raises:
+        ValueError: the directions differ by no more than the rounding of float32 points.
+    """
+    scaled = np.ldexp(points, -np.frexp(np.abs(points).max(1, keepdims=True))[1])
+    lengths = np.linalg.norm(scaled, axis=1, keepdims=True)
+    found: Array = scaled / np.where(lengths == 0, 1, lengths)
+    some = found[lengths[:, 0] > 0]
+    if not len(some) or 1 - np.square(some.mean(0, dtype=np.float64)).sum() > _CLOSE:
+        return found
+    exact = scaled.astype(np.float64)
+    lengths = np.linalg.norm(exact, axis=1, keepdims=True)
+    exact /= np.where(lengths == 0, 1, lengths)
+    some = exact[lengths[:, 0] > 0]
+    spread = np.square(some - some.mean(0)).sum(1).mean()
+    if 0 < spread < _SAME:
+        raise ValueError(
+            "all points lie in one direction as far as float32 can tell, so their angles say "
+            "nothing; take their mean off first, or use Euclidean distances."
+        )
+    return exact
+
+
+def in_range(points: Array) -> tuple[Array, float]:
+    """The points times a power of two where their squares would leave float32, and its inverse."""
+    largest = float(np.abs(points).max(initial=0)) if points.dtype.kind in "fiu" else 0.0
+    if largest == 0 or not np.isfinite(largest) or _SMALL <= largest <= _LARGE:
+        return points, 1.0
+    exponent = int(np.frexp(largest)[1])
+    return np.ldexp(points, -exponent), float(np.ldexp(1.0, exponent))
+
+
+def precise(points: Array) -> Array:
+    """The points in the precision that products of them need: float64 where far outliers are.
+
+    Squared distances come from products, whose rounding grows with the farthest point.
+    """
+    some = points[:: max(1, len(points) // 1000)].astype(np.float64)
+    middle = np.median(some, axis=0)
+    typical = float(np.median(np.square(some - middle).sum(1)))
+    farthest = float(np.square(np.maximum(points.max(0) - middle, middle - points.min(0))).sum())
+    if float(np.finfo(np.float32).eps) * farthest <= _ROUNDED * typical:
+        return points
+    return points.astype(np.float64)
 
 
 def need_memory(size: int, what: str, advice: str) -> None:
@@ -70,9 +153,8 @@ def nearest(points: Array, k: int, metric: str) -> Array:
     from sklearn.neighbors import NearestNeighbors
 
     # Of rows of length 1 the Euclidean order is the cosine's, and its search is the faster one.
-    lengths = np.linalg.norm(points, axis=1, keepdims=True)
-    if metric == "cosine" and lengths.all():
-        points, metric = points / lengths, "euclidean"
+    if metric == "cosine" and points.any(1).all():
+        points, metric = directions(points), "euclidean"
     found: Array = NearestNeighbors(n_neighbors=k, metric=metric).fit(points).kneighbors()[1]
     return found
 

@@ -5,10 +5,12 @@ their papers' tables are about 0.75 and 0.78; the others are recorded here.
 """
 
 import dataclasses
+import warnings
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.metrics import adjusted_rand_score
 from sklearn.metrics.pairwise import euclidean_distances
@@ -16,6 +18,8 @@ from sklearn.metrics.pairwise import euclidean_distances
 from deep_clustering.methods import finch, kmeans, pac, pam, rcc, sc, spkm
 from deep_clustering.methods._method import Fitted, Method
 from deep_clustering.methods.clustering import points as _points
+from deep_clustering.methods.clustering.kmeans import kmeans as batched
+from deep_clustering.methods.clustering.kmeans import neighbours
 from deep_clustering.platform import registry
 from deep_clustering.platform.metrics.evaluate import evaluate_partition
 
@@ -287,8 +291,10 @@ def test_finch_in_blocks_joins_the_same_first_neighbours(
     few: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exact = finch.fit(finch.FINCHConfig(clusters=5), few, 0)
-    monkeypatch.setattr(finch, "_EXACT", 100)
-    assert finch.fit(finch.FINCHConfig(clusters=5), few, 0).info["finest"] == exact.info["finest"]
+    monkeypatch.setattr(finch, "_BLOCK", 7 * len(few))
+    blocks = finch.fit(finch.FINCHConfig(clusters=5), few, 0)
+    assert np.array_equal(blocks.labels, exact.labels)
+    assert blocks.info == exact.info
 
 
 def test_rcc_finds_separated_blobs_and_their_number() -> None:
@@ -337,3 +343,115 @@ def test_rcc_solves_its_linear_system() -> None:
 def test_rcc_needs_fewer_neighbours_than_points(few: np.ndarray) -> None:
     with pytest.raises(ValueError, match="neighbours=10 for 8 points"):
         rcc.fit(rcc.RCCConfig(), few[:8], 0)
+
+
+# --- scales, offsets, ties and outliers -----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def blobs() -> tuple[np.ndarray, np.ndarray]:
+    points, labels = make_blobs(200, n_features=4, centers=4, random_state=3, cluster_std=0.5)
+    return points.astype(np.float32), labels
+
+
+@pytest.mark.parametrize("scale", [1e18, 1e-26])
+@pytest.mark.parametrize("name", [n for n in NAMES if n != "rcc"])
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "sqeuclidean"])
+def test_the_scale_of_points_decides_nothing(
+    name: str, metric: str, scale: float, blobs: tuple[np.ndarray, np.ndarray]
+) -> None:
+    try:
+        config(name, metric=metric)
+    except ValueError:
+        return  # not a metric of this method
+    found = fitted(name, blobs[0], clusters=4, metric=metric)
+    scaled = fitted(name, blobs[0] * np.float32(scale), clusters=4, metric=metric)
+    assert adjusted_rand_score(found.labels, scaled.labels) == 1
+    if "objective" in found.info and name != "spkm":
+        powers = {"cosine": 0, "euclidean": 1, "sqeuclidean": 2}
+        power = powers[metric] if name in ("pam", "pac") else 2
+        ratio = scaled.info["objective"] / scale**power
+        assert ratio == pytest.approx(found.info["objective"], rel=1e-3)
+
+
+def test_rcc_refuses_scales_at_which_its_rule_means_nothing(
+    blobs: tuple[np.ndarray, np.ndarray],
+) -> None:
+    for points in (blobs[0] * np.float32(1e18), blobs[0] * np.float32(1e-26), np.ones((30, 3))):
+        with pytest.raises(ValueError, match=r"depends on the scale of the points.*; set scale"):
+            fitted("rcc", points, metric="euclidean")
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in ("spkm", "rcc")])
+@pytest.mark.parametrize("offset", [1e5, 1e12])
+def test_an_offset_decides_nothing(
+    name: str, offset: float, blobs: tuple[np.ndarray, np.ndarray]
+) -> None:
+    changes = {"metric": "euclidean"} if name == "finch" else {}
+    moved = blobs[0].astype(np.float64) + offset
+    found = fitted(name, blobs[0], clusters=4, **changes)
+    assert adjusted_rand_score(found.labels, fitted(name, moved, clusters=4, **changes).labels) == 1
+
+
+@pytest.mark.parametrize("name", ["finch", "pam", "spkm"])
+def test_directions_of_points_far_away(name: str, blobs: tuple[np.ndarray, np.ndarray]) -> None:
+    """At 1e4 they differ by 1e-4, and cosines by 1e-8, less than float32 holds."""
+    far = blobs[0] + np.float32(1e4)
+    rows = far.astype(np.float64)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    rows = (1e4 * (rows - rows.mean(0))).astype(np.float32)
+    other = {"finch": "finch", "pam": "pam", "spkm": "kmeans"}[name]
+    metric = {"pam": "sqeuclidean"}.get(name, "euclidean")
+    expected = fitted(other, rows, clusters=4, metric=metric, restarts=10)
+    found = fitted(name, far, clusters=4, metric="cosine")
+    least = {"finch": 1.0, "pam": 1.0, "spkm": 0.5}[name]  # random starts
+    assert adjusted_rand_score(expected.labels, found.labels) >= least
+    with pytest.raises(ValueError, match=r"one direction as far as float32 can tell.*; take their"):
+        fitted(name, blobs[0].astype(np.float64) + 1e9, clusters=4, metric="cosine")
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_finch_on_zeros_and_ones(metric: str) -> None:
+    for seed in range(9):
+        for width in (3, 6, 12):
+            random = np.random.default_rng(seed)
+            points = (random.random((60, width)) < 0.5).astype(np.float32)
+            finest = int(fitted("finch", points, clusters=1, metric=metric).info["finest"])
+            for clusters in range(1, finest + 1):
+                found = fitted("finch", points, clusters=clusters, metric=metric)
+                assert len(np.unique(found.labels)) == clusters
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_finch_is_the_authors_package(metric: str, few: np.ndarray) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "pynndescent is not installed", UserWarning)
+        from finch import FINCH
+    for points in (few, np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)):
+        for clusters in (2, 5, 10, 20):
+            _, counts, labels = FINCH(
+                points, req_clust=clusters, distance=metric, ann_threshold=len(points)
+            )
+            found = fitted("finch", points, clusters=clusters, metric=metric)
+            assert np.array_equal(np.unique(labels, return_inverse=True)[1], found.labels)
+            assert found.info == {"partitions": len(counts), "finest": counts[0]}
+
+
+def test_one_outlier_does_not_blur_the_other_points(few: np.ndarray) -> None:
+    outlier = np.full((1, few.shape[1]), 1e8, np.float32)
+    points = np.concatenate([few, outlier])
+    found = fitted("kmeans", points, clusters=11, restarts=10)
+    exact = fitted("kmeans", few, clusters=10, restarts=10)
+    assert found.info["objective"] < 1.1 * exact.info["objective"]
+    result = batched(torch.from_numpy(points), 11)
+    plain = batched(torch.from_numpy(few), 10)
+    assert float(result.inertia) < 1.1 * float(plain.inertia)
+
+
+def test_neighbours_far_from_the_origin() -> None:
+    points = np.random.default_rng(0).normal(size=(100, 3)) + np.array([1e6, 0, 0])
+    far = points.astype(np.float32)
+    unit = far.astype(np.float64) / np.linalg.norm(far.astype(np.float64), axis=1, keepdims=True)
+    expected = np.argsort(((unit[:, None] - unit) ** 2).sum(2) + 9 * np.eye(100), 1)[:, :5]
+    assert np.array_equal(neighbours(torch.from_numpy(far), 5).numpy(), expected)
+    assert np.array_equal(_points.nearest(far, 5, "cosine"), expected)
