@@ -84,7 +84,7 @@ def _first(points: Array, *, cosine: bool) -> tuple[Array, Array]:
     Distances are compared as float32, so that rounding does not decide between equal ones.
     """
     rows = directions(points) if cosine else points
-    none = ~rows.any(1) if cosine else np.zeros(len(rows), bool)
+    none: Array = np.logical_not(rows.any(1)) if cosine else np.zeros(len(rows), bool)
     rows = rows - rows.mean(0)
     squares = np.einsum("ij,ij->i", rows, rows)
     near, lengths = np.empty(len(rows), np.int64), np.empty(len(rows), np.float32)

@@ -42,7 +42,7 @@ def prepared(
             directions that float32 does not tell apart.
     """
     points = np.asarray(points)
-    kind = np.float32
+    kind: type[np.floating[Any]] = np.float32
     if points.ndim == 2 and 0 not in points.shape and _lost(points):
         if unit or cosine:
             kind = np.float64
