@@ -1,6 +1,7 @@
 """Jobs: their JSON and its inverse, and what they stand on."""
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from deep_clustering.methods._method import Base, Neighbours, Pretrain
 from deep_clustering.methods.cdc import METHOD
 from deep_clustering.platform.data.dataset import Source
+from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.jobs import Given, Job, of_evaluation, of_run
 from deep_clustering.platform.request.request import Request
 from support.small import SETS, jobs, request, resolved
@@ -111,3 +113,20 @@ def test_what_decides_about_an_outcome_is_in_the_id(asked: Request) -> None:
 def test_ids_stay_what_they_are(method: str, ids: list[str], root: Path) -> None:
     """Of seed 0 on digits; where one of them changes, old stores are computed anew."""
     assert [job.id for job in jobs(resolved(method, "digits", root=root))] == ids
+
+
+def test_ids_are_made_as_in_the_first_release(asked: Request) -> None:
+    """Written out; where this changes, every store that people have is computed anew."""
+
+    def digest(**identity: object) -> str:
+        plain = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(plain.encode()).hexdigest()[:20]
+
+    stage, run = asked.wanted([3]).jobs
+    flat = configs.flatten(asked.config)
+    images = {"dataset": asked.dataset.fingerprint, "protocol": "all"}
+    cdc = {"method": "cdc", "version": asked.record.version, **images}
+    own = {k.removeprefix("pretrain."): v for k, v in flat.items() if k.startswith("pretrain.")}
+    seed = 3 if asked.config.pretrain.seed is None else asked.config.pretrain.seed
+    assert stage.id == digest(kind="encoder", config=own, seed=seed, **cdc)
+    assert run.id == digest(kind="run", config=flat, seed=3, stage=stage.id, **cdc)

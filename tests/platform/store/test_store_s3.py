@@ -1,8 +1,6 @@
 """The store on an S3 server of its own, through an address as a person gives it."""
 
 import pickle
-from collections.abc import Iterator
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -11,33 +9,6 @@ from deep_clustering.platform import results
 from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.store.store import Plan, Store, StoreDamage
 from support.store_rows import commit, epochs, run, stage, whole
-
-moto = pytest.importorskip("moto.server", reason="moto[server] is not installed")
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def address(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    import pyarrow.fs as pafs
-
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    options = f"scheme=http&endpoint_override={endpoint}&region=us-east-1"
-    bucket = pafs.S3FileSystem(
-        scheme="http", endpoint_override=endpoint, region="us-east-1", allow_bucket_creation=True
-    )
-    bucket.create_dir("results")
-    return f"s3://results/{tmp_path.name}/store?{options}"
 
 
 def test_everything_a_command_does(address: str) -> None:
