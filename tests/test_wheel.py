@@ -66,6 +66,7 @@ def test_every_file_is_in_the_wheel(installed: Path) -> None:
     assert _files(installed / "deep_clustering") == expected
 
 
+@pytest.mark.ray
 def test_every_module_imports_from_there(installed: Path, tmp_path: Path) -> None:
     modules = [
         ".".join(("deep_clustering", *Path(name).with_suffix("").parts)).removesuffix(".__init__")
@@ -87,6 +88,7 @@ def test_every_module_imports_from_there(installed: Path, tmp_path: Path) -> Non
     assert all(Path(file).is_relative_to(installed) for file in told.values())
 
 
+@pytest.mark.ray
 def test_the_command_works_from_there(installed: Path, tmp_path: Path) -> None:
     """A list that reads the registries, so the folders of methods and tables are found."""
     done = subprocess.run(

@@ -241,11 +241,13 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, list[Res
 TRIALS = ["pretrained simclr", "pretrained autoencoder", *dpac_joined.VARIANTS]
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize("name", TRIALS)
 def test_two_processes_train_as_one(results: tuple[Results, list[Results]], name: str) -> None:
     ranks.assert_as_one(results, name, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize("name", TRIALS)
 def test_processes_stay_identical(results: tuple[Results, list[Results]], name: str) -> None:
     ranks.assert_identical(results, name)

@@ -365,6 +365,7 @@ def test_float32_is_close_to_float64():
     assert (narrow.labels_ == wide.labels_).mean() > 0.99
 
 
+@pytest.mark.ray
 def test_same_seed_same_result_in_another_process():
     code = (
         "from sklearn.datasets import load_digits; import hashlib;"
@@ -379,6 +380,7 @@ def test_same_seed_same_result_in_another_process():
     assert other.stdout.strip() == hashlib.sha256(here.tobytes()).hexdigest()
 
 
+@pytest.mark.ray
 def test_importing_does_not_load_the_compiler():
     code = "import sys, deep_clustering.methods.pac; assert 'numba' not in sys.modules"
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)

@@ -521,6 +521,7 @@ def joined(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, list[Resu
     return ranks.results(ruc_joined, tmp_path_factory.mktemp("joined"))
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize("variant", ruc_joined.VARIANTS)
 def test_two_processes_train_as_one(joined: tuple[Results, list[Results]], variant: str) -> None:
     ranks.assert_as_one(joined, variant, rtol=1e-6, atol=1e-8)

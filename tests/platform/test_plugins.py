@@ -111,6 +111,7 @@ def test_an_evaluation_of_another_folder_is_a_command(voted: tuple[Path, Path]) 
     assert "--sure: needs a number, got 'much'." in wrong.stderr
 
 
+@pytest.mark.ray
 def test_a_method_that_needs_a_base_says_so(folder: Path, tmp_path: Path) -> None:
     words = ["train", "vote", "--dataset", f"folder:{folder}", *_SETS]
     done = _platform(*words, store=tmp_path / "store", data=tmp_path / "data")

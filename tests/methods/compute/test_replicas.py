@@ -14,6 +14,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, list[Res
     return ranks.results(joined, tmp_path_factory.mktemp("joined"))
 
 
+@pytest.mark.ray
 def test_batch_statistics_are_those_of_the_whole_batch(
     results: tuple[Results, list[Results]],
 ) -> None:
@@ -36,6 +37,7 @@ def test_communication_of_known_numbers(results: tuple[Results, list[Results]]) 
         torch.testing.assert_close(gradient, torch.full((8, 3), 2 * 276.0))
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize(
     "name", ["pretrained", "dual", "through", "single", "single-calibrated", "smoothed"]
 )
@@ -44,6 +46,7 @@ def test_two_processes_train_as_one(results: tuple[Results, list[Results]], name
     ranks.assert_as_one(results, name, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize("name", ["pretrained", "dual", "through", "single-calibrated"])
 def test_processes_stay_identical(results: tuple[Results, list[Results]], name: str) -> None:
     ranks.assert_identical(results, name)

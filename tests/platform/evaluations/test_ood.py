@@ -319,6 +319,7 @@ evaluated("ood", Store.open(sys.argv[1]), sys.argv[2], (sys.argv[3],), root=Path
 """
 
 
+@pytest.mark.ray
 def test_a_kill_before_the_commit_leaves_nothing(
     made: Any, others: Path, root: Path, tmp_path: Path
 ) -> None:

@@ -196,6 +196,7 @@ def test_a_folder_without_images_says_what_was_found(ask, tmp_path: Path) -> Non
     assert "empty" in answer.err
 
 
+@pytest.mark.ray
 def test_a_broken_image_is_listed_and_can_be_left_out(ask, tmp_path: Path) -> None:
     mine = images(tmp_path / "mine")
     (mine / "kind 1" / "broken.png").write_bytes(b"not a picture")
@@ -228,6 +229,7 @@ def test_a_store_of_a_newer_version_is_refused(
     assert "with format 99; this is" in answer.err
 
 
+@pytest.mark.ray
 def test_a_dry_run_tells_and_writes_nothing(ask, tmp_path: Path, folder: Path) -> None:
     sets = [x for s in SETS for x in ("--set", s)]
     answer = ask(

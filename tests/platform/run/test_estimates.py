@@ -25,6 +25,7 @@ def test_the_store_knows_best(tmp_path):
     assert disk(jobs, {"cifar10": 60_000}, store) == 3 * (4 * 1000 + 30 * 60_000)
 
 
+@pytest.mark.ray
 def test_else_the_papers_own_table(tmp_path):
     store = Store.open(str(tmp_path / "store"))
     expansion = suites.expand(
@@ -40,6 +41,7 @@ def test_else_the_papers_own_table(tmp_path):
     assert found.unknown == 3  # pretrainings
 
 
+@pytest.mark.ray
 def test_else_a_few_steps(tmp_path):
     folder = images(tmp_path / "pictures")
     request = resolved("cdc", f"folder:{folder}", root=tmp_path / "data", sets=SETS)

@@ -209,6 +209,7 @@ def _check(store: Store, operation: str, acknowledged: bool) -> None:
         OPERATIONS[operation](store)  # the same again goes through
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize("operation", list(OPERATIONS))
 def test_a_process_killed_at_every_call(shelf: Path, operation: str) -> None:
     template = _template(shelf / "template", operation)
@@ -233,6 +234,7 @@ def test_a_process_killed_at_every_call(shelf: Path, operation: str) -> None:
             assert {p for p in _unnamed(store) if not p.startswith("models/")} == set()
 
 
+@pytest.mark.ray
 def test_random_kills_lose_nothing_that_was_acknowledged(shelf: Path) -> None:
     chance = random.Random(20261123)
     acknowledged: set[str] = set()
@@ -261,6 +263,7 @@ def test_random_kills_lose_nothing_that_was_acknowledged(shelf: Path) -> None:
     assert {p for p in _unnamed(store) if not p.startswith("models/")} == set()
 
 
+@pytest.mark.ray
 def test_four_processes_commit_the_same_runs(shelf: Path) -> None:
     rounds = 40
     Store.open(shelf / "store")
