@@ -27,6 +27,7 @@ def test_batch_statistics_are_those_of_the_whole_batch(
             )
 
 
+@pytest.mark.ray
 def test_communication_of_known_numbers(results: tuple[Results, list[Results]]) -> None:
     alone, together = results
     everything = torch.arange(24.0)
