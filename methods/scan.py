@@ -603,8 +603,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "imagenet50": {**_IMAGENET, "batch_size": 512},
     "imagenet100": _IMAGENET,
     "imagenet200": _IMAGENET,
-    # The digits: views and networks are those of DPAC's preset; of the rest the clustering step's rate
-    # is raised and the numbers of epochs are lowered.
+    # Views and networks are those of DPAC's preset; the clustering step's rate is raised.
     "digits": {
         "pretrain.backbone": "small",
         "pretrain.epochs": 60,
