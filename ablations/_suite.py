@@ -30,6 +30,8 @@ class Row:
         method: a registered name, None for the suite's.
         features: a method whose pretraining on the data set gives the points that a method which
             fits at once clusters; None is the data itself.
+        base: a method whose runs, one a seed, this row's runs start from; None is the suite's, for
+            a method that starts from another run.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Row:
     printed: tuple[str, ...] | None = None
     method: str | None = None
     features: str | None = None
+    base: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,6 +93,7 @@ class Suite:
         seeds: per row.
         evaluations: name of an evaluation of finished runs -> what each run is compared with there;
             the metrics of the table are then the evaluation's.
+        base: a method whose runs the rows start from, where their method starts from another run.
         mismatch: why the published values are of another setting, "" where they are not.
         note: a sentence on how the table is to be read, or "".
     """
@@ -107,6 +111,7 @@ class Suite:
     preset: str | None = None
     seeds: int = 5
     evaluations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    base: str | None = None
     mismatch: str = ""
     note: str = ""
 

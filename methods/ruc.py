@@ -813,8 +813,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "cifar10": {},
     "cifar20": {"unlabelled_weight": 100.0},
     "stl10": {"batch_size": 100, "unlabelled_weight": 50.0, "stem": "pooled"},
-    # Ours; see README.
+    # Ours. Bases are seldom surer than 0.99 there: on SCAN of seed 0 (accuracy 0.82) the hybrid
+    # strategy kept 59 % of the images and lost a cluster, and the metric one ended above the base.
     "digits": {
+        "strategy": "metric",
         "epochs": 30,
         "batch_size": 100,
         "neighbours": 20,

@@ -66,7 +66,7 @@ def _resolver(suite: Suite, options: Ablate, store: Store) -> suites.Resolve:
     """The full method of a row on a data set, as the options and the suite change it."""
     parts = suites.methods(suite)
 
-    def request(name: str, method: str, features: str | None) -> Request:
+    def request(name: str, method: str, features: str | None, base: str | None) -> Request:
         # where rows are of several methods, each takes the fields that it has
         fields = _fields(method, features)
         anywhere = {field for m, f in parts for field in _fields(m, f)}
@@ -77,6 +77,7 @@ def _resolver(suite: Suite, options: Ablate, store: Store) -> suites.Resolve:
             method=method,
             dataset=name,
             features=features,
+            base=base,
             sets=tuple(mine),
             preset=suite.preset if features or method == suite.method else None,
             protocol=suite.protocols.get(name, suite.protocol),

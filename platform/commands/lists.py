@@ -147,11 +147,12 @@ def _runs(suite: Suite, root: Path) -> str:
     from deep_clustering.platform.request.request import resolve
     from deep_clustering.platform.suites import suites as registered
 
-    def request(name: str, method: str, features: str | None) -> "Request":
+    def request(name: str, method: str, features: str | None, base: str | None) -> "Request":
         asked = Asked(
             method=method,
             dataset=name,
             features=features,
+            base=base,
             preset=suite.preset if method == suite.method else None,
             protocol=suite.protocols.get(name, suite.protocol),
         )

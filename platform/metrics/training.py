@@ -4,6 +4,16 @@ from deep_clustering.platform.metrics.metric import PERCENT, Metric, Source, Uni
 
 METRICS = (
     Metric(
+        name="last_acc",
+        title="last ACC",
+        meaning="Accuracy after the last epoch; RUC's tables print it beside the best one.",
+        summary="accuracy after the last epoch",
+        rank=1390,
+        unit=PERCENT,
+        better="max",
+        source=Source(column="acc", factor=1.0),
+    ),
+    Metric(
         name="parameters",
         title="parameters",
         meaning="Number of weights of the trained model.",

@@ -51,7 +51,11 @@ class PrintedTable:
 
     def cell(self, row: PrintedRow | None, metric: str, thing: str = "") -> PublishedCell | None:
         """A printed number, None where there is none."""
-        return None if row is None else self.cells.get(_Place(row, thing, metric))
+        if row is None:
+            return None
+        # An evaluation that compares with nothing, such as of a clean set, is printed without it.
+        plain = self.cells.get(_Place(row, "", metric))
+        return self.cells.get(_Place(row, thing, metric), plain)
 
     def cell_of(self, row: Row, metric: str) -> PublishedCell | None:
         """The printed number of a row of the suite by itself."""

@@ -122,6 +122,13 @@ def made_up(method: str, names: str | None, leave_one_out: bool) -> Suite:
     return suite
 
 
+def _usual_base(method: str) -> str | None:
+    """The base of a method's own suites; None where it starts from no other run."""
+    if registry.method(method).base is None:
+        return None
+    return next((s.base for s in known().values() if s.method == method and s.base), None)
+
+
 def altered(suite: Suite, sets: Iterable[str], preset: str | None, protocol: str | None) -> Suite:
     """A suite with fields set by hand: another suite, whose published values are no comparison."""
     given = [*sets]
@@ -152,8 +159,9 @@ def check(suite: Suite) -> None:
         try:
             there = variants(row.method or suite.method)
             fields = configs.fields(registry.method(row.method or suite.method).config)
-            if row.features is not None:
-                registry.method(row.features)
+            for other in (row.features, row.base or suite.base):
+                if other is not None:
+                    registry.method(other)
         except InputError as error:
             wrong.append(f"row '{row.name}': {error}")
             continue
@@ -227,8 +235,15 @@ def methods(suite: Suite) -> list[tuple[str, str | None]]:
     return list(dict.fromkeys([(suite.method, None), *rows]))
 
 
-#: (data set, method, features) -> the full method on it.
-Resolve = Callable[[str, str, str | None], Request]
+def base_of(suite: Suite, row: Row) -> str | None:
+    """The method whose runs a row starts from; None for a method that starts from no other run."""
+    if registry.method(row.method or suite.method).base is None:
+        return None
+    return row.base or suite.base
+
+
+#: (data set, method, features, base) -> the full method on it.
+Resolve = Callable[[str, str, str | None, str | None], Request]
 
 
 def expand(
@@ -243,7 +258,7 @@ def expand(
         suite: checked.
         datasets: names, or folder:PATH.
         seeds: the same for every row, so that differences are paired.
-        resolve: (data set, method, features) -> the full method on it.
+        resolve: (data set, method, features, base) -> the full method on it.
 
     Raises:
         InputError: on a data set no row is possible.
@@ -252,10 +267,10 @@ def expand(
     arms: list[Arm] = []
     seeds = list(seeds)
     for name in datasets:
-        by_method: dict[tuple[str, str | None], Request] = {}
+        by_method: dict[tuple[str, str | None, str | None], Request] = {}
         mine: list[Arm] = []
         for row in suite.rows or (Row(name=""),):
-            key = (row.method or suite.method, row.features)
+            key = (row.method or suite.method, row.features, base_of(suite, row))
             if key not in by_method:
                 by_method[key] = resolve(name, *key)
             request = by_method[key]

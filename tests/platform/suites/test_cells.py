@@ -27,7 +27,7 @@ class Place:
             suite,
             datasets,
             range(seeds),
-            lambda name, method, features: resolved(
+            lambda name, method, features, base: resolved(
                 method, name, root=self.folder, outline=True, protocol=suite.protocol
             ),
         )

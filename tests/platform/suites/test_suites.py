@@ -34,8 +34,8 @@ margin = 0.01
 
 
 def outlined(tmp_path):
-    return lambda name, method, features: resolved(
-        method, name, root=tmp_path, features=features, outline=True
+    return lambda name, method, features, base: resolved(
+        method, name, root=tmp_path, features=features, base=base, outline=True
     )
 
 
@@ -181,7 +181,9 @@ def small(tmp_path_factory):
             dataclasses.replace(suite, **changes),
             [f"folder:{folder}"],
             range(seeds),
-            lambda name, method, features: resolved(method, name, root=root, sets=[*SETS, *sets]),
+            lambda name, method, features, base: resolved(
+                method, name, root=root, sets=[*SETS, *sets]
+            ),
         )
 
     return expand
