@@ -16,7 +16,7 @@ SUITES = list(suites.known().values())
 
 
 def test_what_there_is():
-    assert {"cdc", "dpac"} <= set(METHODS)
+    assert {"cdc", "dpac", "ruc"} <= set(METHODS)
     names = [suite.name for suite in SUITES]
     tables = [f"cdc-table{i}" for i in (1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)]
     assert [n for n in names if n.startswith("cdc")] == [
@@ -25,6 +25,10 @@ def test_what_there_is():
     parts = ("table2", "table3", "table4", "table5a", "table5b", "table5c", "table6", "table7")
     assert [n for n in names if n.startswith("dpac")] == [
         *(f"dpac-{part}" for part in parts), "dpac-fig1", "dpac-fig2",
+    ]  # fmt: skip
+    tables = [f"ruc-table{i}" for i in (1, 2, 3, 5)]
+    assert [n for n in names if n.startswith("ruc")] == [
+        *tables, *(f"ruc-fig{i}" for i in (3, 4, 5, 9, 10, 12)),
     ]  # fmt: skip
     assert {"single-head", "no-stop-gradient", "fixed-threshold", "random-init"} <= set(
         cdc.VARIANTS

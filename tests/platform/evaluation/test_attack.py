@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 import torch
 
+from deep_clustering.platform import results
+from deep_clustering.platform.cli import cli
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.evaluations.attack import attacked
 from deep_clustering.platform.run.execute import execute
@@ -77,3 +80,17 @@ def test_a_curve_of_a_run(made: tuple[Store, str], root: Path) -> None:
 def test_an_unknown_attack_names_the_nearest(made: tuple[Store, str], root: Path) -> None:
     with pytest.raises(InputError, match=r"no attack 'fgsn'. Did you mean .fgsm'"):
         evaluated("attack", *made, ("fgsn",), root=root)
+
+
+def test_parameters_are_options_of_their_evaluation(
+    made: tuple[Store, str], root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, run = made
+    words = ["evaluate", run[:10], f"--store={store.uri}", f"--data={root}", "--eps=0.25"]
+    with pytest.raises(InputError, match="--eps belongs to --attack; say --attack fgsm"):
+        cli.main([*words], standalone_mode=False)
+    cli.main([*words, "--eps=0.5", "--attack=fgsm"], standalone_mode=False)
+    shown = capsys.readouterr().out
+    assert "fgsm eps=0.25,0.5" in shown
+    stages = results.stages(store.uri).filter(pl.col("attack_name") == "fgsm eps=0.25,0.5")
+    assert stages.collect()["attack_eps"].to_list() == [[0.25, 0.5]]
