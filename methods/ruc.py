@@ -38,14 +38,23 @@ from deep_clustering.methods.images.randaugment import STRENGTHS, RandAugment
 from deep_clustering.methods.images.view import View
 from deep_clustering.methods.images.weak import Weak
 from deep_clustering.methods.learning.clean_set import (
+    Samples,
     agreeing,
     confident,
+    normalised,
     small_loss,
     threshold_of_share,
     with_fewest,
 )
 from deep_clustering.methods.learning.clusterer import Clusterer, negative_entropy
 from deep_clustering.methods.learning.learner import Context, LearnerConfig, Parts, descend
+from deep_clustering.methods.learning.mixmatch import (
+    Distance,
+    mixed,
+    sharpen,
+    soft_cross_entropy,
+    squared_error,
+)
 from deep_clustering.methods.learning.state import prepare, unpack
 from deep_clustering.methods.networks.batchnorm import batch_statistics
 from deep_clustering.methods.networks.encoders import Backbone, Encoder, Stem, encoder
@@ -54,7 +63,6 @@ Strategy = Literal["confidence", "metric", "hybrid"]
 Embedding = Literal["pretext", "base"]
 Selection = Literal["once", "dividemix"]
 Refurbish = Literal["batch", "epoch"]
-Distance = Literal["entry", "row"]
 Ensemble = Literal["average", "sum", "probabilities"]
 Start = Literal["base", "fresh"]
 CounterStatistics = Literal["update", "batch"]
@@ -244,23 +252,6 @@ def extracted(config: RUCConfig, pseudo: Pseudo) -> Tensor:
 # --- Sec. 3.2: losses and labels ------------------------------------------------------------------
 
 
-def soft_cross_entropy(targets: Tensor, logits: Tensor) -> Tensor:
-    """Eq. 6 without its mean: the cross-entropy (n,) of soft targets (n, K) and logits (n, K)."""
-    return -(targets * logits.log_softmax(1)).sum(1)
-
-
-def squared_error(targets: Tensor, logits: Tensor, *, distance: Distance) -> Tensor:
-    """Eq. 7 without its mean: distance (n,) of the predictions of logits (n, K) from targets.
-
-    Args:
-        targets: (n, K), rows sum to 1.
-        distance: "row" is the squared norm, as printed; "entry" its K-th part, as in the release
-            and in MixMatch, whose weight lambda_U this is.
-    """
-    squares = (logits.softmax(1) - targets).square()
-    return squares.sum(1) if distance == "row" else squares.mean(1)
-
-
 def smoothed_cross_entropy(labels: Tensor, logits: Tensor, *, smoothing: float) -> Tensor:
     """Eq. 8 without its mean: (n,), with 1 - smoothing on the label and the rest spread evenly.
 
@@ -275,12 +266,6 @@ def smoothed_cross_entropy(labels: Tensor, logits: Tensor, *, smoothing: float) 
     return -(1 - smoothing) * own - smoothing * others
 
 
-def sharpen(probabilities: Tensor, temperature: float) -> Tensor:
-    """Rows (n, K) to the power of 1 / T, summing to 1 again: Eq. 5 of MixMatch."""
-    powers = probabilities.pow(1 / temperature)
-    return powers / powers.sum(1, keepdim=True)
-
-
 def refined(labels: Tensor, weight: Tensor, prediction: Tensor, temperature: float) -> Tensor:
     """Eqs. 9 and 10: labels of clean samples, moved towards a prediction and sharpened.
 
@@ -292,23 +277,6 @@ def refined(labels: Tensor, weight: Tensor, prediction: Tensor, temperature: flo
     own = F.one_hot(labels, prediction.shape[1]).to(prediction)
     weight = weight[:, None].to(prediction)
     return sharpen((1 - weight) * own + weight * prediction, temperature)
-
-
-def normalised(recorded: Tensor) -> Tensor:
-    """Confidences (n,) brought to 0 to 1 by the smallest and the largest of them (Sec. 3.2).
-
-    What was not recorded is negative, takes no part and has 0; where all are alike all have 0.
-    """
-    seen = recorded >= 0
-    low = torch.where(seen, recorded, math.inf).amin()
-    high = torch.where(seen, recorded, -math.inf).amax()
-    there = seen & (high > low)
-    return torch.where(there, (recorded - low) / (high - low).clamp_min(1e-30), 0.0)
-
-
-def mixed(values: Tensor, partners: Tensor, share: float) -> Tensor:
-    """MixMatch's convex combination of images or targets: `share` of the first."""
-    return share * values + (1 - share) * partners
 
 
 def refurbish_threshold(config: RUCConfig, epoch: int) -> float:
@@ -346,32 +314,6 @@ STATISTICS: dict[str, Callable[..., AbstractContextManager[None]]] = {
 
 
 # --- The model ------------------------------------------------------------------------------------
-
-
-class _Samples(nn.Module):
-    """What is known of each image: shared by both networks.
-
-    Attributes:
-        initial: (N,) int32 the base's label, -1 for images that are not trained on.
-        labels: (N,) int64 the label now.
-        entered: (N,) int32 epoch in which it became clean, 0 from the beginning, -1 not yet.
-        recorded: (N,) confidences of the pass so far, -1 before an image's turn.
-        weight: (N,) of the counter network's prediction in Eq. 9.
-    """
-
-    initial: Tensor
-    labels: Tensor
-    entered: Tensor
-    recorded: Tensor
-    weight: Tensor
-
-    def __init__(self, count: int) -> None:
-        super().__init__()
-        self.register_buffer("initial", torch.full((count,), -1, dtype=torch.int32))
-        self.register_buffer("labels", torch.zeros(count, dtype=torch.int64))
-        self.register_buffer("entered", torch.full((count,), -1, dtype=torch.int32))
-        self.register_buffer("recorded", torch.full((count,), -1.0, dtype=torch.float32))
-        self.register_buffer("weight", torch.zeros(count, dtype=torch.float32))
 
 
 class _Moment(NamedTuple):
@@ -458,7 +400,7 @@ class RUC(Clusterer):
         views = (weak, weak, strong if config.strong else weak)
         self._views: dict[str, View] = dict(zip(_VIEWS, views, strict=True))
         self._generators = {name: generator(self._seed, f"{name} view") for name in _VIEWS}
-        self._samples = _Samples(len(self._images)).to(self._device)
+        self._samples = Samples(len(self._images)).to(self._device)
         self._both = torch.cat([self._rows, self._rows + self.batch_size])
 
     def _fresh(self, side: int, replicas: Replicas) -> Encoder:

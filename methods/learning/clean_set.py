@@ -1,7 +1,8 @@
 """Which pseudo-labels can be trusted: RUC's three strategies, and DivideMix's.
 
 Park et al., "Improving unsupervised image clustering with robust learning", CVPR 2021, Sec. 3.1.
-Everything here is a pure function of soft predictions, pseudo-labels, embeddings and losses.
+All functions are pure ones of soft predictions, pseudo-labels, embeddings and losses; `Samples` is
+what a training remembers of each image.
 """
 
 import math
@@ -9,7 +10,7 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from deep_clustering.methods.clustering.kmeans import neighbours
 
@@ -127,3 +128,41 @@ def small_loss(losses: np.ndarray) -> np.ndarray:
         before = total.mean()
     found: np.ndarray = responsible[:, int(mean.argmin())]
     return found
+
+
+def normalised(recorded: Tensor) -> Tensor:
+    """Confidences (n,) brought to 0 to 1 by the smallest and the largest of them (Sec. 3.2).
+
+    What was not recorded is negative, takes no part and has 0; where all are alike all have 0.
+    """
+    seen = recorded >= 0
+    low = torch.where(seen, recorded, math.inf).amin()
+    high = torch.where(seen, recorded, -math.inf).amax()
+    there = seen & (high > low)
+    return torch.where(there, (recorded - low) / (high - low).clamp_min(1e-30), 0.0)
+
+
+class Samples(nn.Module):
+    """What is known of each image: shared by both networks.
+
+    Attributes:
+        initial: (N,) int32 the base's label, -1 for images that are not trained on.
+        labels: (N,) int64 the label now.
+        entered: (N,) int32 epoch in which it became clean, 0 from the beginning, -1 not yet.
+        recorded: (N,) confidences of the pass so far, -1 before an image's turn.
+        weight: (N,) of the counter network's prediction in Eq. 9.
+    """
+
+    initial: Tensor
+    labels: Tensor
+    entered: Tensor
+    recorded: Tensor
+    weight: Tensor
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.register_buffer("initial", torch.full((count,), -1, dtype=torch.int32))
+        self.register_buffer("labels", torch.zeros(count, dtype=torch.int64))
+        self.register_buffer("entered", torch.full((count,), -1, dtype=torch.int32))
+        self.register_buffer("recorded", torch.full((count,), -1.0, dtype=torch.float32))
+        self.register_buffer("weight", torch.zeros(count, dtype=torch.float32))
