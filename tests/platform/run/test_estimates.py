@@ -32,7 +32,7 @@ def test_else_the_papers_own_table(tmp_path):
         suites.find("cdc-table2"),
         ("cifar10", "cifar20", "stl10"),
         range(5),
-        lambda name, method, features: resolved(method, name, root=tmp_path, outline=True),
+        lambda name, method, features, base: resolved(method, name, root=tmp_path, outline=True),
     )
     found = estimate(expansion.wanted.jobs, store)
     # nine trained rows, 8.7 + 2.3 + 1.3 hours each, five seeds; untrained rows cost nothing
