@@ -22,7 +22,7 @@ def test_how_many_entries_are_found() -> None:
     assert len(CATALOGUE) >= 15
     assert len(METRICS) >= 28
     assert len(suites.known()) >= 27
-    assert contract.names() == ["ood"]
+    assert contract.names() == ["attack", "clean", "ood"]
     assert len(registry.names("search_spaces")) >= 8
     for kind in ("methods", "search_spaces", "ablations"):
         files = (Path(__file__).parents[2] / kind).glob("[a-z]*.py")

@@ -366,7 +366,7 @@ def test_bad_input_stops_before_anything_is_computed(
             evaluated("ood", store, run, (good, bad), root=root)
     with pytest.raises(InputError, match="there is no finished run 'zzz'"):
         evaluated("ood", store, "zzz", (good,), root=root)
-    with pytest.raises(InputError, match="say what to evaluate: --ood"):
+    with pytest.raises(InputError, match="say what to evaluate: --attack, --clean, --ood"):
         evaluate.evaluate(Evaluate(run=run, store=store.uri, data=root))
     assert results.stages(store).collect()["kind"].to_list() == ["encoder"]
 

@@ -1,5 +1,6 @@
 """Records of what commands are asked: one to one with the options, and written back bit for bit."""
 
+import dataclasses
 import shlex
 import typing
 from pathlib import Path
@@ -12,6 +13,7 @@ from optuna.samplers import RandomSampler
 from deep_clustering.platform import registry
 from deep_clustering.platform.cli import _record, cli
 from deep_clustering.platform.commands import _say as say
+from deep_clustering.platform.evaluation import contract
 from deep_clustering.platform.request.options import (
     ARGUMENT,
     Ablate,
@@ -48,6 +50,12 @@ LEAST: dict[str, Options] = {
 }
 
 
+def parameters() -> list[str]:
+    """Fields of the parameters of all evaluations, each an option of `platform evaluate`."""
+    kinds = [contract.find(name).parameters for name in contract.names()]
+    return [field.name for kind in kinds if kind for field in dataclasses.fields(kind)]
+
+
 def read(line: str) -> Options:
     """The record of a command line, as the command itself makes it."""
     program, name, *words = shlex.split(line)
@@ -56,6 +64,8 @@ def read(line: str) -> Options:
     if name == "evaluate":
         values = {e: given.pop(e) for e in registry.names("evaluations")}
         given["asked"] = tuple((e, tuple(v)) for e, v in values.items() if v)
+        for parameter in parameters():
+            del given[parameter]
     return _record(RECORDS[name], given)
 
 
@@ -68,6 +78,8 @@ def test_every_option_is_a_field_and_every_field_an_option(name: str) -> None:
     if name == "evaluate":  # the evaluations are options of their own, and one field
         for evaluation in registry.names("evaluations"):
             assert options.pop(evaluation) == f"--{evaluation}"
+        for parameter in parameters():
+            assert options.pop(parameter) == f"--{parameter.replace('_', '-')}"
     assert options == flags(RECORDS[name])
 
 
