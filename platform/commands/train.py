@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from deep_clustering.platform.commands import _compute as work
 from deep_clustering.platform.commands import _say as say
@@ -90,7 +91,7 @@ def _table(
         values = rows.get(job.id)
         if values is None:
             reason = failures.get(job.id, "not done")
-            table.add_row(job.id, str(job.seed), f"[red]{reason}[/]")
+            table.add_row(job.id, str(job.seed), Text(reason, style="red"))
             continue
         numbers = [values.get(metric) for metric in shown]
         cells = ["-" if number is None else f"{number:.3f}" for number in numbers]
