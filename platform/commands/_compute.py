@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from deep_clustering.platform import registry
+from deep_clustering.platform.commands import _say as say
 from deep_clustering.platform.commands._live import LiveView
 from deep_clustering.platform.data.dataset import default_root
 from deep_clustering.platform.errors import InputError, StorageError
@@ -35,16 +36,14 @@ _POLL = 0.25  # seconds between two looks at the planner
 
 def resolved(asked: Asked, compute: Compute, store: Store, *, outline: bool = False) -> Request:
     """The request of a command's options; reading images shows its progress."""
-    console = Console(stderr=True, highlight=False)
-    with console.status("") as status:
+    with Console(stderr=True, highlight=False).status("") as status:
 
         def progress(done: int, total: int) -> None:
             status.update(f"reading images {done}/{total}")
 
         root = images_root(compute, store)
         request = resolve(asked, root=root, store=store, progress=progress, outline=outline)
-    for note in request.dataset.notes:
-        console.print(f"note: {note}", style="yellow", markup=False)
+    say.notes(request.dataset.notes)
     return request
 
 

@@ -16,6 +16,13 @@ from deep_clustering.platform.results import default_store
 from deep_clustering.platform.store.store import Store
 
 
+def notes(sentences: Iterable[str]) -> None:
+    """What a user should know about the data, on the standard error."""
+    console = Console(stderr=True, highlight=False)
+    for sentence in sentences:
+        console.print(f"note: {sentence}", style="yellow", markup=False)
+
+
 def shown(request: Request) -> tuple[str, ...]:
     """Names of the metrics that tables and the view show of a request's runs."""
     labels = request.dataset.labels is not None

@@ -3,25 +3,27 @@
 from rich.console import Console
 
 from deep_clustering.platform.commands import _compute as work
+from deep_clustering.platform.commands import _say as say
 from deep_clustering.platform.evaluation import finished
 from deep_clustering.platform.request.options import Predict
 
 
 def predict(options: Predict) -> int:
     """Cluster the images of a folder with a trained run; returns the exit code."""
-    table, summary = finished.predict(
+    clustered = finished.predict(
         work.open_store(options, create=False),
         options.run,
         options.images,
         root=work.data_root(options.data),
         skip_broken=options.skip_broken,
     )
+    say.notes(clustered.notes)
     if options.output is not None:
         from deep_clustering.platform.commands._export import write
 
-        write(table, options.output)
-        print(f"{table.height} images clustered; written to {options.output}")
+        write(clustered.images, options.output)
+        print(f"{clustered.images.height} images clustered; written to {options.output}")
     else:
-        Console(highlight=False).print(summary)
+        Console(highlight=False).print(clustered.summary)
         print("give --output FILE (.csv, .parquet, .arrow) for the cluster of every image")
     return 0

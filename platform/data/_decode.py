@@ -12,6 +12,7 @@ from PIL import Image
 
 from deep_clustering.platform.data import _cache
 from deep_clustering.platform.data._cache import Content, Prepared, Progress, workers
+from deep_clustering.platform.data._formats import readable
 from deep_clustering.platform.data._text import printable, quoted
 from deep_clustering.platform.data.folder import Listing
 from deep_clustering.platform.data.pixels import pixels, stored_side
@@ -118,11 +119,15 @@ def _reasons(listing: Listing, broken: Mapping[int, str]) -> dict[str, str]:
     return {printable(listing.paths[index]): broken[index] for index in sorted(broken)}
 
 
+def listed(reasons: Mapping[str, str]) -> str:
+    """The first files that cannot be read, each with its reason, and how many more there are."""
+    first = ", ".join(f"{quoted(path)} ({why})" for path, why in list(reasons.items())[:10])
+    return first + (f" and {len(reasons) - 10} more" if len(reasons) > 10 else "")
+
+
 def _broken_images(place: Path, reasons: Mapping[str, str], count: int) -> InputError:
-    listed = ", ".join(f"{quoted(path)} ({why})" for path, why in list(reasons.items())[:10])
-    more = f" and {len(reasons) - 10} more" if len(reasons) > 10 else ""
     return InputError(
-        f"{len(reasons)} of {count} images in {quoted(place)} cannot be read: {listed}{more}; "
+        f"{len(reasons)} of {count} images in {quoted(place)} cannot be read: {listed(reasons)}; "
         "repair or remove them, or leave them out with --skip-broken."
     )
 
@@ -162,7 +167,8 @@ def _opened(listing: Listing, index: int) -> Image.Image:
     size = listing.sizes[index]
     if size <= 0:
         raise ValueError("empty file" if size == 0 else "not a regular file, or a link to nothing")
-    image = Image.open(os.path.join(listing.root, listing.paths[index]))
+    path = os.path.join(listing.root, listing.paths[index])
+    image = Image.open(path, formats=readable())
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:
         image.close()

@@ -18,7 +18,7 @@ from deep_clustering.platform.data._cache import Content
 from deep_clustering.platform.data._download import Archive, unpacked
 from deep_clustering.platform.data._entry import Entry, Order
 from deep_clustering.platform.data._text import quoted
-from deep_clustering.platform.data.folder import Listing, list_classes, list_folder
+from deep_clustering.platform.data.folder import Listing, list_classes, list_images
 from deep_clustering.platform.data.protocols import TEST, TRAIN
 from deep_clustering.platform.errors import InputError
 
@@ -45,7 +45,7 @@ def coil(order: Order, folder: Path) -> Content:
 
 
 def _list_coil(tree: Path, entry: Entry) -> Listing:
-    files = list_folder(tree)
+    files = list_images(tree)
     named = [_COIL_NAME.fullmatch(path) for path in files.paths]
     labels = [int(match[1]) - 1 for match in named if match]
     if len(labels) != entry.count or set(labels) != set(range(entry.classes)):
@@ -58,6 +58,7 @@ def _list_coil(tree: Path, entry: Entry) -> Listing:
         files,
         labels=np.array(labels, np.int64),
         class_names=tuple(f"obj{n}" for n in range(1, entry.classes + 1)),
+        notes=(),
     )
 
 
@@ -76,7 +77,7 @@ def tiny_imagenet(order: Order, folder: Path) -> Content:
 def _with_tiny_validation(tree: Path, list_train: Callable[[], Listing]) -> Listing:
     """The train images, then the validation images, whose labels are in a file beside them."""
     _need_folder(tree, "val")
-    train, validation = list_train(), list_folder(tree / "val")
+    train, validation = list_train(), list_images(tree / "val")
     names = train.class_names or ()
     annotations = tree / "val" / "val_annotations.txt"
     try:
@@ -94,7 +95,7 @@ def _with_tiny_validation(tree: Path, list_train: Callable[[], Listing]) -> List
         train,
         paths=train.paths + [f"val/{path}" for path in validation.paths],
         sizes=train.sizes + validation.sizes,
-        mtimes=train.mtimes + validation.mtimes,
+        changed=train.changed + validation.changed,
         labels=np.concatenate([train.labels, np.array(labels, np.int64)]),
         split=np.repeat(np.array([TRAIN, TEST], np.uint8), counts),
     )
@@ -131,7 +132,7 @@ def places365(order: Order, folder: Path) -> Content:
 
 
 def _list_places(tree: Path, labels: dict[str, int], class_names: tuple[str, ...]) -> Listing:
-    files = list_folder(tree)
+    files = list_images(tree)
     lacking = [path for path in files.paths if path not in labels]
     if lacking or len(labels) != len(files.paths):
         raise InputError(

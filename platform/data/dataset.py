@@ -9,7 +9,7 @@ later call opens the memory map. The samples are images (`ImageSet`), or vectors
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from deep_clustering.platform.data._entry import (
 )
 from deep_clustering.platform.data._text import quoted
 from deep_clustering.platform.data.catalogue import CATALOGUE
-from deep_clustering.platform.data.folder import list_folder, located
+from deep_clustering.platform.data.folder import list_folder, list_images, located
 from deep_clustering.platform.data.pixels import view_side
 from deep_clustering.platform.data.protocols import TEST
 from deep_clustering.platform.errors import InputError, nearest
@@ -106,6 +106,7 @@ class Source:
     skip_broken: bool = False  # leave unreadable images out, instead of stopping
     side: int | None = None  # stored side in pixels; None: the dataset's own, or by its files
     protocol: str | None = None  # None: the dataset's default
+    labels: bool = True  # False: sub-folders of a folder are neither classes nor splits
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, without those that are as by default."""
@@ -113,6 +114,7 @@ class Source:
         plain |= {"skip_broken": True} if self.skip_broken else {}
         plain |= {"side": self.side} if self.side is not None else {}
         plain |= {"protocol": self.protocol} if self.protocol is not None else {}
+        plain |= {} if self.labels else {"labels": False}
         return plain
 
     @classmethod
@@ -256,6 +258,10 @@ def _common(name: str, prepared: Prepared, protocol: str, repeat: str) -> dict[s
     notes = prepared.notes
     if prepared.duplicates:
         notes += (f"{prepared.duplicates} of {len(prepared.split)} {repeat}",)
+    if prepared.skipped:
+        notes += (
+            f"{len(prepared.skipped)} images are left out: {_decode.listed(prepared.skipped)}",
+        )
     names = prepared.class_names
     return {
         "name": name,
@@ -281,7 +287,8 @@ def _open_folder(source: Source, progress: Progress | None) -> ImageSet:
     place = located(source.spec.removeprefix("folder:"))
     if source.side is not None:
         _check_side(source.side)
-    listing = list_folder(place)
+    list_files = partial(list_folder if source.labels else list_images, place)
+    listing = list_files()
     name = f"folder:{place}"
     having = ("all", "train-test", "train") if bool((listing.split == TEST).any()) else ("all",)
     protocol = protocols.chosen(quoted(name), source.protocol, having)
@@ -291,7 +298,7 @@ def _open_folder(source: Source, progress: Progress | None) -> ImageSet:
         partial(
             _decode.build,
             listing=listing,
-            again=partial(list_folder, place),
+            again=list_files,
             side=source.side,
             skip_broken=source.skip_broken,
             progress=progress,
@@ -299,6 +306,8 @@ def _open_folder(source: Source, progress: Progress | None) -> ImageSet:
         name=name,
     )
     _decode.refuse_skipped(prepared, place, source.skip_broken)
+    # Files that are no images may come and go without a new key; what is said is about those here.
+    prepared = replace(prepared, notes=listing.notes)
     return _images(name, prepared, protocol, IMAGENET_MEAN, IMAGENET_STD)
 
 

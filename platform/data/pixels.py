@@ -8,9 +8,19 @@ shorter side and cropping the centre.
 """
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 SIDES = (256, 96, 64, 32)  # stored sides for images of differing sizes, largest first
+
+_TURNS = {  # EXIF's values of orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def view_side(side: int) -> int:
@@ -37,7 +47,7 @@ def pixels(image: Image.Image, side: int) -> np.ndarray:
     Raises:
         ValueError: its values have no known range.
     """
-    upright = to_rgb(ImageOps.exif_transpose(image))
+    upright = to_rgb(turned(image))
     width, height = upright.size
     if (width, height) != (side, side):
         short = min(width, height)
@@ -46,6 +56,20 @@ def pixels(image: Image.Image, side: int) -> np.ndarray:
             (side, side), Image.Resampling.BILINEAR, box=(left, upper, left + short, upper + short)
         )
     return np.asarray(upright).transpose(2, 0, 1)
+
+
+def turned(image: Image.Image) -> Image.Image:
+    """The image as its EXIF tag of orientation says; as it lies where that cannot be read.
+
+    Pillow's own function also writes the tags anew, which fails for a whole photo with an odd one.
+    """
+    image.load()
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # tags that are damaged; the pixels are whole
+        return image
+    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

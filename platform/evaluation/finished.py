@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 from rich.table import Table
+from rich.text import Text
 
 from deep_clustering.methods._method import Model
 from deep_clustering.platform import registry
@@ -28,9 +30,18 @@ if TYPE_CHECKING:
 Row = Mapping[str, Value]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Clustered:
+    """New images, clustered by a run."""
+
+    images: pl.DataFrame  # a row per image: path, cluster, confidence, and both of every head
+    summary: Table
+    notes: tuple[str, ...]  # what a user should know about the folder
+
+
 def predict(
     store: Store, run: str, folder: Path, *, root: Path, skip_broken: bool = False
-) -> tuple[pl.DataFrame, Table]:
+) -> Clustered:
     """Clusters and confidences of the images of a folder.
 
     Args:
@@ -41,9 +52,6 @@ def predict(
         root: where decoded images live.
         skip_broken: leave unreadable images out.
 
-    Returns:
-        One row per image (path, cluster, confidence, and both of every head), and a summary.
-
     Raises:
         InputError: no such run, several, one without a model, or no images.
     """
@@ -52,7 +60,8 @@ def predict(
     row = trained_run(store, run)
     side = row["image_side"]
     assert isinstance(side, int)
-    dataset = datasets.open(Source(f"folder:{folder}", root, skip_broken=skip_broken, side=side))
+    spec = f"folder:{folder}"
+    dataset = datasets.open(Source(spec, root, skip_broken=skip_broken, side=side, labels=False))
     assert isinstance(dataset, ImageSet)
     where = device()
     model = restored(store, row, images_for(row, dataset.images, where), where)
@@ -67,7 +76,8 @@ def predict(
         columns[f"{head}_cluster"] = p.argmax(1).cpu().numpy()
         columns[f"{head}_confidence"] = p.amax(1).cpu().numpy()
     frame = pl.DataFrame(columns)
-    return frame, _summary(frame, str(row["run_id"]))
+    summary = _summary(frame, str(row["run_id"]))
+    return Clustered(images=frame, summary=summary, notes=dataset.notes)
 
 
 def finished_run(store: Store, run: str) -> Row:
@@ -196,5 +206,5 @@ def _summary(frame: pl.DataFrame, run: str) -> Table:
         pl.len(), pl.col("confidence").mean(), pl.col("path").sort_by("confidence").last()
     )
     for cluster, count, confidence, path in groups.sort("cluster").iter_rows():
-        table.add_row(str(cluster), str(count), f"{confidence:.3f}", path)
+        table.add_row(str(cluster), str(count), f"{confidence:.3f}", Text(path))
     return table

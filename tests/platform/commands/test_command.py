@@ -307,12 +307,15 @@ def test_two_processes_train_one_run(work: Path) -> None:
 
 def test_a_trained_run_clusters_new_images(work: Path, trained: Command) -> None:
     images(work / "neue Bilder", labelled=False, count=4)
+    (work / "neue Bilder" / "leer").mkdir()  # would be refused as a class
+    (work / "neue Bilder" / "x.heic").write_bytes(b"0")
     run = _table(work / "trained")["run_id"][0]
     given = ("--store", work / "trained", "--data", work / "data")
     command = _run(
         work, "predict", run[:8], "--images", "neue Bilder", *given, "--output", "out.csv"
     )
     assert command.process.returncode == 0, command.text
+    assert "note: 1 files are left out" in command.text
     frame = pl.read_csv(work / "out.csv")
     assert frame.height == 12
     assert frame["confidence"].is_between(1 / 3, 1).all()

@@ -43,7 +43,7 @@ def test_a_source_comes_back_from_json(source: Source, plain: dict[str, object])
 
 
 def test_every_field_of_a_source_is_in_its_json() -> None:
-    changed = Source("x", Path("/y"), skip_broken=True, side=8, protocol="all")
+    changed = Source("x", Path("/y"), skip_broken=True, side=8, protocol="all", labels=False)
     assert set(changed.as_json()) == set(Source.__dataclass_fields__) - {"_"}
 
 
@@ -273,17 +273,66 @@ def test_missing_folder_names_the_nearest(pictures: Path, tmp_path: Path) -> Non
 
 def test_a_second_start_does_not_read_the_images(tmp_path: Path) -> None:
     """2,000 files in less than half a second of computing, and none of them opened."""
+    pictures = tmp_path / "pictures"
     for number in range(2000):
-        path = tmp_path / "pictures" / f"{number % 10}" / f"{number}.png"
+        path = pictures / f"{number % 10}" / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8), (number % 256, number // 256, 0)).save(path, compress_level=0)
-    spec, root = f"folder:{tmp_path / 'pictures'}", tmp_path / "data"
+    spec, root = f"folder:{pictures}", tmp_path / "data"
+    watching, opened = True, 0
+
+    def watch(event: str, given: tuple[object, ...]) -> None:
+        nonlocal opened
+        opened += watching and event == "open" and str(given[0]).startswith(str(pictures))
+
+    sys.addaudithook(watch)  # stays for good, so that it is switched off below
     first = dataset.open(Source(spec, root))
-    for path in (tmp_path / "pictures").rglob("*.png"):
-        about = path.stat()
-        path.write_bytes(b"x" * about.st_size)  # whoever opened it now would fail
-        os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert opened >= 2000
+    opened = 0
     begin = time.process_time()
     second = dataset.open(Source(spec, root))
     assert time.process_time() - begin < 0.5
+    watching = False
+    assert opened == 0
     assert second.fingerprint == first.fingerprint
+
+
+def test_a_picture_changed_in_place_is_read_anew(pictures: Path, tmp_path: Path) -> None:
+    """A program kept its size and the time of its content; the time of its entry tells."""
+    path = pictures / "cat" / "0.png"
+    Image.new("RGB", (32, 32), (10, 10, 10)).save(path, compress_level=0)
+    spec, about = f"folder:{pictures}", path.stat()
+    dataset.open(Source(spec, tmp_path / "data"))
+    Image.new("RGB", (32, 32), (20, 20, 20)).save(path, compress_level=0)
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert path.stat().st_size == about.st_size
+    found = dataset.open(Source(spec, tmp_path / "data"))
+    assert isinstance(found, ImageSet)
+    assert (found.images[0] == 20).all()
+
+
+def test_notes_are_about_the_folder_as_it_is(pictures: Path, tmp_path: Path) -> None:
+    """Other files come and go without a new key of the images."""
+    spec, root = f"folder:{pictures}", tmp_path / "data"
+    assert dataset.open(Source(spec, root)).notes == ()
+    (pictures / "cat" / "x.raw").write_bytes(b"0")
+    (note,) = dataset.open(Source(spec, root)).notes
+    assert note.endswith("no images that can be read: 1 .raw")
+    (pictures / "cat" / "x.raw").rename(pictures / "x.txt")
+    assert dataset.open(Source(spec, root)).notes == ()
+    (pictures / "cat" / "4.png").touch()
+    (note,) = dataset.open(Source(spec, root, skip_broken=True)).notes
+    assert note == "1 images are left out: 'cat/4.png' (empty file)"
+
+
+def test_a_folder_without_labels_has_neither_classes_nor_splits(
+    pictures: Path, tmp_path: Path
+) -> None:
+    spec, root = f"folder:{pictures}", tmp_path / "data"
+    labelled = dataset.open(Source(spec, root))
+    (pictures / "empty").mkdir()
+    with pytest.raises(InputError, match="1 hold none: 'empty'"):
+        dataset.open(Source(spec, root))
+    found = dataset.open(Source(spec, root, labels=False))
+    assert (found.labels, found.classes, found.paths) == (None, None, labelled.paths)
+    assert found.fingerprint != labelled.fingerprint

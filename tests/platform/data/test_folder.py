@@ -3,11 +3,19 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
 
-from deep_clustering.platform.data import _decode
-from deep_clustering.platform.data.folder import UNREADABLE, held_out, list_folder
+from deep_clustering.platform.data import _decode, _formats
+from deep_clustering.platform.data.folder import (
+    UNREADABLE,
+    held_out,
+    list_folder,
+    list_images,
+    split_named,
+)
 from deep_clustering.platform.data.protocols import TEST
 from deep_clustering.platform.errors import InputError
 
@@ -206,6 +214,122 @@ def test_key_follows_names_sizes_times_and_place(tmp_path: Path) -> None:
     assert renamed not in (before, touched)
     os.rename(tmp_path / "one", tmp_path / "two")
     assert list_folder(tmp_path / "two").key() != renamed
+
+
+@pytest.mark.parametrize(
+    ("names", "splits"),
+    [
+        (("Train", "Test"), {"Train": 0, "Test": 1}),
+        (("train", "valid"), {"train": 0, "valid": 1}),
+        (("training", "validation"), {"training": 0, "validation": 1}),
+        (("TRAIN", "testing", "dev"), {"TRAIN": 0, "testing": 1, "dev": 0}),
+        (("training_set", "test_set"), {"training_set": 0, "test_set": 1}),
+        (("train2017", "val2017"), {"train2017": 0, "val2017": 1}),
+        (("validation",), {"validation": 0}),
+    ],
+)
+def test_usual_names_of_splits_are_no_classes(
+    tmp_path: Path, names: tuple[str, ...], splits: dict[str, int]
+) -> None:
+    for name in names:
+        for kind in ("cat", "dog"):
+            picture(tmp_path / name / kind / "1.png")
+    (tmp_path / "annotations").mkdir()  # holds no image
+    found = list_folder(tmp_path)
+    assert found.class_names == ("cat", "dog")
+    assert found.split.tolist() == [splits[path.split("/")[0]] for path in found.paths]
+    assert held_out(found.paths).tolist() == (found.split == TEST).tolist()
+
+
+def test_splits_beside_other_folders_are_asked_about(tmp_path: Path) -> None:
+    for name in ("train/cat/1.png", "valid/cat/1.png", "more/cat/1.png"):
+        picture(tmp_path / name)
+    with pytest.raises(InputError, match=r"'train', 'valid' in .* splits, and 'more' beside them"):
+        list_folder(tmp_path)
+
+
+def test_a_class_may_be_named_as_a_split_is(tmp_path: Path) -> None:
+    """Vehicles: the train among them is a class, and a note says so."""
+    for name in ("bus/1.png", "train/1.png", "car/1.png"):
+        picture(tmp_path / name)
+    found = list_folder(tmp_path)
+    assert found.class_names == ("bus", "car", "train")
+    assert found.notes == ("'train' is taken for a class, as 'bus' beside it is no split",)
+
+
+@pytest.mark.parametrize(
+    "name", ["trainer", "tests", "value", "latest", "training wheels", "devil"]
+)
+def test_other_names_are_no_splits(name: str) -> None:
+    assert split_named(name) is None
+
+
+def test_suffixes_that_are_not_known_are_read_by_content_or_told(tmp_path: Path) -> None:
+    """Eight of ten pictures were left out in silence."""
+    for number, kind in enumerate(("JPEG", "PNG", "GIF", "WEBP", "AVIF", "JPEG2000")):
+        picture(tmp_path / "x.png", (40 * number, 0, 0), (16, 16))
+        with Image.open(tmp_path / "x.png") as image:
+            image.save(tmp_path / f"{number}.picture", kind)
+    for name in ("6.jfif", "7.JPE", "8.avif"):
+        picture(tmp_path / name)
+    (tmp_path / "x.png").rename(tmp_path / "9")
+    (tmp_path / "cut.picture").write_bytes((tmp_path / "1.picture").read_bytes()[:10])
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    (tmp_path / "b.heic").write_bytes(b"\0\0\0\x18ftypmif1")  # AVIF files may begin so too
+    (tmp_path / "raw.nef").write_bytes(b"II*\0" + bytes(100))  # as TIFF files do
+    (tmp_path / "empty").touch()
+    (tmp_path / "labels.csv").write_text("a,b")
+    found = list_folder(tmp_path)
+    assert found.paths == [*(f"{n}.picture" for n in range(6)), "6.jfif", "7.JPE", "8.avif", "9"]
+    by_content, left_out = found.notes
+    assert by_content == "7 files are images by their content: 6 .picture, 1 no extension"
+    assert left_out.startswith("5 files are left out, as they are no images that can be read: ")
+    assert "2 .heic" in left_out
+    assert "1 .nef" in left_out
+    assert left_out.endswith("(pip install pillow-heif reads them)")
+    images = np.zeros((10, 3, 16, 16), np.uint8)
+    broken: dict[int, str] = {}
+    _decode.decode(found, images, broken)
+    assert broken == {}
+    assert np.abs(images[:6, 0].mean((1, 2)) - 40 * np.arange(6)).max() < 4
+
+
+def test_a_format_is_read_where_a_plugin_for_it_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As pillow-heif registers itself: a format of Pillow, with its suffixes."""
+    monkeypatch.setitem(Image.OPEN, "HEIF", (BmpImageFile, lambda start: start[8:12] == b"heic"))
+    monkeypatch.setitem(Image.EXTENSION, ".heic", "HEIF")
+    for known in (_formats.readable, _formats.suffixes):
+        known.cache_clear()
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    try:
+        assert list_folder(tmp_path).paths == ["a.heic"]
+    finally:
+        monkeypatch.undo()
+        for known in (_formats.readable, _formats.suffixes):
+            known.cache_clear()
+
+
+def test_a_picture_changed_in_place_is_another_listing(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(b"one")
+    before, about = list_folder(tmp_path).key(), path.stat()
+    path.write_bytes(b"two")
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert (path.stat().st_mtime_ns, path.stat().st_size) == (about.st_mtime_ns, about.st_size)
+    assert list_folder(tmp_path).key() != before
+
+
+def test_all_images_below_are_listed_without_labels(tmp_path: Path) -> None:
+    """For `platform predict`: rules of class folders and of splits do not hold."""
+    for name in ("train/a/1.png", "test/b/1.png", "other/x/y/1.png", "1.png"):
+        picture(tmp_path / name)
+    (tmp_path / "empty").mkdir()
+    found = list_images(tmp_path)
+    assert found.paths == ["1.png", "other/x/y/1.png", "test/b/1.png", "train/a/1.png"]
+    assert (found.labels, found.class_names, found.notes) == (None, None, ())
+    assert found.split.tolist() == [0, 0, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """How a file becomes pixels."""
 
+import struct
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from deep_clustering.platform.data import pixels as rule
 
@@ -144,6 +146,43 @@ def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     out = pixels(tmp_path / "a.png", 16)
     assert (out[:, :8] == 255).all()
     assert (out[:, 8:] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("odd", "turned"),
+    [
+        ((0x0100, 2, 2, b"a\0\0\0"), True),  # the width as text: it cannot be written anew
+        ((0x0102, 2, 3, b"ab\0\0"), True),
+        ((0x8769, 4, 1, b"\xff\xff\0\0"), True),  # points behind the end
+        ((0x0112, 2, 2, b"6\0\0\0"), False),  # the orientation itself as text
+        ((0x0112, 3, 1, b"\x0b\0\0\0"), False),  # there is no such orientation
+    ],
+)
+def test_a_whole_photo_with_an_odd_tag_is_read(
+    tmp_path: Path, odd: tuple[int, int, int, bytes], turned: bool
+) -> None:
+    """Each tag of EXIF: its number, type, count and value."""
+    tags = [(0x0112, 3, 1, b"\6\0\0\0"), odd] if turned else [odd]
+    body = b"".join(struct.pack("<HHI4s", *tag) for tag in tags)
+    exif = b"Exif\0\0" + struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + body + bytes(4)
+    array = np.zeros((16, 16, 3), np.uint8)
+    array[:, :8] = 255  # the left half is white; a quarter turn clockwise brings it to the top
+    Image.fromarray(array).save(tmp_path / "a.png", exif=exif)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's remarks about the tags
+        out = pixels(tmp_path / "a.png", 16)
+    assert np.array_equal(out[0], array[..., 0].T if turned else array[..., 0])
+
+
+def test_turns_are_those_of_pillow(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    for orientation in range(10):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(array).save(tmp_path / "a.png", exif=exif)
+        with Image.open(tmp_path / "a.png") as image:
+            expected = np.asarray(ImageOps.exif_transpose(image)).transpose(2, 0, 1)
+        assert np.array_equal(pixels(tmp_path / "a.png", 6), expected)
 
 
 @pytest.mark.parametrize("kind", ["gif", "webp", "tif"])
