@@ -28,7 +28,6 @@ LINES, LINES_OF_A_METHOD = 600, 800
 #: Files that hold several concepts still, and are to be split.
 TO_SPLIT = {
     "methods/images/augment.py",
-    "platform/store/store.py",
 }
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from deep_clustering.platform.cli import main
-from deep_clustering.platform.store import store
+from deep_clustering.platform.store import _mark
+from deep_clustering.platform.store.store import Store
 from support.small import SETS, images
 
 
@@ -221,8 +222,8 @@ def test_a_store_of_a_newer_version_is_refused(
     ask, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as later:
-        later.setattr(store, "FORMAT", 99)
-        store.Store.open(tmp_path / "newer")
+        later.setattr(_mark, "FORMAT", 99)
+        Store.open(tmp_path / "newer")
     sets = [x for s in SETS for x in ("--set", s)]
     answer = ask("train", "cdc", "--dataset", f"folder:{folder}", *sets, "--store", "newer")
     assert answer.code == 4

@@ -20,6 +20,7 @@ import pytest
 from deep_clustering.platform import _disk, results
 from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.store import _backends, _segments, schema
+from deep_clustering.platform.store._mark import agree
 from deep_clustering.platform.store._remote import RemoteFiles
 from deep_clustering.platform.store.store import FORMAT, Plan, PlannedRun, Store, StoreDamage
 from support import memory
@@ -30,7 +31,7 @@ def remote(folder: Path) -> Store:
     """A store that takes the way of object stores, over a folder."""
     files = RemoteFiles(pafs.SubTreeFileSystem(str(folder), pafs.LocalFileSystem()), "", "remote")
     store = Store(files, f"test://{folder}")
-    store._agree(create=True)
+    agree(files, create=True)
     return store
 
 

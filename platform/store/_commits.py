@@ -1,0 +1,115 @@
+"""The moment in which a result exists: its files first, its row last and exclusively."""
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from deep_clustering.platform.errors import StorageError
+from deep_clustering.platform.store import schema
+from deep_clustering.platform.store._files import Files, reading, set_aside
+from deep_clustering.platform.store._rows import Rows, parts
+from deep_clustering.platform.store._segments import Segments
+from deep_clustering.platform.store.schema import Damaged
+
+
+class Commits:
+    """Writes rows of runs and stages, each after the files that it names."""
+
+    def __init__(self, files: Files, rows: Rows, segments: Segments) -> None:
+        self._files, self._rows, self._segments = files, rows, segments
+
+    def result(
+        self, kind: str, id: str, token: str, data: bytes, before: Mapping[str, bytes]
+    ) -> bool:
+        """Write the row that makes a result exist; False when another one was there first.
+
+        Args:
+            kind: "runs" or "stages".
+            id: of the run or stage.
+            token: the attempt's name, which no other attempt has.
+            data: the file of the row.
+            before: path -> content of the files that the row names.
+        """
+        path = self._name(kind, id, "ok", token)
+        while not self._write_row(path, data, before):
+            if self._rows.result(kind, id) is not None:
+                return False
+            self.make_way(path)
+        if self._files.exclusive or self._rows.result(kind, id) == path:
+            return True
+        self._files.delete(path)
+        return False
+
+    def failure(
+        self, id: str, number: int, token: str, data: bytes, before: Mapping[str, bytes]
+    ) -> None:
+        """Write the row of an attempt at a run without a result, under the first free number."""
+        while not self._write_row(self._name("runs", id, f"failed-{number}", token), data, before):
+            number += 1
+
+    def failures_of(self, id: str) -> int:
+        """How many attempts without a result are on record; the next one's number."""
+        number = 0
+        with reading(self._files):
+            while self._files.exists(
+                f"runs/{id}.failed-{number}" + (".parquet" if self._files.exclusive else "")
+            ):
+                number += 1
+        return number
+
+    def _name(self, kind: str, id: str, what: str, token: str) -> str:
+        """The path of a row; where names cannot be taken exclusively, each attempt has its own."""
+        end = ".parquet" if self._files.exclusive else f"/{token}.parquet"
+        return f"{kind}/{id}.{what}{end}"
+
+    def _write_row(self, path: str, data: bytes, before: Mapping[str, bytes]) -> bool:
+        """Write a row after the files that it names; False when its name was taken."""
+        try:
+            for other, content in before.items():
+                self._files.write(other, content)
+            self._segments.forget(path)
+            self._files.write(path, data, exclusive=self._files.exclusive)
+        except FileExistsError:
+            return False
+        except (OSError, StorageError):
+            with contextlib.suppress(OSError):
+                # When only the sync of its folder failed, the row is there and needs its files.
+                if not self._files.exists(path):
+                    self._discard(before)
+            raise
+        return True
+
+    def make_way(self, path: str) -> None:
+        """Put a damaged result aside, so that a new one can take its name.
+
+        Raises:
+            NewerSchema: it is not damaged; this release cannot read it.
+            OSError: it could not be read just now.
+        """
+        try:
+            self._rows.read(path)
+        except FileNotFoundError:
+            return
+        except Damaged:
+            with contextlib.suppress(FileNotFoundError):
+                set_aside(self._files, path)
+
+    def discard_unnamed(self, kind: str, id: str, paths: Iterable[str]) -> None:
+        """Remove those files of an attempt that the result of another one does not name as well."""
+        with contextlib.suppress(OSError, StorageError):
+            rows = [self._rows.row(path) for path in self._rows.results(kind, id)]
+            named = {part.path for row in rows for part in parts(row)}
+            self._discard(path for path in paths if path not in named)
+
+    def _discard(self, paths: Iterable[str]) -> None:
+        """Remove files that no row names; what stays is swept later."""
+        for path in paths:
+            with contextlib.suppress(OSError):
+                self._files.delete(path)
+
+
+def row_file(kind: str, row: Mapping[str, Any]) -> bytes:
+    """The file of a row, read back once: a writer's mistake must not become a result."""
+    data = schema.encode(kind, schema.row_table(kind, row))
+    schema.decode(data, kind, kind)
+    return data
