@@ -1,10 +1,12 @@
 """Settings for all tests, and the places and pictures that many of them need."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 from deep_clustering.platform.run.workplace import Workplace
 from deep_clustering.platform.store.store import Store
@@ -16,10 +18,26 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 )
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two processes for whole folders of tests; named files and single tests run in this one."""
+    named = any(Path(argument.split("::")[0]).is_file() for argument in config.args)
+    return 0 if named or config.option.usepdb else 2
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that start Ray run first and in one process, one after another; a file stays whole."""
+    for item in items:
+        group = "ray" if item.get_closest_marker("ray") else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
+def _one_thread() -> Iterator[None]:
     """The same sums on every machine; several threads are slow where others compute as well."""
     torch.set_num_threads(1)
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture(scope="module")

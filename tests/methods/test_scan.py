@@ -393,6 +393,7 @@ def processes(
     return ranks.results(scan_joined, tmp_path_factory.mktemp("joined"))
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize("name", ["pretrained", *scan_joined.VARIANTS])
 def test_two_processes_train_as_one(
     processes: tuple[ranks.Results, list[ranks.Results]], name: str

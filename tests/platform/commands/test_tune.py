@@ -24,6 +24,7 @@ def said(capsys: pytest.CaptureFixture[str], options: Tune) -> str:
     return told.out
 
 
+@pytest.mark.ray
 def test_a_dry_run_counts_the_trials_of_a_study_on_an_object_store(
     address: str,
     folder: Path,
