@@ -25,11 +25,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start Ray run first and in one process, one after another; a file stays whole."""
-    for item in items:
-        group = "ray" if item.get_closest_marker("ray") else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+    """Begins with the file that takes longest, so that the other process does all others beside."""
+    items.sort(key=lambda item: item.path.name != "test_command.py")
 
 
 @pytest.fixture(scope="session", autouse=True)

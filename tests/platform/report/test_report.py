@@ -131,7 +131,6 @@ def page(request: pytest.FixtureRequest, pages: dict[str, _Page]) -> _Page:
 # ---- every page
 
 
-@pytest.mark.ray
 def test_a_page_loads_nothing_and_runs_nothing(page: _Page) -> None:
     tags = {tag for tag, _ in page.found}
     assert not tags & {"script", "link", "img", "iframe", "object", "image", "foreignObject"}
