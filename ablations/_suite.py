@@ -55,8 +55,12 @@ class Claim:
         direction: of the row against the other; "equal" claims that there is no effect.
         margin: the smallest difference worth telling, in the metric's units. A published difference
             counts as met within the larger of this and half its own size; one so small that the
-            margin exceeds half of it cannot be told from none. Fixed before anything is run.
+            margin exceeds half of it cannot be told from none. So "met" means between a half and
+            one and a half times the published difference, for every claim whose margin is not
+            larger. Fixed before anything is run.
         datasets: where it is claimed; none is all data sets.
+        harmless: why a doubt about its published values ("flag:") does not matter; "" where it
+            may: such a claim has no verdict.
     """
 
     row: str
@@ -65,6 +69,7 @@ class Claim:
     direction: Direction
     margin: float
     datasets: tuple[str, ...] = ()
+    harmless: str = ""
 
     def __post_init__(self) -> None:
         if self.direction not in get_args(Direction):

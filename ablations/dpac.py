@@ -86,11 +86,21 @@ def _at_once(features: str | None, **more: dict[str, Any]) -> tuple[Row, ...]:
     )
 
 
+_ROUNDED = "the two printed values, 90.7 and 90.8, differ by a tenth of a point"
+
+
 def _better(
-    row: str, others: tuple[str, ...], direction: Direction = "higher"
+    row: str, others: tuple[str, ...], direction: Direction = "higher", harmless: str = ""
 ) -> tuple[Claim, ...]:
     return tuple(
-        Claim(row=row, against=other, metric="acc", direction=direction, margin=_POINT)
+        Claim(
+            row=row,
+            against=other,
+            metric="acc",
+            direction=direction,
+            margin=_POINT,
+            harmless=harmless,
+        )
         for other in others
     )
 
@@ -146,8 +156,8 @@ SUITES = (
         ),
         metrics=("nmi", "acc", "ari"),
         claims=(
-            *_better("DPAC-OPA", ("DPAC-Jpac",)),
-            *_better("DPAC-OPA, self-labelled", ("DPAC-OPA",)),
+            *_better("DPAC-OPA", ("DPAC-Jpac",), harmless=_ROUNDED),
+            *_better("DPAC-OPA, self-labelled", ("DPAC-OPA",), harmless=_ROUNDED),
         ),
         note="single runs in the paper",
     ),
@@ -177,7 +187,7 @@ SUITES = (
         claims=(
             *_better("SimCLR+OPA", ("SimCLR+KM",)),
             *_better("MoCo+OPA", ("MoCo+KM",)),
-            *_better("DPAC-OPA", ("SimCLR+OPA", "MoCo+OPA")),
+            *_better("DPAC-OPA", ("SimCLR+OPA", "MoCo+OPA"), harmless=_ROUNDED),
         ),
     ),
     Suite(

@@ -1,6 +1,7 @@
 """`platform ablate`: a suite's runs, its table beside the published one, and its verdicts."""
 
 import datetime
+import math
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,7 @@ from deep_clustering.platform.suites.measured import Against, Measured, compared
 
 _STYLES = {
     "REPLICATED": "green",
+    "SMALLER": "magenta",
     "DIRECTION ONLY": "yellow",
     "NOT REPLICATED": "red",
     "INCONCLUSIVE": "cyan",
@@ -307,6 +309,7 @@ def _print_verdicts(console: Console, suite: Measured, datasets: set[str]) -> No
     view.add_column("verdict", no_wrap=True)
     view.add_column("difference", justify="right")
     view.add_column("paper", justify="right", no_wrap=True)
+    view.add_column("n", justify="right", no_wrap=True)
     view.add_column("p", justify="right", no_wrap=True)
     view.add_column("more\nseeds", justify="right", no_wrap=True)
     several = len({one.dataset for one in judged}) > 1
@@ -317,9 +320,8 @@ def _print_verdicts(console: Console, suite: Measured, datasets: set[str]) -> No
         if name == "NOT TESTABLE":
             claim += f"\n[dim]{escape(one.reason)}[/]"
         ours = "-"
-        if one.difference is not None and one.low is not None and one.high is not None:
-            low, high = scale * one.low, scale * one.high
-            ours = f"{scale * one.difference:+.1f}\n[dim]{low:+.1f} to {high:+.1f}[/]"
+        if one.difference is not None:
+            ours = f"{scale * one.difference:+.1f}\n[dim]{_range(one, scale)}[/]"
         seeds = one.further_seeds
         more = "-" if name != "INCONCLUSIVE" else "over 1000" if seeds is None else str(seeds)
         view.add_row(
@@ -327,12 +329,14 @@ def _print_verdicts(console: Console, suite: Measured, datasets: set[str]) -> No
             f"[{_STYLES[name]}]{name}[/]",
             ours,
             "-" if one.published is None else f"{scale * one.published:+.1f}",
+            str(one.n),
             "-" if one.adjusted is None else f"{one.adjusted:.2g}",
             more,
         )
     console.print(view)
     console.print(
-        "differences with their 95 % interval, in percent points; p after Holm's correction; "
+        "differences, and between what they are shown to lie: with 95 % for all claims of the "
+        "suite at once, also when seeds are added after looking; p likewise; "
         f'in words: results.verdicts("{suite.current.suite.name}", store)',
         style="dim",
     )
@@ -343,6 +347,17 @@ def _print_verdicts(console: Console, suite: Measured, datasets: set[str]) -> No
             f"runs are paired by pretraining and seed; mean correlation of pairs {mean:.2f}",
             style="dim",
         )
+
+
+def _range(one: claims.JudgedClaim, scale: float) -> str:
+    """Between what a difference is shown to lie."""
+    low, high = one.at_least, one.at_most
+    if low is None and high is None:
+        return "no bounds yet"
+    if low is None or high is None:
+        word, end = ("from", low) if low is not None else ("up to", high)
+        return f"{word} {scale * (end or 0.0):+.1f}"
+    return f"{scale * low:+.1f} to {scale * high:+.1f}"
 
 
 def _relation(direction: Direction, against: str) -> str:
@@ -395,45 +410,75 @@ def _print_dry_run(expansion: suites.Expansion, todo: list[Job], seeds: int, sto
 def _print_chances(console: Console, expansion: suites.Expansion, seeds: int, store: Store) -> None:
     """Which claims the asked number of seeds can settle, if the published differences are true."""
     suite = expansion.suite
-    if not suite.claims:
+    asked = [
+        (claim, dataset)
+        for dataset in expansion.requests
+        for claim in suite.claims
+        if not claim.datasets or dataset in claim.datasets
+    ]
+    if not asked:
         return
     table = Table(title="claims", box=None, pad_edge=False, title_justify="left")
-    for column in ("claim", "published", "margin", "sd", f"settled by {seeds} seeds"):
+    settled = f"settled by {seeds} seeds"
+    for column in ("claim", "published", "replicated\nwithin", "sd of\nthe two", settled):
         table.add_column(column, overflow="fold", justify="left" if column == "claim" else "right")
-    family = Counter(claim.metric for claim in suite.claims)
-    for dataset in expansion.requests:
-        for claim in suite.claims:
-            if claim.datasets and dataset not in claim.datasets:
-                continue
-            published = claims.published_difference(suite, claim, dataset)
-            margin = claims.margin(claim, published)
-            spread = claims.spread(store, suite, claim, dataset)
-            if seeds < 2:
-                chance = "no: n = 1"
-            elif published is None:
-                chance = "no published value"
-            elif suite.mismatch:
-                chance = "not comparable"
-            elif claim.direction != "equal" and margin > abs(published) / 2:
-                chance = "no: too small to tell"
-            elif spread is None:
-                chance = "spread not known"
-            else:
-                share = chances.chance(
-                    published=published,
-                    margin=margin,
-                    sd=spread,
-                    n=seeds,
-                    claims=family[claim.metric] * len(expansion.requests),
-                    direction=claim.direction,
-                )
-                chance = f"{100 * share:.0f} %"
-            relation = _relation(claim.direction, claim.against)
-            table.add_row(
-                f"{claim.row}: {claim.metric} {relation} on {dataset}",
-                "-" if published is None else f"{100 * published:+.1f}",
-                f"{100 * margin:.1f}",
-                "-" if spread is None else f"{100 * spread:.1f}",
-                chance,
+    in_store = measured(store, suite.name) if suite.name in store.plans("suite") else None
+    spreads = [claims.spread(in_store, suite, *one) for one in asked]
+    for (claim, dataset), spread in zip(asked, spreads, strict=True):
+        published = claims.published_difference(suite, claim, dataset)
+        margin = claims.margin(claim, published)
+        if seeds < 2:
+            chance = "no: n = 1"
+        elif published is None:
+            chance = "no published value"
+        elif suite.mismatch:
+            chance = "not comparable"
+        elif claim.direction != "equal" and margin > abs(published) / 2:
+            chance = "no: too small to tell"
+        elif spread is None:
+            chance = "spread not known"
+        else:
+            mine = [
+                s
+                for (other, place), s in zip(asked, spreads, strict=True)
+                if (other.metric, place) == (claim.metric, dataset) and s is not None
+            ]
+            share = chances.chance(
+                published=published,
+                margin=margin,
+                sd=math.hypot(*spread) / math.sqrt(2),
+                n=seeds,
+                claims=len(asked),
+                others=_alike(spread, mine) - 1,
+                direction=claim.direction,
             )
+            chance = f"{100 * share:.0f} %"
+        relation = _relation(claim.direction, claim.against)
+        table.add_row(
+            f"{claim.row}: {claim.metric} {relation} on {dataset}",
+            "-" if published is None else f"{100 * published:+.1f}",
+            _met(published, margin, claim.direction),
+            "-" if spread is None else "\n".join(f"{100 * sd:.1f}" for sd in spread),
+            chance,
+        )
     console.print(table)
+    console.print(
+        "settled: if the published difference is true; more where runs resemble their partners in "
+        "the baseline. Seeds may be added later, and after looking.",
+        style="dim",
+    )
+
+
+def _alike(spread: tuple[float, float], others: Sequence[tuple[float, float]]) -> int:
+    """How many differences spread about as much as one does."""
+    size = math.hypot(*spread)
+    return sum(size / 1.5 <= math.hypot(*other) <= size * 1.5 for other in others)
+
+
+def _met(published: float | None, margin: float, direction: Direction) -> str:
+    """The differences that count as the published one, in percent points."""
+    if direction == "equal":
+        return f"-{100 * margin:.1f} to {100 * margin:.1f}"
+    if published is None:
+        return "-"
+    return f"{100 * (published - margin):+.1f} to {100 * (published + margin):+.1f}"

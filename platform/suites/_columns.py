@@ -18,8 +18,8 @@ def columns(record: type) -> dict[str, type[pl.DataType]]:
 
 def _plain(kind: object) -> type:
     """The type of a value that is not None."""
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
+        (kind,) = (option for option in typing.get_args(kind) if option is not type(None))
     if typing.get_origin(kind) is typing.Literal:
         return str
-    if isinstance(kind, types.UnionType):
-        (kind,) = (option for option in typing.get_args(kind) if option is not type(None))
     return typing.cast(type, kind)

@@ -5,7 +5,6 @@ failed run is counted and is never a number.
 """
 
 import dataclasses
-import statistics
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,7 +15,7 @@ from deep_clustering.ablations._suite import Row
 from deep_clustering.platform.evaluation import contract
 from deep_clustering.platform.suites._columns import columns
 from deep_clustering.platform.suites._printed import Line, PrintedTable, printed
-from deep_clustering.platform.suites.differences import interval
+from deep_clustering.platform.suites.differences import Unit, mean_of
 from deep_clustering.platform.suites.measured import (
     Against,
     Measured,
@@ -34,10 +33,14 @@ class Ours:
     """What our runs come to in a cell."""
 
     mark: Mark
-    n: int = 0  # finished runs
+    unit: Unit | None = None  # what `n` counts
+    n: int = 0  # pretrainings or trainings, see `differences`
+    runs: int = 0  # finished
+    pretrainings: int = 0  # that these stand on
     failed: int = 0
     mean: float | None = None
-    sd: float | None = None  # over seeds; None for n < 2
+    sd: float | None = None  # over the n; None for n < 2
+    sd_within: float | None = None  # over seeds on one pretraining; None where none has two
     low: float | None = None  # 95 % t interval of the mean; None for n < 2
     high: float | None = None
     reason: str | None = None  # why nothing was measured
@@ -54,10 +57,14 @@ class Cell:
     against: Against | None  # what runs are compared with; the evaluation's column says it
     metric: str
     mark: Mark
-    n: int  # finished runs
+    unit: Unit | None  # what `n` counts; None where nothing was measured
+    n: int  # pretrainings or trainings, see `differences`
+    runs: int  # finished
+    pretrainings: int  # that these stand on
     failed: int
     mean: float | None
-    sd: float | None  # over seeds; None for n < 2
+    sd: float | None  # over the n; None for n < 2
+    sd_within: float | None  # over seeds on one pretraining; None where none has two
     low: float | None  # 95 % t interval of the mean; None for n < 2
     high: float | None
     published: float | None  # in the units of `mean`
@@ -136,10 +143,14 @@ def _cell(
         against=against,
         metric=metric,
         mark=ours.mark,
+        unit=ours.unit,
         n=ours.n,
+        runs=ours.runs,
+        pretrainings=ours.pretrainings,
         failed=ours.failed,
         mean=ours.mean,
         sd=ours.sd,
+        sd_within=ours.sd_within,
         low=ours.low,
         high=ours.high,
         published=None if theirs is None else theirs.value,
@@ -158,16 +169,21 @@ def _ours(
 ) -> Ours:
     if row is None or (row.columns and metric not in row.columns):
         return Ours(mark="published only")
-    values = list(values_of(suite, row, dataset, metric, against).values())
+    values = values_of(suite, row, dataset, metric, against)
     reasons = failures_of(suite, row, dataset)
     if values:
-        low, high = interval(values) or (None, None)
+        found = mean_of(values)
+        low, high = found.interval or (None, None)
         return Ours(
             mark="measured",
-            n=len(values),
+            unit=found.unit,
+            n=found.n,
+            runs=len(values),
+            pretrainings=len({key.pretraining for key in values} - {None}),
             failed=len(reasons),
-            mean=statistics.fmean(values),
-            sd=statistics.stdev(values) if len(values) > 1 else None,
+            mean=found.mean,
+            sd=found.sd,
+            sd_within=found.sd_within,
             low=low,
             high=high,
         )
@@ -187,9 +203,8 @@ def mismatch(suite: Measured, row: Row, dataset: str, theirs: PublishedCell) -> 
         return "the published value was chosen with labels"
     if theirs.protocol is None:
         return "the images that the paper scores are not stated"
-    protocols = {
-        suite.rows[run]["protocol"] for run in runs_of(suite, row, dataset) if run in suite.rows
-    }
+    runs = [run.run_id for run in runs_of(suite, row, dataset)]
+    protocols = {suite.rows[run]["protocol"] for run in runs if run in suite.rows}
     if protocols - {theirs.protocol}:
         ours = ", ".join(sorted(protocols))
         return f"the paper scores by the protocol {theirs.protocol}, these runs by {ours}"

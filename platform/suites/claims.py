@@ -1,17 +1,18 @@
 """What the claims of a suite come to, on every data set."""
 
 import dataclasses
-import statistics
+import math
 from dataclasses import dataclass
 
 import polars as pl
 
+from deep_clustering.ablations._published import RUNS
 from deep_clustering.ablations._suite import Claim, Direction, Suite
-from deep_clustering.platform.store.store import Store
 from deep_clustering.platform.suites._columns import columns
 from deep_clustering.platform.suites._printed import printed, printed_sd
 from deep_clustering.platform.suites.cells import mismatch
-from deep_clustering.platform.suites.measured import Measured, failures_of, measured, values_of
+from deep_clustering.platform.suites.differences import Replicate, Unit, mean_of
+from deep_clustering.platform.suites.measured import Measured, failures_of, values_of
 from deep_clustering.platform.suites.rule import Name
 from deep_clustering.platform.suites.verdicts import Question, Verdict, judge
 
@@ -28,19 +29,22 @@ class JudgedClaim:
     direction: Direction
     verdict: Name
     reason: str
-    n: int
-    paired: bool | None
-    correlation: float | None  # of paired values over seeds
+    unit: Unit | None  # what `n` counts; None where nothing was compared
+    n: int  # pretrainings or trainings that both rows have
+    correlation: float | None  # of the rows over these
     difference: float | None
-    low: float | None  # 95 % interval of the difference
+    low: float | None  # 95 % interval of the difference, valid at every look
     high: float | None
+    at_least: float | None  # bounds that the verdict reads: for all claims of the suite at once
+    at_most: float | None
     published: float | None
+    published_error: float | None  # its standard error: printed, else of runs that spread as ours
+    error_printed: bool  # whether the paper prints it
     margin: float
     effect: float | None  # difference / pooled sd
     improvement: float | None  # probability that a run of `variant` exceeds one of `against`
-    p: float | None
-    adjusted: float | None  # by Holm, over the suite's claims of this metric
-    sign_flip: float | None  # exact two-sided p, from n = 6
+    p: float | None  # of what is claimed, valid at every look
+    adjusted: float | None  # the same for all claims of the suite at once
     further_seeds: int | None
 
 
@@ -85,21 +89,29 @@ def _judged(
         direction=claim.direction,
         verdict=verdict.name,
         reason=verdict.reason,
-        n=min(len(question.arm), len(question.baseline)) if d is None else d.n,
-        paired=None if d is None else d.paired,
+        unit=None if d is None else d.unit,
+        n=len(question.arm.keys() & question.baseline.keys()) if d is None else d.n,
         correlation=None if d is None else d.correlation,
         difference=None if d is None else d.delta,
-        low=None if d is None else d.interval[0],
-        high=None if d is None else d.interval[1],
+        low=None if d is None else _finite(d.interval[0]),
+        high=None if d is None else _finite(d.interval[1]),
+        at_least=None if verdict.bounds is None else _finite(verdict.bounds[0]),
+        at_most=None if verdict.bounds is None else _finite(verdict.bounds[1]),
         published=question.published,
+        published_error=verdict.published_error,
+        error_printed=question.published_error is not None,
         margin=question.margin,
         effect=None if d is None else d.effect,
         improvement=None if d is None else d.improvement,
         p=verdict.p,
         adjusted=verdict.adjusted,
-        sign_flip=None if d is None else d.sign_flip,
         further_seeds=verdict.further_seeds,
     )
+
+
+def _finite(bound: float) -> float | None:
+    """None for a side on which nothing is bounded yet."""
+    return bound if math.isfinite(bound) else None
 
 
 def margin(claim: Claim, published: float | None) -> float:
@@ -116,28 +128,43 @@ def published_difference(suite: Suite, claim: Claim, dataset: str) -> float | No
     return None if ours is None or other is None else float(ours.value - other.value)
 
 
-def spread(store: Store, suite: Suite, claim: Claim, dataset: str) -> float | None:
-    """Seed-to-seed standard deviation of the two rows of a claim, pooled; None where unknown.
+def published_error(suite: Suite, claim: Claim, dataset: str) -> float | None:
+    """Standard error of `published_difference`, None where the paper prints no spread."""
+    paper = printed(suite, dataset)
+    by_name = {row.name: row for row in suite.rows}
+    errors = []
+    for row in (by_name[claim.row], by_name[claim.against]):
+        cell = paper.cell_of(row, claim.metric)
+        if cell is None or cell.std is None:
+            return None
+        errors.append(cell.std / math.sqrt(RUNS[cell.paper]))
+    return math.hypot(*errors)
+
+
+def spread(
+    in_store: Measured | None, suite: Suite, claim: Claim, dataset: str
+) -> tuple[float, float] | None:
+    """Standard deviations of the two rows of a claim; None where one is not known.
 
     Of each row: that of our runs from three on, else the one printed beside its value, else the one
     that the paper prints of its full method anywhere.
     """
-    in_store = measured(store, suite.name) if suite.name in store.plans("suite") else None
     by_name = {row.name: row for row in suite.rows}
-    squares = []
+    found = []
     for row in (by_name[claim.row], by_name[claim.against]):
-        values: list[float] = []
+        values: dict[Replicate, float] = {}
         if in_store is not None:
-            values = list(values_of(in_store, row, dataset, claim.metric).values())
+            values = values_of(in_store, row, dataset, claim.metric)
+        ours = mean_of(values) if values else None
         sd = (
-            statistics.stdev(values)
-            if len(values) > 2
+            ours.sd
+            if ours is not None and ours.n > 2
             else printed_sd(suite, row, dataset, claim.metric)
         )
         if sd is None:
             return None
-        squares.append(sd**2)
-    return float(statistics.fmean(squares) ** 0.5)
+        found.append(sd)
+    return found[0], found[1]
 
 
 def _question(suite: Measured, claim: Claim, dataset: str) -> Question:
@@ -154,13 +181,16 @@ def _question(suite: Measured, claim: Claim, dataset: str) -> Question:
         if published is not None and cell is not None:
             why = mismatch(suite, side, dataset, cell)
             reason = reason or (f"protocol mismatch: {why}" if why else None)
+            if cell.flag and not claim.harmless:
+                reason = reason or f"the published value of {side.name} is doubted: {cell.flag}"
     return Question(
-        metric=claim.metric,
+        table=(claim.metric, dataset),
         direction=claim.direction,
         margin=margin(claim, published),
         arm=values_of(suite, row, dataset, claim.metric),
         baseline=values_of(suite, against, dataset, claim.metric),
         published=published,
+        published_error=published_error(definition, claim, dataset),
         failed=len(failures_of(suite, row, dataset) + failures_of(suite, against, dataset)),
         untestable=reason,
     )

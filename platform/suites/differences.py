@@ -1,49 +1,76 @@
-"""Arm minus baseline over finished runs: its mean, its interval, and which runs are pairs.
+"""Means over runs, and arm minus baseline: what counts as one measurement, and how it spreads.
+
+The unit of replication is what was drawn anew for each measurement. Runs on several pretrainings
+are measurements of a pretraining each: seeds that share one are averaged first, and the degrees of
+freedom are those of the pretrainings (the nested analysis of a balanced design). Runs on a single
+pretraining are measurements of a training each, conditional on it: their interval says nothing of
+other pretrainings.
 
 Pure functions of numbers. Values and differences share the metric's units; intervals over seeds say
-nothing about other datasets. Welch's test: Welch 1947; probability of improvement: Agarwal et al.
-2021.
+nothing about other datasets. Probability of improvement: Agarwal et al. 2021.
 """
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
 from deep_clustering.platform.errors import InputError
+from deep_clustering.platform.suites import evidence
+from deep_clustering.platform.suites.evidence import Array
 
-Array = NDArray[np.float64]
 
-#: What two runs share that are compared with each other, e.g. (pretraining stage, seed).
-Pair = Hashable
+class Replicate(NamedTuple):
+    """What tells the runs of a row apart, and what runs of two rows share that are compared.
 
-#: Below this many pairs no sign-flip p can reach .05: the smallest is 2 / 2**n.
-FEWEST_FLIPS = 6
+    Attributes:
+        pretraining: seed of the pretraining that it stands on, None without one.
+        seed: of the run; None for a measurement that follows from the pretraining alone.
+    """
 
-#: Up to this many pairs all 2**n signs are tried; the sums of half of them take 4 MiB.
-MOST_FLIPS = 20
+    pretraining: int | None
+    seed: int | None
+
+
+#: What was drawn anew for each measurement.
+Unit = Literal["pretraining", "training"]
 
 _ROUNDING = 8 * float(np.finfo(np.float64).eps)  # relative size of what subtraction leaves of 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeanDifference:
-    """Arm minus baseline, in the metric's units, over finished runs."""
+class Mean:
+    """The mean of a row over its units."""
 
-    n: int  # pairs; unpaired: runs of the smaller arm
-    paired: bool
-    delta: float  # mean of the arm minus mean of the baseline
-    sd: float  # of the paired differences; unpaired: pooled over the arms
-    error: float  # standard error of delta
-    freedom: float  # degrees of freedom of the t distribution
-    interval: tuple[float, float]  # 95 %
-    correlation: float | None  # of paired values; None when unpaired or an arm is constant
+    unit: Unit
+    n: int  # units
+    mean: float  # over units
+    sd: float | None  # over units; None for n < 2
+    sd_within: float | None  # over seeds on one pretraining, pooled; None where none has two
+    interval: tuple[float, float] | None  # 95 % t interval over units; None for n < 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanDifference:
+    """Arm minus baseline, in the metric's units, over units that both arms have."""
+
+    unit: Unit
+    n: int  # units, at least 2
+    delta: float  # mean difference
+    sd: float  # of the differences
+    interval: tuple[float, float]  # 95 %, valid at every look; infinite where little is known
+    correlation: float | None  # of the arms over units; None when an arm is constant
     effect: float | None  # delta in pooled standard deviations of the arms; None where those are 0
-    improvement: float  # probability that a run of the arm exceeds one of the baseline, ties half
-    sign_flip: float | None  # exact two-sided p; None unpaired, or n outside 6 to 20
+    improvement: float  # probability that a unit of the arm exceeds one of the baseline, ties half
+    spreads: tuple[float, float]  # standard deviations of arm and baseline over units
+
+    def sample(self, freedom: float = 0.0, variance: float = 0.0) -> evidence.Sample:
+        """What evidence is computed from, with the variance borrowed from other rows."""
+        squares = self.sd**2 * (self.n - 1)
+        return evidence.sample(self.n, self.delta, squares, freedom, variance)
 
 
 def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
@@ -63,116 +90,102 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
         raise InputError("An interval needs finite values; leave out runs without a result.")
     if len(x) < 2:
         return None
-    return _around(float(x.mean()), _sd(x) / math.sqrt(len(x)), len(x) - 1, level)
+    half = float(special.stdtrit(len(x) - 1, (1 + level) / 2)) * _sd(x) / math.sqrt(len(x))
+    return float(x.mean()) - half, float(x.mean()) + half
 
 
-def difference(arm: Mapping[Pair, float], baseline: Mapping[Pair, float]) -> MeanDifference | None:
-    """Arm minus baseline: paired where the smaller arm's runs all have a partner, else Welch.
+def unit_of(keys: Sequence[Replicate]) -> Unit:
+    """What the measurements of some runs are of."""
+    return "pretraining" if len({key.pretraining for key in keys}) > 1 else "training"
 
-    Arms are paired when at least two keys are shared and no key of the smaller arm is without
-    partner; further runs of the larger arm are then left out, since they cannot be paired. Arms
-    that overlap only in part are compared unpaired, with all their runs, which is cautious where
-    partners resemble each other.
 
-    Args:
-        arm: value of each finished run.
-        baseline: likewise.
+def by_unit(values: Mapping[Replicate, float], unit: Unit) -> list[float]:
+    """One value a unit: seeds that share a pretraining are averaged where that is the unit."""
+    if unit == "training":
+        return list(values.values())
+    shared: dict[int | None, list[float]] = {}
+    for key, value in values.items():
+        shared.setdefault(key.pretraining, []).append(value)
+    return [math.fsum(group) / len(group) for group in shared.values()]
+
+
+def mean_of(values: Mapping[Replicate, float]) -> Mean:
+    """The mean of a row's finished runs, of which there is at least one.
+
+    Raises:
+        InputError: a value is not finite.
+    """
+    check_finite(values)
+    unit = unit_of(list(values))
+    each = np.array(by_unit(values, unit), np.float64)
+    groups: dict[int | None, list[float]] = {}
+    for key, value in values.items():
+        groups.setdefault(key.pretraining, []).append(value)
+    freedom = sum(len(group) - 1 for group in groups.values())
+    within = sum(_sd(np.array(group)) ** 2 * (len(group) - 1) for group in groups.values() if group)
+    return Mean(
+        unit=unit,
+        n=len(each),
+        mean=float(each.mean()),
+        sd=_sd(each) if len(each) > 1 else None,
+        sd_within=math.sqrt(within / freedom) if freedom else None,
+        interval=interval(each.tolist()),
+    )
+
+
+def difference(
+    arm: Mapping[Replicate, float], baseline: Mapping[Replicate, float]
+) -> MeanDifference | None:
+    """Arm minus baseline over the runs that have a partner: same pretraining, same seed.
+
+    A run without a partner is left out. Pairing runs that have nothing in common is no mistake: it
+    only gains nothing.
 
     Returns:
-        None when either arm has fewer than two runs. Differences without any spread have error 0
-        and an interval of no width.
+        None where fewer than two units are shared. Differences without any spread have sd 0.
 
     Raises:
         InputError: a value is not finite.
     """
     check_finite(arm, baseline)
-    if min(len(arm), len(baseline)) < 2:
+    shared = [key for key in arm if key in baseline]
+    unit = unit_of(shared)
+    a, b = (np.array(by_unit({k: runs[k] for k in shared}, unit)) for runs in (arm, baseline))
+    if len(a) < 2:
         return None
-    a, b, paired = _aligned(arm, baseline)
     noise = _noise(a, b)
     delta = _unless_noise(float(a.mean() - b.mean()), noise)
-    variances, counts = _variances(a, b), (len(a), len(b))
-    pooled = math.sqrt(np.average(variances, weights=[count - 1 for count in counts]))
-    flips, correlation = None, None
-    if paired:
-        sd = _unless_noise(_sd(a - b), noise)
-        error, freedom = sd / math.sqrt(len(a)), float(len(a) - 1)
-        if min(variances) > 0:
-            correlation = float(np.clip(np.corrcoef(a, b)[0, 1], -1, 1))
-        if FEWEST_FLIPS <= len(a) <= MOST_FLIPS:
-            flips = _sign_flip(a - b, noise)
-    else:
-        sd = pooled
-        error, freedom = (float(x) for x in welch(variances, counts, np.zeros(())))
+    sd = _unless_noise(_sd(a - b), noise)
+    spreads = (_unless_noise(_sd(a), noise), _unless_noise(_sd(b), noise))
+    pooled = math.hypot(*spreads) / math.sqrt(2)
     above = (a[:, None] > b).mean() + (a[:, None] == b).mean() / 2
+    low, high = evidence.sample(len(a), delta, sd**2 * (len(a) - 1)).bounds(math.log(2 / 0.05))
     return MeanDifference(
-        n=min(counts),
-        paired=paired,
+        unit=unit,
+        n=len(a),
         delta=delta,
         sd=sd,
-        error=error,
-        freedom=freedom,
-        interval=_around(delta, error, freedom, 0.95),
-        correlation=correlation,
+        interval=(float(low), float(high)),
+        correlation=float(np.clip(np.corrcoef(a, b)[0, 1], -1, 1)) if min(spreads) > 0 else None,
         effect=delta / pooled if pooled > 0 else None,
         improvement=float(above),
-        sign_flip=flips,
+        spreads=spreads,
     )
 
 
-def extended(
-    arm: Mapping[Pair, float], baseline: Mapping[Pair, float], today: MeanDifference, further: Array
-) -> tuple[Array, Array]:
-    """Standard error and freedom with `further` seeds in both arms, at today's deviations."""
-    a, b, paired = _aligned(arm, baseline)
-    if paired:
-        n = today.n + further
-        return today.sd / np.sqrt(n), n - 1
-    return welch(_variances(a, b), (len(a), len(b)), further)
-
-
-def welch(variances: Sequence[float], counts: Sequence[int], further: Array) -> tuple[Array, Array]:
-    """Standard error and freedom of a difference of two means, `further` runs added to both."""
-    a, b = (v / (n + further) for v, n in zip(variances, counts, strict=True))
-    n, m = (count + further for count in counts)
-    total = a + b
-    with np.errstate(invalid="ignore"):
-        share = np.where(total > 0, a / total, 0.0)
-    freedom = 1 / (share**2 / (n - 1) + (1 - share) ** 2 / (m - 1))
-    return np.sqrt(total), np.where(total > 0, freedom, n + m - 2)
-
-
-def check_finite(*arms: Mapping[Pair, float]) -> None:
+def check_finite(*arms: Mapping[Replicate, float]) -> None:
     for arm in arms:
         for key, value in arm.items():
             if not math.isfinite(value):
                 raise InputError(
-                    f"Finished runs have finite values, but {key!r} has {value}; "
+                    f"Finished runs have finite values, but {tuple(key)!r} has {value}; "
                     f"count it as failed."
                 )
-
-
-def _aligned(
-    arm: Mapping[Pair, float], baseline: Mapping[Pair, float]
-) -> tuple[Array, Array, bool]:
-    """Values of both arms, in the order of their pairs if the last is true."""
-    smaller, larger = sorted((arm, baseline), key=len)
-    paired = all(key in larger for key in smaller)
-    a, b = (
-        np.array([runs[key] for key in (smaller if paired else runs)], np.float64)
-        for runs in (arm, baseline)
-    )
-    return a, b, paired
 
 
 def _sd(x: Array) -> float:
     """Standard deviation of a sample, exactly 0 for equal values, whose mean may be rounded."""
     return float(x.std(ddof=1)) if np.ptp(x) > 0 else 0.0
-
-
-def _variances(a: Array, b: Array) -> tuple[float, float]:
-    noise = _noise(a, b)
-    return _unless_noise(_sd(a), noise) ** 2, _unless_noise(_sd(b), noise) ** 2
 
 
 def _noise(a: Array, b: Array) -> float:
@@ -182,17 +195,3 @@ def _noise(a: Array, b: Array) -> float:
 
 def _unless_noise(x: float, noise: float) -> float:
     return x if abs(x) > noise else 0.0
-
-
-def _around(centre: float, error: float, freedom: float, level: float) -> tuple[float, float]:
-    half = float(special.stdtrit(freedom, (1 + level) / 2)) * error
-    return centre - half, centre + half
-
-
-def _sign_flip(differences: Array, noise: float) -> float:
-    """Share of the 2**n choices of signs whose sum is at least as far from 0 as the given one."""
-    sums = differences[:1]  # the other half of the signs mirrors this one
-    for value in differences[1:]:
-        sums = np.concatenate([sums + value, sums - value])
-    tolerance = len(differences) * noise  # equal sums differ by rounding
-    return float((np.abs(sums) >= abs(differences.sum()) - tolerance).mean())

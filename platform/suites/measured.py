@@ -12,7 +12,7 @@ from deep_clustering.platform.evaluation import contract
 from deep_clustering.platform.metrics.registry import METRICS
 from deep_clustering.platform.store.store import Store
 from deep_clustering.platform.suites import plans
-from deep_clustering.platform.suites.differences import Pair
+from deep_clustering.platform.suites.differences import Replicate
 
 
 class Against(NamedTuple):
@@ -80,20 +80,21 @@ def compared(suite: Suite) -> list[Against | None]:
     return [*things] or [None]
 
 
-def runs_of(suite: Measured, row: Row, dataset: str) -> list[str]:
+def runs_of(suite: Measured, row: Row, dataset: str) -> list[plans.SuiteRun]:
     """The runs of a row on a data set, finished or not."""
     runs = suite.current.runs
-    return [run.run_id for run in runs if (run.variant, run.dataset) == (row.name, dataset)]
+    return [run for run in runs if (run.variant, run.dataset) == (row.name, dataset)]
 
 
 def values_of(
     suite: Measured, row: Row, dataset: str, metric: str, against: Against | None = None
-) -> dict[Pair, float]:
-    """(pretraining, seed) -> value of a metric, over the finished runs of a row."""
-    values: dict[Pair, float] = {}
+) -> dict[Replicate, float]:
+    """Value of a metric in each finished run of a row."""
+    values: dict[Replicate, float] = {}
     if row.columns and metric not in row.columns:
         return values
-    for run in runs_of(suite, row, dataset):
+    for planned in runs_of(suite, row, dataset):
+        run = planned.run_id
         whole = suite.rows.get(run)
         if whole is None or whole["status"] != "ok":
             continue
@@ -109,11 +110,11 @@ def values_of(
             column = f"{row.head}_{column}"
         value = None if source is None else source.get(column)
         if value is not None:
-            values[(whole["stage_id"], whole["seed"])] = float(value) * factor
+            values[Replicate(planned.pretraining, planned.seed)] = float(value) * factor
     return values
 
 
 def failures_of(suite: Measured, row: Row, dataset: str) -> list[str]:
     """Reasons of the runs of a row without a result."""
-    rows = [suite.rows.get(run) for run in runs_of(suite, row, dataset)]
+    rows = [suite.rows.get(run.run_id) for run in runs_of(suite, row, dataset)]
     return [str(r["reason"]) for r in rows if r is not None and r["status"] == "failed"]

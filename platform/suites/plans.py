@@ -13,10 +13,15 @@ from typing import Any, TypeVar
 from deep_clustering.ablations._suite import Claim, Row, Suite
 from deep_clustering.ablations._variants import Times
 from deep_clustering.platform.request import configs
-from deep_clustering.platform.request.jobs import Job
+from deep_clustering.platform.request.jobs import ENCODER, Job
 from deep_clustering.platform.store.store import Plan, PlannedRun
 from deep_clustering.platform.suites._files import built
 from deep_clustering.platform.suites.suites import Arm, Expansion
+
+#: What is said of a data set whose seeds were not all asked for at once.
+_ADDED = (
+    "seeds were added after the first results; verdicts allow for that, intervals of means do not"
+)
 
 #: Key of the one evaluation that the first release knew, in the suites that it stored.
 _BEFORE = "ood"
@@ -32,6 +37,8 @@ class SuiteRun:
         dataset: its name.
         arm: digest of what the seeds of a row share; see `arm_of`.
         asked: when it was first asked for, ISO 8601 in UTC.
+        pretraining: seed of the pretraining that it stands on, by itself or through its base; None
+            without one, and in plans of older releases.
     """
 
     run_id: str
@@ -41,6 +48,7 @@ class SuiteRun:
     seed: int
     arm: str
     asked: str
+    pretraining: int | None = None
 
     def planned(self) -> PlannedRun:
         """The run as the store keeps it."""
@@ -211,7 +219,7 @@ def current(plan: Plan) -> Current:
     names = [name for name in suite.datasets if name in whole.datasets]
     names += [name for name in sorted(set(whole.datasets)) if name not in names]
     runs.sort(key=lambda run: (names.index(run.dataset), order[run.variant], run.seed))
-    remarks = [f"{name}: seeds were added after the first results" for name in sorted(grown)]
+    remarks = [f"{name}: {_ADDED}" for name in sorted(grown)]
     if len({one.digest for one in definitions}) > 1:
         remarks.append("the suite's rows, claims or margins changed after it was first run")
     return Current(
@@ -277,7 +285,16 @@ def _asked(arm: Arm, job: Job, now: str) -> SuiteRun:
         seed=job.seed,
         arm=arm_of(job),
         asked=now,
+        pretraining=_pretraining(job, {one.id: one for one in arm.wanted.jobs}),
     )
+
+
+def _pretraining(job: Job, jobs: Mapping[str, Job]) -> int | None:
+    """Seed of the pretraining among all that a job stands on."""
+    if job.kind == ENCODER:
+        return job.seed
+    known = (_pretraining(jobs[id], jobs) for id in job.needs.values() if id in jobs)
+    return next((seed for seed in known if seed is not None), None)
 
 
 T = TypeVar("T", SuiteRun, Definition)

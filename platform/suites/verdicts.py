@@ -13,16 +13,16 @@ import numpy as np
 
 from deep_clustering.ablations._suite import Direction
 from deep_clustering.platform.errors import InputError
+from deep_clustering.platform.suites import evidence
 from deep_clustering.platform.suites.differences import (
-    Array,
     MeanDifference,
-    Pair,
+    Replicate,
     check_finite,
     difference,
-    extended,
 )
-from deep_clustering.platform.suites.rule import DECISIONS, Name, decide, senseless
-from deep_clustering.platform.suites.significance import among, tost, two_sided
+from deep_clustering.platform.suites.evidence import Array, Sample
+from deep_clustering.platform.suites.rule import DECISIONS, Name, decide, senseless, sign
+from deep_clustering.platform.suites.spreads import borrowed
 
 #: Nobody trains more further seeds than this to settle a claim.
 MOST_SEEDS = 1000
@@ -36,13 +36,13 @@ class Question:
         InputError: an unknown direction, a margin that is not positive, a value that is not finite.
     """
 
-    metric: str  # the family over which Holm's correction runs
+    table: tuple[str, str]  # metric and dataset: claims of one table may share their spread
     direction: Direction  # of arm minus baseline, as claimed
     margin: float  # metric's units, > 0, fixed before looking
-    arm: Mapping[Pair, float]  # value of each finished run
-    baseline: Mapping[Pair, float]
+    arm: Mapping[Replicate, float]  # value of each finished run
+    baseline: Mapping[Replicate, float]
     published: float | None = None  # printed arm minus baseline; None: nothing to compare with
-    published_error: float = 0.0  # its standard error, where the paper prints sd and n
+    published_error: float | None = None  # its standard error; None where the paper prints none
     failed: int = 0  # runs of either arm without a result
     untestable: str | None = None  # a reason known before, e.g. another protocol
 
@@ -53,10 +53,11 @@ class Question:
             )
         if not (math.isfinite(self.margin) and self.margin > 0):
             raise InputError(f"A margin is a positive number, not {self.margin}; fix one.")
-        if not (math.isfinite(self.published_error) and self.published_error >= 0):
+        error = self.published_error
+        if error is not None and not (math.isfinite(error) and error >= 0):
             raise InputError(
                 f"A standard error is not negative, but published_error is "
-                f"{self.published_error}; leave it at 0 where the paper prints none."
+                f"{error}; leave it out where the paper prints none."
             )
         if self.published is not None and not math.isfinite(self.published):
             raise InputError(
@@ -75,22 +76,26 @@ class Verdict:
     name: Name
     reason: str  # one sentence with the numbers
     difference: MeanDifference | None  # None when an arm has fewer than two runs
-    p: float | None  # two-sided, of no difference; "equal": TOST, of a difference >= margin
-    adjusted: float | None  # p after Holm; both None when NOT TESTABLE
+    bounds: tuple[float, float] | None  # that the verdict reads; hold for all claims at once
+    p: float | None  # 1 / e-value of what is claimed, valid at every look, at most 1
+    adjusted: float | None  # the same for all claims of the suite; both None when NOT TESTABLE
+    published_error: float | None  # standard error that was used, None for no published difference
     further_seeds: int | None  # INCONCLUSIVE: see `judge`; else None
 
 
 def judge(questions: Sequence[Question], alpha: float = 0.05) -> list[Verdict]:
     """The verdict on each claim, by the rule of `rule.py`.
 
+    A published difference without a printed error has that of single runs, as large as our own
+    runs spread. Where a claim's variance is borrowed from others: `spreads.py`.
+
     `further_seeds` is the smallest number of seeds, added to both arms, that would settle an
-    inconclusive claim if means and standard deviations (and the p of the other claims) stayed as
-    they are today; None beyond 1000. It is a guess from noisy estimates, and seeds added after
-    looking have to be reported as such.
+    inconclusive claim if means and standard deviations stayed as they are today; None beyond 1000.
+    It is a guess from noisy estimates. Seeds may be added after looking.
 
     Args:
-        questions: all claims of a suite, of all metrics; Holm's correction needs them together.
-        alpha: error probability of the significance and of the equivalence test.
+        questions: all claims of a suite, of all metrics and datasets: they share `alpha`.
+        alpha: probability that anything false is shown in the suite, at any look.
 
     Raises:
         InputError: alpha outside (0, 1/2).
@@ -99,15 +104,18 @@ def judge(questions: Sequence[Question], alpha: float = 0.05) -> list[Verdict]:
         raise InputError(f"alpha lies between 0 and 0.5, not at {alpha}; 0.05 is usual.")
     cases = [_case(question) for question in questions]
     tested = [case for case in cases if isinstance(case, _Tested)]
+    priors = _priors(tested)
     return [
-        _verdict(case, tested, alpha)
+        _verdict(case, priors[id(case)], len(tested), alpha)
         if isinstance(case, _Tested)
         else Verdict(
             name="NOT TESTABLE",
             reason=case,
             difference=difference(question.arm, question.baseline),
+            bounds=None,
             p=None,
             adjusted=None,
+            published_error=None,
             further_seeds=None,
         )
         for question, case in zip(questions, cases, strict=True)
@@ -116,61 +124,94 @@ def judge(questions: Sequence[Question], alpha: float = 0.05) -> list[Verdict]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Tested:
-    """A testable claim with its two p values before correction."""
+    """A testable claim with its difference, and the error of the published one."""
 
     question: Question
     difference: MeanDifference
-    p_difference: float
-    p_equal: float
+
+    @property
+    def published_error(self) -> float:
+        """Standard error of the published difference: as printed, else of two single runs."""
+        given = self.question.published_error
+        return math.hypot(*self.difference.spreads) if given is None else given
 
 
-def _verdict(tested: _Tested, everything: Sequence[_Tested], alpha: float) -> Verdict:
+@dataclass(frozen=True, kw_only=True)
+class _Prior:
+    """The variance that a claim's differences borrow; see `spreads.borrowed`."""
+
+    freedom: float
+    variance: float
+
+
+def _priors(tested: Sequence[_Tested]) -> dict[int, _Prior]:
+    """By identity of the claim: what it borrows from the other claims of its table."""
+    tables: dict[tuple[str, str], list[_Tested]] = {}
+    for case in tested:
+        tables.setdefault(case.question.table, []).append(case)
+    found: dict[int, _Prior] = {}
+    for table in tables.values():
+        variances = np.array([case.difference.sd**2 for case in table])
+        freedom = np.array([case.difference.n - 1.0 for case in table])
+        for case, f, v in zip(table, *borrowed(variances, freedom), strict=True):
+            found[id(case)] = _Prior(freedom=float(f), variance=float(v))
+    return found
+
+
+def _verdict(tested: _Tested, prior: _Prior, claims: int, alpha: float) -> Verdict:
     question, ours = tested.question, tested.difference
-    family = [t for t in everything if t.question.metric == question.metric]
-    others = [t for t in family if t is not tested]
 
-    def after(further: Array) -> tuple[Array, Array, Array]:
-        """Corrected p values (difference, equality) and decisions after further seeds."""
-        error, freedom = extended(question.arm, question.baseline, ours, further)
-        delta = np.full(len(further), ours.delta)
-        p_difference = among(two_sided(delta, error, freedom), [t.p_difference for t in others])
-        p_equal = among(
-            tost(delta, error, freedom, question.margin),
-            [t.p_equal for t in others if t.question.direction == "equal"],
-        )
-        codes = decide(
-            delta,
-            error,
-            freedom,
-            p_difference,
-            p_equal,
+    def decided(sample: Sample) -> Array:
+        return decide(
+            sample,
             direction=question.direction,
             published=question.published,
-            published_error=question.published_error,
+            published_error=tested.published_error,
             margin=question.margin,
+            claims=claims,
             alpha=alpha,
         )
-        return p_difference, p_equal, codes
 
-    p_difference, p_equal, codes = (x[0] for x in after(np.zeros(1)))
-    name = DECISIONS[int(codes)]
+    sample = ours.sample(prior.freedom, prior.variance)
+    code = int(decided(sample))
     seeds = None
-    if name == "INCONCLUSIVE":
-        settled = np.not_equal(after(np.arange(1.0, MOST_SEEDS + 1))[2], codes)
+    if DECISIONS[code] == "INCONCLUSIVE":
+        settled = np.not_equal(decided(_grown(ours, prior)), code)
         seeds = int(settled.argmax()) + 1 if settled.any() else None
-    equal = question.direction == "equal"
+    low, high = sample.bounds(math.log(claims / alpha))
+    p = math.exp(-max(0.0, _log_evidence(question, sample)))
+    bounds = (float(low), float(high))
     return Verdict(
-        name=name,
-        reason=_reason(tested, name, float(p_difference), float(p_equal), len(family), alpha),
+        name=DECISIONS[code],
+        reason=_reason(tested, DECISIONS[code], bounds, claims, alpha),
         difference=ours,
-        p=tested.p_equal if equal else tested.p_difference,
-        adjusted=float(p_equal if equal else p_difference),
+        bounds=bounds,
+        p=p,
+        adjusted=min(1.0, claims * p),
+        published_error=None if question.published is None else tested.published_error,
         further_seeds=seeds,
     )
 
 
+def _grown(ours: MeanDifference, prior: _Prior) -> Sample:
+    """Samples with 1 to `MOST_SEEDS` more units at today's mean and standard deviations."""
+    n = ours.n + np.arange(1.0, MOST_SEEDS + 1)
+    more = (n - 1) / (ours.n - 1)
+    return evidence.sample(
+        n, ours.delta, ours.sd**2 * (n - 1), prior.freedom * more, prior.variance
+    )
+
+
+def _log_evidence(question: Question, sample: Sample) -> float:
+    """Log of the e-value for what is claimed."""
+    if question.direction == "equal":
+        margin = question.margin
+        return float(min(sample.above(-margin), sample.below(margin)))
+    return float(sample.above(0.0) if sign(question.direction) > 0 else sample.below(0.0))
+
+
 def _case(question: Question) -> _Tested | str:
-    """A claim with its tests, or why it cannot be tested."""
+    """A claim with its difference, or why it cannot be tested."""
     if question.untestable is not None:
         return question.untestable
     if question.published is not None:
@@ -182,55 +223,61 @@ def _case(question: Question) -> _Tested | str:
         return f"{question.failed} {runs} no result, and the runs that finished may be a selection"
     ours = difference(question.arm, question.baseline)
     if ours is None:
-        n = min(len(question.arm), len(question.baseline))
-        return f"n = {n}: a difference needs at least two finished runs of each arm"
-    at = (np.array(ours.delta), np.array(ours.error), np.array(ours.freedom))
-    return _Tested(
-        question=question,
-        difference=ours,
-        p_difference=float(two_sided(*at)),
-        p_equal=float(tost(*at, question.margin)),
-    )
+        shared = question.arm.keys() & question.baseline.keys()
+        return (
+            f"n = {len(shared)}: a difference needs at least two measurements of each arm with "
+            "the same pretraining and seed"
+        )
+    return _Tested(question=question, difference=ours)
 
 
 def _reason(
-    tested: _Tested, name: Name, p_difference: float, p_equal: float, claims: int, alpha: float
+    tested: _Tested, name: Name, bounds: tuple[float, float], claims: int, alpha: float
 ) -> str:
     question, ours = tested.question, tested.difference
-    low, high = ours.interval
+    of = "pretrainings" if ours.unit == "pretraining" else "seeds"
+    among = f", for all {claims} claims at once" if claims > 1 else ""
     measured = (
-        f"the difference {ours.delta:+.3g} (95 % interval {low:+.3g} to {high:+.3g}, "
-        f"n = {ours.n}{'' if ours.paired else ', unpaired'})"
+        f"the difference {ours.delta:+.3g} over {ours.n} {of} "
+        f"({_between(bounds)} with {100 * (1 - alpha):g} % on either side{among})"
     )
-    margin, level = f"{question.margin:.3g}", f"{100 * (1 - 2 * alpha):g} % interval"
-    holm = f" after Holm over {claims} claims" if claims > 1 else ""
-    p = f"p = {p_difference:.2g}{holm}"
-    if question.direction == "equal":
+    margin, way = f"{question.margin:.3g}", question.direction
+    if way == "equal":
         return {
-            "REPLICATED": f"{measured} lies within {margin} of 0 (equivalence p = {p_equal:.2g})",
-            "NOT REPLICATED": f"{measured} is significant ({p}) and more than {margin} from 0 "
-            f"({level})",
-        }.get(
-            name,
-            f"{measured} is shown neither to lie within {margin} of 0 "
-            f"(equivalence p = {p_equal:.2g}) nor to lie beyond",
-        )
+            "REPLICATED": f"{measured} lies within {margin} of 0",
+            "NOT REPLICATED": f"{measured} is more than {margin} from 0",
+        }.get(name, f"{measured} is shown neither to lie within {margin} of 0 nor to lie beyond")
+    below = f"smaller than {margin}" if way == "higher" else f"a smaller loss than {margin}"
     if name == "INCONCLUSIVE":
-        return f"{measured} is not significant ({p}), nor does its {level} lie within {margin} of 0"
+        return f"{measured} is shown neither to be {way} nor to be {below}"
     if name == "NOT REPLICATED":
-        if p_difference <= alpha:
-            return f"{measured} is significant in the direction opposite to the claim ({p})"
-        return (
-            f"{measured} lies within {margin} of 0 ({level}), where {question.direction} is claimed"
-        )
-    significant = f"{measured} is significant in the claimed direction ({p})"
+        return f"{measured} is {below}, where {way} by {_size(question)} is claimed"
+    if name == "SMALLER":
+        return f"{measured} is {way} as claimed, but {below}; {_size(question)} is claimed"
     if question.published is None:
-        return f"{significant}; there is no published size to compare it with"
-    published = f"the published {question.published:+.3g}"
-    if question.published_error:
-        published += f" (standard error {question.published_error:.2g})"
+        return f"{measured} is {way} as claimed; there is no published size to compare it with"
+    size = f"{margin} of the published {_published(tested)}"
     if name == "REPLICATED":
-        return f"{significant} and lies within {margin} of {published} ({level})"
-    if tested.p_equal <= alpha:
-        return f"{significant}, but lies within {margin} of 0 ({level}), against {published}"
-    return f"{significant}, but is not shown to lie within {margin} of {published} ({level})"
+        return f"{measured} is {way} as claimed and lies within {size}"
+    return f"{measured} is {way} as claimed, but is not shown to lie within {size}"
+
+
+def _between(bounds: tuple[float, float]) -> str:
+    low, high = bounds
+    if math.isinf(low) and math.isinf(high):
+        return "not bounded yet"
+    ends = (
+        "" if math.isinf(low) else f"at least {low:+.3g}",
+        "" if math.isinf(high) else f"at most {high:+.3g}",
+    )
+    return " and ".join(filter(None, ends))
+
+
+def _size(question: Question) -> str:
+    return f"{abs(question.published or question.margin):.3g}"
+
+
+def _published(tested: _Tested) -> str:
+    question = tested.question
+    text = f"{question.published:+.3g} (standard error {tested.published_error:.2g}"
+    return text + (")" if question.published_error is not None else " if its runs spread as ours)")

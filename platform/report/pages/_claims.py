@@ -25,7 +25,7 @@ from deep_clustering.platform.report.pages._draft import Draft
 from deep_clustering.platform.report.pages._words import sentence, slug
 
 _DIRECTIONS = {"higher": "above", "lower": "below", "equal": "equal to"}
-_HEADS = ("claim", "data set", "difference", "published", "margin", "n", "p (Holm)", "pairing r")
+_HEADS = ("claim", "data set", "difference", "published", "margin", "n", "p (suite)", "pairing r")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,6 @@ class _Verdict:
     verdict: str
     reason: str
     n: int
-    paired: bool | None
     correlation: float | None
     difference: float | None
     low: float | None
@@ -60,12 +59,15 @@ def claims(draft: Draft, suite: str, judged: pl.DataFrame) -> list[Part]:
     """The table of verdicts and a chart for each comparison; `judged` is `results.verdicts`."""
     parts: list[Part] = [
         Paragraph(
-            "Differences are in the units of the table above, with 95 % intervals. “Published” is "
-            "the difference that the paper prints. A claim is replicated if our difference is "
-            "significant in the claimed direction and shown to lie within the margin around the "
-            "published difference. The sentences give differences as fractions: 0.01 is one "
-            "percentage point. “Pairing r” is the correlation of runs that share pretraining and "
-            "seed."
+            "Differences are in the units of the table above, with 95 % intervals that stay valid "
+            "when seeds are added after looking. “Published” is the difference that the paper "
+            "prints. A claim is replicated if our difference is shown to be in the claimed "
+            "direction and to lie within the margin around the published difference: between a "
+            "half and one and a half times as large where the margin is half of it. Verdicts and "
+            "“p (suite)” allow for all claims of the suite and for every look: with a probability "
+            "of 95 % all that they say is true. The sentences give differences as fractions: 0.01 "
+            "is one percentage point. “Pairing r” is the correlation of runs that share "
+            "pretraining and seed."
         ),
         table("Verdicts", _HEADS, [_row(verdict) for verdict in _read(judged)]),
         draft.query(f"results.verdicts({suite!r}, store).collect()"),
@@ -111,8 +113,6 @@ def _difference(verdict: _Verdict) -> str:
 
 
 def _correlation(verdict: _Verdict) -> str:
-    if verdict.paired is False:
-        return "unpaired"
     given = verdict.correlation
     return "–" if given is None else f"{given:.2f}".replace("-", "−")
 

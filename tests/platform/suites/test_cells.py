@@ -10,6 +10,7 @@ from deep_clustering.platform import results
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.store.store import Plan, Store
 from deep_clustering.platform.suites import claims, plans, suites
+from deep_clustering.platform.suites.measured import measured
 from support.small import resolved
 from support.store_rows import run
 
@@ -103,14 +104,40 @@ def test_verdicts_pair_runs_by_pretraining_and_seed(place):
     place.finish("random-init", acc=[0.80, 0.71, 0.59, 0.50], ece=[0.1, 0.1, 0.1, 0.1])
     table = results.verdicts("cdc-random-init", place.store).collect()
     acc = table.filter(pl.col("metric") == "acc").row(0, named=True)
-    assert (acc["n"], acc["paired"], acc["published"]) == (4, True, None)
+    assert (acc["n"], acc["unit"], acc["published"]) == (4, "training", None)
     assert acc["difference"] == pytest.approx(-0.10)
-    half = 3.182446305284263 * 0.008164965809277268 / 2  # sd of -.10 -.09 -.11 -.10
-    assert acc["low"] == pytest.approx(-0.10 - half)
+    half = 3.9015 * 0.008164965809277268  # sd of -.10 -.09 -.11 -.10; reach of 4 seeds at 1 / 40
+    assert acc["low"] == pytest.approx(-0.10 - half, abs=1e-6)
+    assert acc["at_least"] == acc["low"]  # two claims at 1 / 20 each are at 1 / 40
     assert acc["correlation"] == pytest.approx(0.998, abs=1e-3)
     assert acc["verdict"] == "DIRECTION ONLY"  # no published size to compare with
     ece = table.filter(pl.col("metric") == "ece").row(0, named=True)
-    assert (ece["difference"], ece["verdict"]) == (0.0, "NOT REPLICATED")
+    assert (ece["difference"], ece["verdict"]) == (0.0, "NOT REPLICATED")  # equal four times
+
+
+def test_a_doubted_cell_gives_no_verdict_unless_the_suite_says_why_it_may(place):
+    suite = suites.find("dpac-table5a")
+    claim = next(c for c in suite.claims if c.row == "DPAC-OPA")
+    assert "tenth of a point" in claim.harmless
+    for harmless, verdict in ((claim.harmless, "REPLICATED"), ("", "NOT TESTABLE")):
+        claims_ = (dataclasses.replace(claim, harmless=harmless),)
+        of = dataclasses.replace(suite, claims=claims_, name=f"mine{len(harmless)}")
+        place.expand(of, ["cifar10"], 8)
+        spread = [0.0001 * (-1) ** i for i in range(8)]
+        place.finish("DPAC-OPA", "cifar10", acc=[0.908 + s for s in spread])
+        place.finish(claim.against, "cifar10", acc=[0.897] * 8)
+        found = results.verdicts(of.name, place.store).collect().row(0, named=True)
+        assert found["verdict"] == verdict, found["reason"]
+    assert "is doubted: 90.7 in table4" in found["reason"]
+
+
+def test_the_printed_spread_is_the_error_of_the_published_difference(place):
+    # Table 10, CIFAR-10: 94.3 +- 0.6 and 78.9 +- 2.3, over at least three runs each.
+    suite = suites.find("cdc-table10")
+    error = claims.published_error(suite, suite.claims[0], "cifar10")
+    assert error == pytest.approx(math.hypot(0.006, 0.023) / math.sqrt(3))
+    single = suites.find("cdc-table2")
+    assert claims.published_error(single, single.claims[0], "cifar10") is None
 
 
 def test_published_values_stand_beside_in_their_order(place):
@@ -212,14 +239,14 @@ def test_an_impossible_row_is_marked(place):
 def test_the_spread_of_a_claim_is_that_of_its_two_rows(place):
     suite = suites.find("cdc-table2")
     claim = next(c for c in suite.claims if (c.row, c.metric) == ("w/o Init.+CDC", "acc"))
-    printed = claims.spread(place.store, suite, claim, "cifar10")
-    assert printed == pytest.approx(0.006)  # Table 10: 94.3 with 0.6
+    printed = claims.spread(None, suite, claim, "cifar10")
+    assert printed == pytest.approx((0.006, 0.006))  # Table 10: 94.3 with 0.6
     place.expand(suite, ["cifar10"], 3)
     place.finish("CDC-Cal", "cifar10", acc=[0.90, 0.92, 0.94])  # sd 0.02
-    mixed = claims.spread(place.store, suite, claim, "cifar10")
-    assert mixed == pytest.approx(math.sqrt((0.02**2 + 0.006**2) / 2))
+    in_store = measured(place.store, suite.name)
+    assert claims.spread(in_store, suite, claim, "cifar10") == pytest.approx((0.006, 0.02))
     table = suites.find("dpac-table3")
-    assert claims.spread(place.store, table, table.claims[0], "stl10") == pytest.approx(
-        math.sqrt((0.026**2 + 0.043**2) / 2)  # PAC 2.6, KM 4.3
+    assert claims.spread(None, table, table.claims[0], "stl10") == pytest.approx(
+        (0.026, 0.043)  # PAC 2.6, KM 4.3
     )
-    assert claims.spread(place.store, suite, claim, "digits") is None
+    assert claims.spread(in_store, suite, claim, "digits") is None
