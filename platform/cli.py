@@ -513,6 +513,15 @@ def spaces(method: str | None) -> None:
     listings.spaces(method)
 
 
+@cli.command(cls=_Command, epilog="platform columns runs")
+@click.argument("table", required=False)
+def columns(table: str | None) -> None:
+    """The columns of the result tables: their types, and what they mean."""
+    from deep_clustering.platform.commands import lists as listings
+
+    listings.columns(table)
+
+
 @cli.command(cls=_Command, epilog="platform doctor")
 @_store
 @_data

@@ -9,7 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from deep_clustering.ablations._suite import Suite
+from deep_clustering.methods._fields import not_one_of
 from deep_clustering.platform import registry
+from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.request import configs
 
 if TYPE_CHECKING:
@@ -179,6 +181,39 @@ def variants(method: str | None) -> None:
         without = f"without {variant.removes}; " if variant.removes else ""
         table.add_row(name, f"[cyan]{fields}[/]  {without}{variant.source}")
     console.print(table)
+
+
+def columns(name: str | None) -> None:
+    """The columns of all result tables, or of one.
+
+    Raises:
+        InputError: there is no such table.
+    """
+    from deep_clustering.platform.store import schema
+
+    if name is not None and name not in schema.KINDS:
+        raise InputError(f"table: {not_one_of(name, schema.KINDS)}")
+    console = Console(highlight=False)
+    for kind in schema.KINDS if name is None else [name]:
+        console.print(f"[bold]{kind}[/]")
+        table = _table("column", "type", "what it is")
+        for column, (dtype, meaning) in schema.KINDS[kind].items():
+            table.add_row(column, str(schema.polars_type(dtype)), meaning)
+        for column, dtype, meaning in _MORE_COLUMNS.get(kind, ()):
+            table.add_row(column, dtype, meaning)
+        console.print(table)
+        console.print()
+
+
+_MORE_COLUMNS = {
+    "runs": (
+        ("config.FIELD", "any", "each field of the configuration"),
+        ("HEAD_METRIC", "Float64", "each metric of each head, such as calibration_ece"),
+        ("silhouette, ...", "Float64", "the label-free criteria that `platform spaces` lists"),
+    ),
+    "epochs": (("METRIC, LOSS", "Float64", "what the method reports and is scored by each epoch"),),
+    "probabilities": (("HEAD", "List(Float32)", "a head's probability of every cluster"),),
+}
 
 
 def _table(*columns: str) -> Table:

@@ -4,17 +4,9 @@ import re
 from pathlib import Path
 
 from deep_clustering.platform.cli import cli
-from deep_clustering.platform.store import schema
 from deep_clustering.platform.suites import suites
 
 README = (Path(__file__).parents[3] / "README.md").read_text()
-
-
-def test_every_column_is_documented() -> None:
-    for columns in schema.KINDS.values():
-        for name, column in columns.items():
-            assert f"| `{name}` |" in README
-            assert column.meaning in README
 
 
 def test_every_command_and_option_it_names_exists() -> None:

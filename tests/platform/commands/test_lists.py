@@ -1,0 +1,32 @@
+"""Commands that list what there is."""
+
+import pytest
+from click.testing import CliRunner
+
+from deep_clustering.platform.cli import cli
+from deep_clustering.platform.errors import InputError
+from deep_clustering.platform.store import schema
+
+
+def said(*arguments: str) -> str:
+    result = CliRunner().invoke(cli, arguments, catch_exceptions=False, env={"COLUMNS": "200"})
+    return " ".join(result.output.split())
+
+
+def test_every_column_is_listed_with_its_meaning() -> None:
+    text = said("columns")
+    for table, columns in schema.KINDS.items():
+        assert f" {table} column type" in f" {text}"
+        for name, column in columns.items():
+            assert f"{name} {schema.polars_type(column.type)} {column.meaning}" in text
+
+
+def test_one_table_alone() -> None:
+    text = said("columns", "predictions")
+    assert text.startswith("predictions column type what it is run_id String the run sample Int64")
+    assert "seconds" not in text
+
+
+def test_an_unknown_table_is_one_sentence() -> None:
+    with pytest.raises(InputError, match=r"table: must be one of runs, .*Did you mean 'epochs'"):
+        said("columns", "epoch")
