@@ -1,10 +1,11 @@
 """The command `platform`: options and help only; the work is in the modules it imports late."""
 
 import typing
+import warnings
 from collections.abc import Callable
 from dataclasses import Field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import click
 
@@ -472,18 +473,26 @@ def predict(**options: object) -> int:
     metavar="FILE",
     help="Write .csv, .parquet or .arrow instead of showing.",
 )
-@click.option("--verify", is_flag=True, help="Check every file of the store; exit 4 on damage.")
-@click.option(
-    "--repair",
-    is_flag=True,
-    help="Move damaged files to quarantine/, so that the same command does their runs again.",
-)
 @_store
 def results(**options: object) -> int:
     """List, filter, sort and export what the store holds."""
     from deep_clustering.platform.commands import show as command
 
     return command.results(_record(records.Results, options))
+
+
+@cli.command(cls=_Command, epilog="platform verify\nplatform verify --store results --repair")
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="Move damaged files to quarantine/ and say which commands compute them again.",
+)
+@_store
+def verify(**options: object) -> int:
+    """Read every file of a store; exit 4 when one is damaged or was lost."""
+    from deep_clustering.platform.commands import verify as command
+
+    return command.verify(_record(records.Verify, options))
 
 
 @cli.command(cls=_Command, epilog="platform methods cdc")
@@ -543,8 +552,32 @@ def completion(shell: str) -> None:
     click.echo(script(cli, {}, "platform", "_PLATFORM_COMPLETE").source())
 
 
+def _tell_warnings_once() -> None:
+    """Each warning of the platform is one line for the user, without its place in the code."""
+    told: set[str] = set()
+    usual = warnings.showwarning
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if not category.__module__.startswith("deep_clustering."):
+            usual(message, category, filename, lineno, file, line)
+        elif str(message) not in told:
+            told.add(str(message))
+            click.echo(f"warning: {message}", err=True)
+
+    warnings.showwarning = show
+    warnings.filterwarnings("always", module=r"deep_clustering\.")
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Entry point; every failure ends in one exit code of `errors.py`."""
+    _tell_warnings_once()
     try:
         given = cli.main(arguments, prog_name="platform", standalone_mode=False)
         code = given if isinstance(given, int) else 0

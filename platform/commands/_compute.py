@@ -68,6 +68,8 @@ def open_store(options: Stored, create: bool = True) -> Store:
     """The store of a command; what dead processes left half-written is cleared away."""
     store = Store.open(options.store or default_store(), create=create)
     store.sweep()
+    if create:
+        store.seal()
     return store
 
 

@@ -214,7 +214,7 @@ def _close(
         console.print(f'  results.{query}("{name}", store).collect()', soft_wrap=True, markup=False)
     option = say.store_option(store)
     console.print(f"[bold]see it all[/]\n  platform report {name}{option}", soft_wrap=True)
-    store.compact_if_needed()
+    store.tidy()
     finished, failures = store.finished(), store.failures()
     lost = [job for job in expansion.runs if job.id not in finished]
     reasons = Counter(failures.get(job.id, "not done") for job in lost)

@@ -50,6 +50,7 @@ def evaluate(options: Evaluate) -> int:
                     execute(job, place, _Quiet())
                 except Damaged as error:
                     raise StorageError(str(error)) from error
+    store.tidy()
     for name, group in jobs.items():
         ids = dict.fromkeys(job.id for job in group)
         _print(name, subject, [store.stage_row(i) for i in ids], store.uri)

@@ -10,23 +10,16 @@ from deep_clustering.platform.request.options import Results
 
 
 def results(options: Results) -> int:
-    """Show or write a table, or check the store's files; returns the exit code."""
+    """Show or write a table; returns the exit code."""
     store = work.open_store(options, create=False)
-    if options.verify or options.repair:
-        problems = store.repair() if options.repair else store.verify()
-        for problem in problems:
-            print(f"{problem.path}: {problem.reason}")
-        count = f"{len(problems)} damaged files" if problems else "every file is whole"
-        print(count + ", moved to quarantine/" * bool(problems and options.repair))
-        return 4 if problems and not options.repair else 0
     if options.study and options.suite:
         raise InputError("give --study or --suite, not both.")
     if options.study:
-        frame = tables.study(options.study, store.uri)
+        frame = tables.study(options.study, store)
     elif options.suite:
-        frame = tables.suite(options.suite, store.uri)
+        frame = tables.suite(options.suite, store)
     else:
-        frame = getattr(tables, options.table)(store.uri)
+        frame = getattr(tables, options.table)(store)
     chosen = _export.select(
         frame,
         where=options.where,

@@ -69,7 +69,7 @@ def _close(store: Store, request: Request, runs: tuple[Job, ...], options: Train
             f"{say.store_option(store)}",
             soft_wrap=True,
         )
-    store.compact_if_needed()
+    store.tidy()
     lost = len(runs) - len(rows)
     if lost:
         again = command_line(options, retry="failed")

@@ -145,9 +145,10 @@ def _search(study: Study, settings: Settings, total: int, store: Store, options:
 
         def submit(wanted: Wanted, owner: str) -> None:
             submitted.update((job.id, None) for job in wanted.runs)
-            store.write_plan("study", study.name, Plan.of(sorted(submitted)))
+            store.write_plan("study", study.name, Plan.of(sorted(submitted), command))
             work.submit(wanted, store, session, options.retry, owner)
 
+        command = command_line(options)
         searcher = StudySearcher(settings, study, total, submit)
         errors: list[BaseException] = []
 
@@ -191,7 +192,7 @@ def _close(study: Study, settings: Settings, store: Store, options: Tune, trials
     say.where(console, store, f'results.study("{study.name}", store)')
     more = command_line(options, trials=trials * 2, retry=None)
     console.print(f"[bold]more trials[/]\n  {more}", soft_wrap=True)
-    store.compact_if_needed()
+    store.tidy()
     for trial in failed[:5]:
         reason = trial.user_attrs.get("reason")
         console.print(f"trial {trial.number} failed: {reason}", style="red", markup=False)

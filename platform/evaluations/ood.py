@@ -218,7 +218,7 @@ def _predictions(store: Store, row: Row) -> pl.DataFrame:
     if not frames:
         raise StorageError(
             f"the predictions of run {row['run_id']} are missing or damaged; "
-            "`platform results --verify` lists what else is."
+            "`platform verify` lists what else is."
         )
     return frames[0]
 

@@ -155,7 +155,12 @@ class Results(Stored):
     suite: Annotated[str | None, "--suite"] = None
     limit: Annotated[int | None, "--limit"] = None
     output: Annotated[Path | None, "--output"] = None
-    verify: Annotated[bool, "--verify"] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verify(Stored):
+    """`platform verify`."""
+
     repair: Annotated[bool, "--repair"] = False
 
 
@@ -168,7 +173,7 @@ class Report(Stored):
     figures: Annotated[Path | None, "--figures"] = None
 
 
-Options = Train | Tune | Ablate | Evaluate | Predict | Results | Report
+Options = Train | Tune | Ablate | Evaluate | Predict | Results | Verify | Report
 
 
 def flags(kind: type[Options]) -> dict[str, str]:

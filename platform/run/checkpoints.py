@@ -15,10 +15,10 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from deep_clustering.platform.request.configs import Value
+from deep_clustering.platform.run.manifest import Manifest, epochs
 from deep_clustering.platform.run.progress import Numbers
 from deep_clustering.platform.store.store import Store
 
-_FORMAT = 1
 _KEPT = 2
 
 
@@ -125,16 +125,15 @@ class Checkpoints:
         self._pending = self._writer.submit(self._write, epoch, data, told)
 
     def _write(self, epoch: int, data: bytes, history: str) -> None:
-        manifest = {
-            "format": _FORMAT,
-            "job": self._job,
-            "epoch": epoch,
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "history": json.loads(history),
-        }
+        manifest = Manifest(
+            job=self._job,
+            epoch=epoch,
+            sha256=hashlib.sha256(data).hexdigest(),
+            history=json.loads(history),
+        )
         name = f"{self._folder}/{epoch:06d}"
         self._store.write_bytes(f"{name}.safetensors", data)
-        self._store.write_bytes(f"{name}.json", json.dumps(manifest).encode())
+        self._store.write_bytes(f"{name}.json", manifest.encoded())
         for old in self._epochs()[:-_KEPT]:
             self._drop(old)
 
@@ -143,13 +142,11 @@ class Checkpoints:
         for epoch in reversed(self._epochs()):
             name = f"{self._folder}/{epoch:06d}"
             try:
-                manifest = json.loads(self._store.read_bytes(f"{name}.json"))
+                read = self._store.read_bytes(f"{name}.json")
+                manifest = Manifest.decoded(read, self._job, epoch)
                 data = self._store.read_bytes(f"{name}.safetensors")
-                if manifest["format"] != _FORMAT or manifest["job"] != self._job:
-                    raise ValueError(f"it belongs to {manifest['job']}")
-                if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
-                    raise ValueError("its checksum does not match")
-                history = History.from_json(manifest["history"])
+                manifest.check(data)
+                history = History.from_json(manifest.history)
                 return Checkpoint(epoch=epoch, state=load(data), history=history)
             except (ValueError, KeyError, OSError, TypeError) as error:
                 warnings.warn(
@@ -171,13 +168,7 @@ class Checkpoints:
             self._drop(epoch)
 
     def _epochs(self) -> list[int]:
-        names = self._store.list(self._folder)
-        return sorted(
-            int(stem)
-            for n in names
-            if n.endswith(".json")
-            and (stem := n.rsplit("/", 1)[-1].removesuffix(".json")).isdigit()
-        )
+        return epochs(self._store, self._job)
 
     def _drop(self, epoch: int) -> None:
         for suffix in (".json", ".safetensors"):

@@ -1,14 +1,15 @@
 """`store.json`: what the whole store says of itself, above all its format."""
 
 import contextlib
-import json
+from functools import partial
 from typing import NamedTuple
 
 from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.store import schema
-from deep_clustering.platform.store._damage import Problem, problem, warn
-from deep_clustering.platform.store._files import Files, saving, set_aside
-from deep_clustering.platform.store._plans import encoded
+from deep_clustering.platform.store._damage import Finding, problem, warn
+from deep_clustering.platform.store._files import Files, reading, saving, set_aside
+from deep_clustering.platform.store._json import decoded, encoded
+from deep_clustering.platform.store._seals import SEALED
 from deep_clustering.platform.store._segments import short
 from deep_clustering.platform.store.schema import Damaged
 
@@ -27,28 +28,29 @@ class Mark(NamedTuple):
 def agree(files: Files, create: bool) -> None:
     """See that this code knows a store's format; write it down in a new store.
 
+    A mark that is damaged, or missing beside results, is told, renewed with `create`, and hides
+    nothing: every other file says its own version.
+
     Raises:
         InputError: not a folder, or (without `create`) not a store.
         StorageError: a newer release made it, or it cannot be read.
     """
     try:
         mark = _decoded(files.read(_NAME))
-    except FileNotFoundError:
-        if not create:
+    except NotADirectoryError as error:
+        raise InputError(f"the store {files.where} is not a folder.") from error
+    except (FileNotFoundError, IsADirectoryError, Damaged) as error:
+        found = _results_in(files)
+        if not found and not create and isinstance(error, FileNotFoundError):
             raise InputError(
                 f"there is no store at {files.where}; `platform train` and the other "
                 "commands that compute make one, or name another with --store."
             ) from None
-        _write(files)
-        return
-    except NotADirectoryError as error:
-        raise InputError(f"the store {files.where} is not a folder.") from error
-    except Damaged as error:
-        warn(problem(_NAME, error), "the next command that writes renews it")
+        if found or not isinstance(error, FileNotFoundError):
+            then = "it is written anew" if create else "the next command that computes renews it"
+            warn(problem(_NAME, error), f"the results beside it are read all the same, and {then}")
         if create:
-            with contextlib.suppress(FileNotFoundError), saving(files, _NAME):
-                set_aside(files, _NAME)
-            _write(files)
+            _write_anew(files)
         return
     except OSError as error:
         raise StorageError(f"cannot read the store {files.where} ({error}).") from error
@@ -60,20 +62,31 @@ def agree(files: Files, create: bool) -> None:
         )
 
 
-def damaged(files: Files) -> list[Problem]:
-    """What is wrong with it; nothing, as a rule."""
+def finding(files: Files) -> Finding | None:
+    """What is wrong with it; None, as a rule."""
     try:
         _decoded(files.read(_NAME))
     except (Damaged, OSError) as error:
-        return [problem(_NAME, error)]
-    return []
+        return Finding(problem(_NAME, error), partial(_write_anew, files))
+    return None
 
 
-def _write(files: Files) -> None:
-    body = Mark(FORMAT, schema.release())._asdict()
-    data = encoded({**body, "check": short(encoded(body))})
-    with contextlib.suppress(FileExistsError), saving(files, _NAME):
-        files.write(_NAME, data, exclusive=True)
+def _results_in(files: Files) -> bool:
+    """Whether a place without a mark is a store all the same."""
+    with reading(files):
+        return any(files.names(folder) for folder in SEALED)
+
+
+def _write_anew(files: Files) -> str:
+    """Put what is there aside, and write the mark of this release."""
+    with saving(files, _NAME):
+        with contextlib.suppress(FileNotFoundError):
+            set_aside(files, _NAME)
+        body = Mark(FORMAT, schema.release())._asdict()
+        data = encoded({**body, "check": short(encoded(body))})
+        with contextlib.suppress(FileExistsError):
+            files.write(_NAME, data, exclusive=True)
+    return "written anew"
 
 
 def _decoded(data: bytes) -> Mark:
@@ -82,12 +95,8 @@ def _decoded(data: bytes) -> Mark:
     Raises:
         Damaged: it is not what was written.
     """
-    try:
-        said = json.loads(data)
-        mark = Mark(said["format"], said["written_by"])
-        same = said["check"] == short(encoded(mark._asdict()))
-    except (ValueError, KeyError, TypeError) as error:
-        raise Damaged(_NAME, str(error)) from error
-    if not same:
+    said = decoded(_NAME, data)
+    mark = Mark(said.pop("format", None), said.pop("written_by", None))
+    if said != {"check": short(encoded(mark._asdict()))} or not isinstance(mark.format, int):
         raise Damaged(_NAME, "its checksum does not match")
     return mark

@@ -9,6 +9,7 @@ from typing import Any
 
 from deep_clustering.platform.store._damage import problem, warn
 from deep_clustering.platform.store._files import Files, reading, saving
+from deep_clustering.platform.store._json import decoded, encoded
 from deep_clustering.platform.store._segments import short
 from deep_clustering.platform.store.schema import Damaged
 
@@ -150,14 +151,9 @@ def _decoded(path: str, data: bytes) -> Plan:
     if path.rpartition("/")[2] != f"{short(data)}.json":
         raise Damaged(path, "its checksum does not match")
     try:
-        return Plan.from_json(json.loads(data))
+        return Plan.from_json(decoded(path, data))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise Damaged(path, "it holds no plan") from error
-
-
-def encoded(value: Mapping[str, Any]) -> bytes:
-    """The one way in which a value becomes a file of JSON."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, indent=1).encode()
 
 
 def _joined(left: tuple[Any, ...], right: tuple[Any, ...]) -> tuple[Any, ...]:

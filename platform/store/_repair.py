@@ -14,6 +14,7 @@ from deep_clustering.platform.store._damage import Finding, Problem, StoreDamage
 from deep_clustering.platform.store._files import Files, set_aside
 from deep_clustering.platform.store._plans import Plans
 from deep_clustering.platform.store._rows import TABLES, Part, Rows, parts
+from deep_clustering.platform.store._seals import LOST, SEALED, Seals
 from deep_clustering.platform.store._segments import Segments, id_in, short
 from deep_clustering.platform.store.schema import Damaged, NewerSchema
 
@@ -24,8 +25,11 @@ LOCKS = "claims"
 class Upkeep:
     """Cleans up after dead processes, looks for damage, mends it."""
 
-    def __init__(self, files: Files, rows: Rows, segments: Segments, plans: Plans) -> None:
-        self._files, self._rows, self._segments, self._plans = files, rows, segments, plans
+    def __init__(
+        self, files: Files, rows: Rows, segments: Segments, plans: Plans, seals: Seals
+    ) -> None:
+        self._files, self._rows, self._segments = files, rows, segments
+        self._plans, self._seals = plans, seals
 
     # ---- after dead processes
 
@@ -46,7 +50,10 @@ class Upkeep:
         rows: dict[str, list[str]] = {}
         for entry in self._rows.entries(home):
             rows.setdefault(entry.id, []).append(entry.path)
+        lost = {id_in(name) for name in self._seals.lost(home)}
         for id, paths in by_id.items():
+            if id in lost:
+                continue  # its row may come back; until then nobody knows what it names
             mine = rows.get(id, [])
             if len(paths) == 1 and len(mine) == 1:
                 continue  # as it should be: one row, and the one file that it names
@@ -68,6 +75,12 @@ class Upkeep:
 
     # ---- damage
 
+    def forget_losses(self) -> None:
+        """Miss nothing any more of what is known to be gone or was set aside."""
+        lost = [name for folder in SEALED for name in self._seals.lost(folder)]
+        if lost:
+            self._seals.forget(lost)
+
     def findings(self) -> Iterator[Finding]:
         """Everything that is damaged, missing or newer than this release."""
         with warnings.catch_warnings():
@@ -81,6 +94,14 @@ class Upkeep:
                 yield Finding(
                     Problem(path, "damaged", "damaged plan"), partial(self._set_plan_aside, path)
                 )
+            for path in self._seals.damaged():
+                yield Finding(
+                    Problem(path, "damaged", "damaged note of what was here"),
+                    partial(self._set_seal_aside, path),
+                )
+            for folder in SEALED:
+                for name in self._seals.lost(folder):
+                    yield Finding(Problem(name, "missing", LOST), partial(self._mend_loss, name))
 
     def _row(self, path: str) -> Iterator[Finding]:
         try:
@@ -156,6 +177,26 @@ class Upkeep:
         self._segments.forget(row)
         return "moved to quarantine/ with its row, so that it is done again"
 
+    def _mend_loss(self, name: str) -> str:
+        """Put back a row that a segment remembers, if all that it names is still there."""
+        if self._files.exists(name):
+            return "it is there again"
+        data = self._segments.original(name) if name.startswith("runs/") else None
+        if data is not None and self._complete(data, name):
+            self._files.write(name, data)
+            return "restored from a segment"
+        return "not missed any more"
+
+    def _complete(self, data: bytes, name: str) -> bool:
+        """Whether all that a row names is there and sound."""
+        try:
+            row = schema.decode(data, name, name.partition("/")[0]).row(0, named=True)
+            for part in parts(row):
+                self._read(part)
+        except (OSError, StorageError):
+            return False
+        return True
+
     def _row_is_sound(self, path: str) -> bool:
         with contextlib.suppress(Damaged, OSError):
             self._rows.read(path)
@@ -176,6 +217,12 @@ class Upkeep:
 
     def _set_plan_aside(self, path: str) -> str:
         if self._plans.one(path) is not None:
+            return "it can be read again"
+        set_aside(self._files, path)
+        return "moved to quarantine/"
+
+    def _set_seal_aside(self, path: str) -> str:
+        if self._seals.one(path) is not None:
             return "it can be read again"
         set_aside(self._files, path)
         return "moved to quarantine/"

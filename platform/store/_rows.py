@@ -33,6 +33,12 @@ class Entry(NamedTuple):
     failure: int | None  # None: a result
     attempt: str
 
+    @property
+    def name(self) -> str:
+        """The path without the attempt that object stores have in it."""
+        what = "ok" if self.failure is None else f"failed-{self.failure}"
+        return f"{self.path.partition('/')[0]}/{self.id}.{what}.parquet"
+
 
 def entry(path: str) -> Entry | None:
     """What a name says; None when it is not one of a row."""

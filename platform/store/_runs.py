@@ -46,7 +46,7 @@ class Runs:
         except (Damaged, FileNotFoundError) as error:
             raise StorageError(
                 f"the probabilities of run {id} are missing or damaged ({file}); "
-                "`platform results --verify` lists what else is."
+                "`platform verify` lists what else is."
             ) from error
         except OSError as error:
             raise StorageError(f"cannot read the store {self._files.where} ({error}).") from error
@@ -121,7 +121,7 @@ class Runs:
         if path is None:
             raise StorageError(
                 f"the model of run {id} is missing or damaged ({row['model_file']}); "
-                "`platform results --verify` lists what else is."
+                "`platform verify` lists what else is."
             )
         return path
 

@@ -16,6 +16,7 @@ quick. It is never needed: what is not in a segment, or in a damaged one, is rea
     plans/<kind>/<name>/<hash>.json    which runs a command asked for; several are united
     checkpoints/, studies/             belong to the rooms run and search
     segments/                          copies of many rows and tables in one file
+    seals/                             what was here once, so that its loss is noticed
     claims/                            the locks of work in progress
     quarantine/                        damaged files, never deleted
 
@@ -39,20 +40,31 @@ from deep_clustering.platform.store import _mark
 from deep_clustering.platform.store._backends import connect
 from deep_clustering.platform.store._commits import Commits
 from deep_clustering.platform.store._copies import Copies
-from deep_clustering.platform.store._damage import Problem, StoreDamage
-from deep_clustering.platform.store._files import Files, reading, saving
+from deep_clustering.platform.store._damage import Finding, Problem, StoreDamage
+from deep_clustering.platform.store._files import Files, reading, saving, set_aside
 from deep_clustering.platform.store._mark import FORMAT
 from deep_clustering.platform.store._names import checked_id, checked_label
 from deep_clustering.platform.store._plans import Plan, PlannedRun, Plans
 from deep_clustering.platform.store._repair import LOCKS, Upkeep
 from deep_clustering.platform.store._rows import TABLES, Rows
 from deep_clustering.platform.store._runs import Runs
+from deep_clustering.platform.store._seals import Seals
 from deep_clustering.platform.store._segments import Segments
 from deep_clustering.platform.store._stages import Stages
 
-__all__ = ["FORMAT", "LOOSE", "TABLES", "Plan", "PlannedRun", "Problem", "Store", "StoreDamage"]
+__all__ = [
+    "FORMAT",
+    "LOOSE",
+    "TABLES",
+    "Finding",
+    "Plan",
+    "PlannedRun",
+    "Problem",
+    "Store",
+    "StoreDamage",
+]
 
-#: `compact_if_needed` acts when more rows than this are in no segment.
+#: `tidy` compacts when more rows than this are in no segment.
 LOOSE = 256
 
 
@@ -69,7 +81,8 @@ class Store:
         self._segments = Segments(self._files)
         self._rows = Rows(self._files, self._segments)
         self._plans = Plans(self._files)
-        self._upkeep = Upkeep(self._files, self._rows, self._segments, self._plans)
+        self._seals = Seals(self._files, self._rows)
+        self._upkeep = Upkeep(self._files, self._rows, self._segments, self._plans, self._seals)
         self._copies = Copies(self._files, self.uri)
         commits = Commits(self._files, self._rows, self._segments)
         self._runs = Runs(self._files, self._rows, commits, self._copies)
@@ -174,11 +187,13 @@ class Store:
     def rows(self, kind: str = "runs") -> pl.DataFrame:
         """One row per id: its result, or what its last attempt without one left.
 
-        A damaged file is left out with a `StoreDamage` warning.
+        A damaged file is left out with a `StoreDamage` warning; another one tells of what was here
+        once (`seal`) and is not any more.
 
         Args:
             kind: "runs" or "stages".
         """
+        self._seals.warn_of_loss(kind)
         return self._rows.table(kind)
 
     def tables(self, kind: str, files: Sequence[str]) -> Iterator[pl.DataFrame]:
@@ -351,8 +366,17 @@ class Store:
             self._segments.build("runs", [e.path for e in self._rows.entries("runs")])
             self._segments.build("epochs", self.rows()["epochs_file"].drop_nulls().to_list())
 
-    def compact_if_needed(self) -> None:
-        """`compact` when many rows are in no segment; does nothing where it cannot write."""
+    def seal(self) -> None:
+        """Note what is here, so that what goes missing is told; nothing where it cannot write."""
+        with contextlib.suppress(OSError, StorageError):
+            self._seals.write()
+
+    def tidy(self) -> None:
+        """At the end of a command: `seal`, and `compact` when many rows are in no segment.
+
+        Does nothing where it cannot write.
+        """
+        self.seal()
         with contextlib.suppress(StorageError):
             covered = self._segments.covered("runs")
             if sum(e.path not in covered for e in self._rows.entries("runs")) > LOOSE:
@@ -363,30 +387,46 @@ class Store:
         with contextlib.suppress(OSError, StorageError):
             self._upkeep.sweep()
 
-    def verify(self) -> "list[Problem]":
-        """Read everything; what is damaged or missing, with the reason. Changes nothing."""
-        return [
-            *_mark.damaged(self._files),
-            *(finding.problem for finding in self._upkeep.findings()),
-        ]
+    def verify(self, others: Iterable[Finding] = ()) -> "list[Problem]":
+        """Read everything; what is damaged or missing, with the reason. Changes nothing.
 
-    def repair(self) -> "list[Problem]":
+        Args:
+            others: what other rooms have found in their folders.
+        """
+        return [finding.problem for finding in self._findings(others)]
+
+    def repair(self, others: Iterable[Finding] = ()) -> "list[Problem]":
         """Move what is damaged to `quarantine/`, so that it counts as missing and is done again.
 
-        What a segment still holds is restored instead.
+        What a segment still holds is restored instead. What was here once and is lost is not
+        missed any more.
+
+        Args:
+            others: what other rooms have found in their folders.
 
         Returns:
             What `verify` would have found; the reason also says what was done.
         """
         mended = []
-        for damaged in _mark.damaged(self._files):
-            _mark.agree(self._files, create=True)
-            mended.append(damaged._replace(reason=f"{damaged.reason}; written anew"))
-        for damaged, mend in list(self._upkeep.findings()):
+        for damaged, mend in list(self._findings(others)):
             with saving(self._files, f"the repair of {damaged.path}"):
                 mended.append(damaged._replace(reason=f"{damaged.reason}; {mend()}"))
+        with saving(self._files, "the note of what is gone"):
+            self._upkeep.forget_losses()
         self._forget()
         return mended
+
+    def _findings(self, others: Iterable[Finding]) -> Iterator[Finding]:
+        mark = _mark.finding(self._files)
+        if mark is not None:
+            yield mark
+        yield from self._upkeep.findings()
+        yield from others
+
+    def set_aside(self, path: str) -> None:
+        """Move a damaged file to `quarantine/`; nothing happens when it is gone."""
+        with saving(self._files, path), contextlib.suppress(FileNotFoundError):
+            set_aside(self._files, path)
 
     # ---- bytes
 

@@ -394,10 +394,10 @@ def test_compaction_waits_for_many_files(tmp_path: Path, monkeypatch: pytest.Mon
     store = Store.open(tmp_path)
     for i in range(4):
         commit(store, f"r{i}")
-    store.compact_if_needed()
+    store.tidy()
     assert store.list("segments") == []
     commit(store, "r4")
-    store.compact_if_needed()
+    store.tidy()
     assert len(store.list("segments")) == 2
 
 
@@ -515,7 +515,7 @@ def test_a_place_that_cannot_be_written_is_said_at_the_start(
         Store.open(tmp_path)
     store = Store.open(tmp_path, create=False)  # reading goes on
     store.sweep()
-    store.compact_if_needed()
+    store.tidy()
     assert store.finished() == {"a"}
 
 

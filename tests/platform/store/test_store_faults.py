@@ -466,8 +466,7 @@ def test_damaged_plans_and_marks_are_told_and_renewed(tmp_path: Path) -> None:
     assert {p.path for p in store.verify()} == {"store.json", first}
     with pytest.warns(StoreDamage, match=r"store\.json"):
         Store.open(tmp_path, create=False)
-    with pytest.warns(StoreDamage, match=r"store\.json"):
-        store.repair()
+    assert "store.json" in {p.path for p in store.repair() if p.reason.endswith("written anew")}
     assert store.verify() == []
     assert Store.open(tmp_path).finished() == {"a"}
 

@@ -1,0 +1,79 @@
+"""`platform verify`: read every file of a store, say what is damaged or lost, set it aside."""
+
+import warnings
+from collections.abc import Iterable
+
+import polars as pl
+
+from deep_clustering.platform.commands import _say as say
+from deep_clustering.platform.request.options import Verify
+from deep_clustering.platform.results import default_store
+from deep_clustering.platform.run import manifest
+from deep_clustering.platform.store.store import Problem, Store, StoreDamage
+
+#: Folders whose files belong to the run or stage that their name begins with.
+_OF_WORK = (
+    "runs",
+    "epochs",
+    "predictions",
+    "probabilities",
+    "models",
+    "stages",
+    "artefacts",
+    "checkpoints",
+)
+
+
+def verify(options: Verify) -> int:
+    """Check a store, or mend it; returns the exit code."""
+    store = Store.open(options.store or default_store(), create=False)
+    problems = store.verify(manifest.findings(store))
+    if not options.repair:
+        _list(problems)
+        if problems:
+            mend = f"platform verify{say.store_option(store)} --repair"
+            print(f"{_count(problems)}; set them aside and see what computes them again: {mend}")
+        else:
+            print("every file is whole")
+        return 4 if problems else 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", StoreDamage)  # all of it is in the list
+        commands = _commands(store, {id for p in problems if (id := _work(p.path))})
+    mended = store.repair(manifest.findings(store))
+    _list(mended)
+    print(f"{_count(mended)}; the store is whole again" if mended else "every file is whole")
+    if commands:
+        print("computed again by:")
+        for command in commands:
+            print(f"  {command}")
+    return 0
+
+
+def _list(problems: Iterable[Problem]) -> None:
+    for problem in problems:
+        print(f"{problem.path}: {problem.reason}")
+
+
+def _count(problems: list[Problem]) -> str:
+    missing = sum(problem.kind == "missing" for problem in problems)
+    parts = [(len(problems) - missing, "damaged"), (missing, "missing")]
+    return " and ".join(f"{n} {what} file{'s' * (n > 1)}" for n, what in parts if n)
+
+
+def _work(path: str) -> str | None:
+    """The id of the run or stage that a file belongs to."""
+    folder, _, rest = path.partition("/")
+    return rest.partition("/")[0].partition(".")[0] if folder in _OF_WORK else None
+
+
+def _commands(store: Store, ids: set[str]) -> list[str]:
+    """The commands whose plans ask for some runs, or for runs that stand on some stages."""
+    if not ids:
+        return []
+    rows = store.rows()
+    on_them = rows.filter(pl.col("stage_id").is_in(list(ids)))["run_id"].to_list()
+    wanted = ids | set(on_them)
+    named = dict.fromkeys(tuple(path.split("/")[1:3]) for path in store.list("plans"))
+    plans = [store.read_plan(kind, name) for kind, name in named]
+    asking = [plan for plan in plans if wanted & set(plan.run_ids)]
+    return list(dict.fromkeys(command for plan in asking for command in plan.commands))
