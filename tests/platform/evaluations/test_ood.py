@@ -124,7 +124,7 @@ def test_columns_equal_what_scikit_learn_says_of_the_confidences(
     row = one(store, run[:6], f"folder:{others}", root)
     stored = results.predictions(store).filter(pl.col("run_id") == run).collect()
     test = stored["path"].str.starts_with("test/").to_numpy()
-    new, _ = prediction.predict(store, run, others, root=root)
+    new = prediction.predict(store, run, others, root=root).images
     kept = ood.confidences(store, row["stage_id"])
     assert list(kept) == ["calibration", "clustering"]
     for head, (own, out) in kept.items():
