@@ -25,6 +25,7 @@ from deep_clustering.platform.request.options import (
     Results,
     Train,
     Tune,
+    Verify,
     command_line,
     flags,
     text,
@@ -47,6 +48,7 @@ LEAST: dict[str, Options] = {
     "predict": Predict(run="3f2a", images=Path("photos")),
     "results": Results(),
     "report": Report(),
+    "verify": Verify(),
 }
 
 
@@ -131,7 +133,8 @@ def test_a_command_line_is_read_back_as_it_was_asked() -> None:
             **compute,
         ),
         Predict(run="3f", images=Path("a b"), output=Path("c.csv"), skip_broken=True, store="s"),
-        Results(table="epochs", where="acc > 0.5", sort="-acc", limit=3, verify=True, repair=True),
+        Results(table="epochs", where="acc > 0.5", sort="-acc", limit=3, study="s"),
+        Verify(repair=True, store="s"),
         Report(name="cdc-table2", output=Path("a.html"), figures=Path("f"), store="s"),
     ]
     for asked in every:
