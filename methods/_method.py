@@ -12,6 +12,8 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 from torch import Tensor
 
+from deep_clustering.methods.images.pictures import Pictures
+
 
 class Config(Protocol):
     """A configuration: a frozen dataclass, possibly with others nested in it."""
@@ -81,7 +83,7 @@ class Model(Protocol):
     `heads` are the names under which `predict` gives probabilities (n, K) float32 of clean views of
     the images at some indices; `final_head` is the one that is the method's answer. `logits` gives
     (n, K) of normalised views (n, 3, S, S) and is differentiable with respect to them; `clean`
-    makes such views of images uint8 (n, 3, H, H).
+    makes such views of pictures.
     """
 
     @property
@@ -98,7 +100,7 @@ class Model(Protocol):
 
     def logits(self, view: Tensor) -> dict[str, Tensor]: ...
 
-    def clean(self, pixels: Tensor) -> Tensor: ...
+    def clean(self, pictures: Pictures) -> Tensor: ...
 
 
 class Clustering(Trainable, Model, Protocol):

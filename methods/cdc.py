@@ -32,6 +32,7 @@ from deep_clustering.methods.compute.aside import Aside
 from deep_clustering.methods.compute.random import generator
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.differences.cdc import DIFFERENCES
+from deep_clustering.methods.images.pictures import Frame, Pictures
 from deep_clustering.methods.images.strong import Strong
 from deep_clustering.methods.images.weak import Weak
 from deep_clustering.methods.learning.clusterer import Clusterer, negative_entropy
@@ -423,6 +424,7 @@ class CDC(Clusterer):
                 )
             },
             side=config.pretrain.side,
+            enlargement=config.pretrain.enlargement,
             mean=config.mean,
             std=config.std,
             slices=self._slices,
@@ -433,13 +435,19 @@ class CDC(Clusterer):
             unpack(encoder_state, {"": self._encoder})
 
         side, device, dimension = self._side, self._device, self._encoder.dimension
-        self._weak = Weak(side=side, crop_scale=(config.weak_crop, 1.0), flip=config.weak_flip)
+        self._weak = Weak(
+            side=side,
+            crop_scale=(config.weak_crop, 1.0),
+            flip=config.weak_flip,
+            frame=_frame(config, config.weak_crop),
+        )
         self._strong = Strong(
             side=side,
             crop_scale=(config.strong_crop, 1.0),
             flip=config.strong_flip,
             operations=config.operations,
             cutout=config.cutout,
+            frame=_frame(config, config.strong_crop),
         )
         self._generators = {
             name: generator(self._seed, f"{name} view") for name in ("weak", "strong")
@@ -515,9 +523,9 @@ class CDC(Clusterer):
             is left out unless `empty_step`; `threshold`, the confidence asked (the lowest selected
             one where the rule is by counts); `confidence`, mean over the batch on weak views.
         """
-        pixels = self._images.take(self._mine(indices))
+        pictures = self._images.take(self._mine(indices))
         indices = indices.to(self._device)
-        batch, metrics = self._observed(indices, pixels)
+        batch, metrics = self._observed(indices, pictures)
         losses = torch.stack([self._update(self, batch, j) for j in range(self._slices)])
         clustering, calibration, entropy = losses.sum(0)
         # The first two are this rank's shares of the sum, the entropy is of all.
@@ -532,18 +540,18 @@ class CDC(Clusterer):
         }
 
     @torch.no_grad()
-    def _observed(self, indices: Tensor, pixels: Tensor) -> tuple[_Batch, dict[str, Tensor]]:
+    def _observed(self, indices: Tensor, pictures: Pictures) -> tuple[_Batch, dict[str, Tensor]]:
         """Predictions of clean and weak views, pseudo-labels, selection and targets (Sec. 3.1-2).
 
         Also the passes whose output nobody reads are made: they feed the running statistics that
         evaluation uses.
         """
-        clean = self.clean(pixels)
+        clean = self.clean(pictures)
         running = evaluation(*self._networks().values())
         with nullcontext() if self.config.batch_statistics else running:
             features = self._encoded(clean)
             clean_logits = self._clustering(features)
-            weak_view = self._viewed(self._weak, pixels, self._generators["weak"])
+            weak_view = self._viewed(self._weak, pictures, self._generators["weak"])
             weak_features = self._encoded(weak_view)
             weak_logits = {name: head(weak_features) for name, head in self._heads.items()}
         whole = self._replicas.gather
@@ -563,7 +571,7 @@ class CDC(Clusterer):
         counts = chosen.view(self._slices, -1).sum(1)
         empty = (counts == 0).float()
         batch = _Batch(
-            strong=self._viewed(self._strong, pixels, self._generators["strong"]),
+            strong=self._viewed(self._strong, pictures, self._generators["strong"]),
             clean=clean,
             features=features,
             labels=labels[self._rows],
@@ -668,6 +676,11 @@ class CDC(Clusterer):
         return modules, optimisers, generators
 
 
+def _frame(config: CDCConfig, smallest: float) -> Frame:
+    """What a view is cut from; without a crop it is the centred square, as SCAN's views are."""
+    return config.pretrain.frame if smallest < 1 else "centre"
+
+
 HEADS: dict[str, tuple[str, ...]] = {
     "dual": ("clustering", "calibration"),
     "single": ("clustering",),
@@ -693,6 +706,7 @@ UPDATES: dict[tuple[str, bool], Callable[[CDC, _Batch, int], Tensor]] = {
 _RESNET50 = {
     "pretrain.backbone": "resnet50",
     "pretrain.side": 224,
+    "pretrain.enlargement": 8 / 7,  # 256 pixels, of which the middle 224
     "batch_size": 500,
     "sub_batch_size": 125,
     "mini_clusters": 150,

@@ -32,6 +32,7 @@ from deep_clustering.methods.clustering.kmeans import kmeans
 from deep_clustering.methods.compute.random import derived, generator
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.differences.dpac import DIFFERENCES
+from deep_clustering.methods.images.pictures import Pictures
 from deep_clustering.methods.images.view import View
 from deep_clustering.methods.learning.clusterer import Clusterer, negative_entropy
 from deep_clustering.methods.learning.learner import Context, Parts, adam, descend, evaluation
@@ -397,6 +398,7 @@ class DPAC(Clusterer):
             mean=pretrain.mean,
             std=pretrain.std,
             enlargement=pretrain.enlargement,
+            frame=pretrain.frame,
             **context,
         )
         self._representation = kind.representation(
@@ -475,14 +477,14 @@ class DPAC(Clusterer):
         mine = self._mine(indices)
         if self._table is not None and self._steps % self._every() == 0:
             self._refresh(self._table)
-        pixels = self._images.take(mine)
+        pictures = self._images.take(mine)
         views = torch.cat(
-            [self._viewed(view, pixels, self._generators[name]) for name, view in self._views()]
+            [self._viewed(view, pictures, self._generators[name]) for name, view in self._views()]
         )
         features = self._encoded(views)
         n = len(mine)
         logits = self._clustering(self._passed(features, n))[:n]
-        batch = _Batch(mine, features[:n], logits, *self._observed(pixels))
+        batch = _Batch(mine, features[:n], logits, *self._observed(pictures))
         predictions = self._replicas.gather(batch.probabilities, self._rows, self.batch_size)
 
         learnt, representation = self._representation.loss(features, views, predictions)
@@ -508,7 +510,7 @@ class DPAC(Clusterer):
     def _views(self) -> list[tuple[str, View]]:
         return list(self._representation.views.items())
 
-    def _observed(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    def _observed(self, pictures: Pictures) -> tuple[Tensor, Tensor]:
         """Features and predictions of the original views, which targets and weights come from.
 
         No gradient passes, except through the distances of Eq. 13 where that is asked for.
@@ -516,7 +518,7 @@ class DPAC(Clusterer):
         through = self.config.objective == "pac" and not self.config.detach_distance
         statistics = self._statistics(self._encoder, self._clustering)
         with torch.set_grad_enabled(through), statistics:
-            features = self._encoded(self.clean(pixels))
+            features = self._encoded(self.clean(pictures))
             return features, self._clustering(features).softmax(1)
 
     def _towards_targets(self, batch: _Batch) -> tuple[Tensor, Tensor]:

@@ -532,9 +532,9 @@ class RUC(Clusterer):
 
     def _viewed_all(self, mine: Tensor) -> list[Tensor]:
         """This rank's clean, two weak and strong views, (n, 3, S, S) each."""
-        pixels = self._images.take(mine)
-        drawn = [self._viewed(v, pixels, self._generators[k]) for k, v in self._views.items()]
-        return [self.clean(pixels), *drawn]
+        pictures = self._images.take(mine)
+        drawn = [self._viewed(v, pictures, self._generators[k]) for k, v in self._views.items()]
+        return [self.clean(pictures), *drawn]
 
     def _through(self, network: int, view: Tensor) -> Tensor:
         """Logits (n, K) of one network in training mode."""

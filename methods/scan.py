@@ -264,6 +264,7 @@ class SCAN(Clusterer):
             config,
             {"encoder": lambda side, replicas: pretext_encoder(pretrain, side, replicas)},
             side=pretrain.side,
+            enlargement=pretrain.enlargement,
             mean=pretrain.mean,
             std=pretrain.std,
             **context,
@@ -388,8 +389,8 @@ class SCAN(Clusterer):
 
     def _seen(self, images: Tensor, name: str) -> Tensor:
         """Features (n, D) of fresh views of this rank's images, which clustering learns on."""
-        pixels = self._images.take(images)
-        view = self._viewed(self._clustering_view, pixels, self._generators[name])
+        pictures = self._images.take(images)
+        view = self._viewed(self._clustering_view, pictures, self._generators[name])
         if not self.config.freeze_encoder:
             return self._encoded(view)
         with torch.no_grad(), evaluation(self._encoder):
@@ -447,15 +448,15 @@ class SCAN(Clusterer):
         """Eq. 3: confident predictions for clean views are learnt on views that are harder."""
         config, size = self.config, self.batch_size
         before = self._weights() if config.weight_average else {}
-        pixels = self._images.take(self._mine(indices))
+        pictures = self._images.take(self._mine(indices))
         networks = self._networks().values()
         statistics = nullcontext() if config.batch_statistics else evaluation(*networks)
         with torch.no_grad(), statistics:
-            clean = self._head(self._encoded(self.clean(pixels))).softmax(1)
+            clean = self._head(self._encoded(self.clean(pictures))).softmax(1)
             predictions = self._replicas.gather(clean, self._rows, size)
             labels, confident = confident_labels(predictions, config.threshold)
             weights = label_weights(labels, confident, config.clusters, config.balanced)
-        view = self._viewed(self._labelling_view, pixels, self._generators["labelled view"])
+        view = self._viewed(self._labelling_view, pictures, self._generators["labelled view"])
         logits = self._head(self._encoded(view))
         losses = F.cross_entropy(logits, labels[self._rows], reduction="none")
         loss = (losses * weights[self._rows]).sum()
@@ -558,6 +559,7 @@ AUGMENTATIONS: dict[str, Callable[[SCANConfig, int], View]] = {
         flip=config.strong_flip,
         operations=config.operations,
         cutout=config.cutout,
+        frame="centre",
     ),
     "pretext": lambda config, side: pretext_view(config.pretrain, side),
 }
@@ -566,6 +568,7 @@ AUGMENTATIONS: dict[str, Callable[[SCANConfig, int], View]] = {
 _IMAGENET = {
     "pretrain.backbone": "resnet50",
     "pretrain.side": 224,
+    "pretrain.enlargement": 8 / 7,
     "pretrain.mine_projection": False,
     "neighbours": 50,
     "clustering_epochs": 100,

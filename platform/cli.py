@@ -116,7 +116,8 @@ _request = _options(
         "side",
         type=int,
         metavar="PIXELS",
-        help="Stored side, folder:PATH, textures and places365 only.",
+        help="Stored side: of centred squares, from 256 on of whole pictures at most. For "
+        "folder:PATH, ImageNet, textures and places365.",
     ),
     click.option("--skip-broken", is_flag=True, help="Leave unreadable images out and say which."),
 )

@@ -53,8 +53,9 @@ DIFFERENCES = (
     Difference(
         topic="picture that ImageNet's crops are cut from",
         paper="not mentioned",
-        release="the whole file, at its own size",
-        default="the centred square of the file, stored at 256 pixels; not yet a choice",
+        release="the whole file; the clean view is the middle of its centred square",
+        default="release; of files above 500 pixels a longer axis is shortened to that",
+        field="pretrain.frame",
     ),
     Difference(
         topic="strong view",

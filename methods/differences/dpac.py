@@ -179,7 +179,8 @@ DIFFERENCES = (
         topic="picture that ImageNet's views are made of",
         paper="not mentioned",
         release="the whole file: the weak view crops it, the strong and the original one squash it",
-        default="the centred square of the file, stored at 256 pixels; not yet a choice",
+        default="release; of files above 500 pixels a longer axis is shortened to that",
+        field="pretrain.frame",
     ),
     Difference(
         topic="interpolation of the random crop in SimCLR's view",

@@ -109,7 +109,7 @@ DIFFERENCES = (
         topic="random crop of the strong view on ImageNet",
         paper="not given",
         release="224 of 256 pixels, anywhere, not resized",
-        default="a resized crop of 77 to 100 % of the area",
+        default="a resized crop of 77 to 100 % of the area of the centred square",
         field="strong_crop",
     ),
     Difference(

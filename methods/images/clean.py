@@ -9,20 +9,24 @@ from torch import Generator, Tensor
 
 from deep_clustering.methods.images._checks import refuse, side_mistake
 from deep_clustering.methods.images.crops import centre
+from deep_clustering.methods.images.pictures import Frame, Pictures
 from deep_clustering.methods.images.resampling import resample, resampling_weights, triangle
-from deep_clustering.methods.images.view import Draws, in_parts, normalise, to_device
+from deep_clustering.methods.images.view import Draws, in_parts, normalise
 
 
 @dataclass(frozen=True)
 class Clean:
-    """The image itself: centre crop to ``side``, normalise. Draws nothing.
+    """The image itself: resize, centre crop to ``side``, normalise. Draws nothing.
 
-    ``resize``: None takes the pixels as they are stored; a number first brings the stored image to
-    that side (bilinear, antialiased), as "resize to 256, centre crop 224" does.
+    ``resize``: bilinear, antialiased. With the frame "centre" the shorter side of a picture becomes
+    that long and the other one follows, as "resize to 256, centre crop 224" does; with "whole" both
+    do, which squashes a picture that is not square. None is the side of the stored squares: the
+    pixels as they are, where pictures fill them.
     """
 
     side: int
     resize: int | None = None  # pixels, at least side
+    frame: Frame = "centre"
 
     def __post_init__(self) -> None:
         refuse(
@@ -37,25 +41,32 @@ class Clean:
         return {}
 
     @in_parts
-    def apply(self, images: Tensor, draws: Draws, mean: Tensor, std: Tensor) -> Tensor:
+    def apply(self, pictures: Pictures, draws: Draws, mean: Tensor, std: Tensor) -> Tensor:
         """See ``View.apply``."""
-        stored = images.shape[-1]
-        if self.resize is not None and self.resize != stored:
-            whole = to_device(torch.tensor([[0, stored]]), images.device)
-            forward = torch.zeros(1, dtype=torch.bool, device=images.device)
-            weights = resampling_weights(whole, forward, stored, self.resize, triangle)
-            weights = centre(weights, self.side, dims=(1,)).expand(len(images), -1, -1)
-            pixels = resample(images, weights, weights)
-        elif stored >= self.side:
-            pixels = centre(images, self.side, dims=(2, 3))
-        else:
+        target = pictures.side if self.resize is None else self.resize
+        if target < self.side:
             raise ValueError(
-                f"a clean view of side {self.side} cannot be cut from images of side {stored}: "
-                f"choose side <= {stored}, or set resize to enlarge them."
+                f"a clean view of side {self.side} cannot be cut from images of side {target}: "
+                f"choose side <= {target}, or set resize to enlarge them."
             )
-        return normalise(pixels, mean, std)
+        if pictures.size is None and target == pictures.side:
+            return normalise(centre(pictures.pixels, self.side), mean, std)
+        weights = self._weights(pictures, target).expand(len(pictures.pixels), -1, -1, -1)
+        return normalise(resample(pictures.pixels, *weights.unbind(1)), mean, std)
+
+    def _weights(self, pictures: Pictures, target: int) -> Tensor:
+        """Of rows and of columns, float32 (n, 2, side, H)."""
+        sizes, stored = pictures.sizes(), pictures.stored()
+        resized = torch.full_like(sizes, target)
+        if self.frame == "centre":  # torchvision's Resize cuts the fraction of the longer side off
+            resized = (target * sizes / sizes.amin(dim=1, keepdim=True)).floor()
+        among = torch.stack([((resized - self.side) / 2).round(), resized], dim=2)
+        span = torch.stack([torch.zeros_like(stored), stored], dim=2)
+        forward = torch.zeros_like(sizes, dtype=torch.bool)
+        return resampling_weights(span, forward, pictures.side, self.side, triangle, among)
 
 
-def clean_view(side: int, enlargement: float | None) -> Clean:
-    """The middle of an image brought to `enlargement` times the side; None takes it as stored."""
-    return Clean(side=side, resize=None if enlargement is None else round(side * enlargement))
+def clean_view(side: int, enlargement: float | None, frame: Frame = "centre") -> Clean:
+    """The middle of a picture brought to `enlargement` times the side; see `Clean`."""
+    resize = None if enlargement is None else round(side * enlargement)
+    return Clean(side=side, resize=resize, frame=frame)

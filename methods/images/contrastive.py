@@ -15,6 +15,7 @@ from deep_clustering.methods.images._checks import (
 )
 from deep_clustering.methods.images.crops import crop, draw_crop
 from deep_clustering.methods.images.operations import Operation, operate
+from deep_clustering.methods.images.pictures import Frame, Pictures
 from deep_clustering.methods.images.resampling import cubic
 from deep_clustering.methods.images.view import Draws, in_parts, normalise
 
@@ -32,12 +33,13 @@ class Contrastive:
     """
 
     side: int
-    crop_scale: tuple[float, float] = (0.08, 1.0)  # share of the image's area
+    crop_scale: tuple[float, float] = (0.08, 1.0)  # share of the frame's area; (1, 1): no crop
     jitter: float = 0.8  # probability
     jitter_strength: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1)  # s of b, c, s, hue
     grey: float = 0.2  # probability
     blur: float = 0.5  # probability
     flip: float = 0.5  # probability
+    frame: Frame = "whole"  # what is cropped
 
     def __post_init__(self) -> None:
         strengths_fit = (
@@ -88,8 +90,8 @@ class Contrastive:
         return draws
 
     @in_parts
-    def apply(self, images: Tensor, draws: Draws, mean: Tensor, std: Tensor) -> Tensor:
+    def apply(self, pictures: Pictures, draws: Draws, mean: Tensor, std: Tensor) -> Tensor:
         """See ``View.apply``. The flip commutes with all that follows it here."""
-        pixels = crop(images, draws, self.side, cubic)
+        pixels = crop(pictures, draws, self.side, cubic, scale=self.crop_scale, frame=self.frame)
         pixels = operate(pixels, draws["operation"], draws["magnitude"])
         return normalise(pixels, mean, std)

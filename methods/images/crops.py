@@ -7,8 +7,10 @@ from math import log
 import torch
 from torch import Generator, Tensor
 
+from deep_clustering.methods.images._device import to_device
+from deep_clustering.methods.images.pictures import Frame, Pictures, framed
 from deep_clustering.methods.images.resampling import Kernel, resample, resampling_weights
-from deep_clustering.methods.images.view import Draws, to_device
+from deep_clustering.methods.images.view import Draws
 
 CROP_ATTEMPTS = 10  # torchvision's RandomResizedCrop gives up after as many
 CROP_RATIO = (3 / 4, 4 / 3)  # width over height, log-uniform; torchvision's default
@@ -30,36 +32,61 @@ def draw_crop(n: int, scale: tuple[float, float], flip: float, generator: Genera
     }
 
 
-def crop_boxes(draws: Draws, side: int) -> Tensor:
-    """Boxes of torchvision's ``RandomResizedCrop`` in images of ``side`` x ``side`` pixels.
+def crop_boxes(draws: Draws, sizes: Tensor) -> Tensor:
+    """Boxes of torchvision's ``RandomResizedCrop`` in images of ``sizes`` (n, 2), height and width.
 
-    The first of ten attempts that fits into the image, or else the whole image.
-    Returns int64 (n, 4): top, left, height, width.
+    The first of ten attempts that fits into the image; or else the whole image, of which the middle
+    is taken if it is narrower or wider than ``CROP_RATIO``. Returns float64 (n, 2, 2): vertical and
+    horizontal, of which each start and length, whole pixels of ``sizes`` where those are whole.
     """
-    width = (draws["area"] * draws["ratio"]).sqrt().mul(side).round()
-    height = (draws["area"] / draws["ratio"]).sqrt().mul(side).round()
-    fits = (width >= 1) & (width <= side) & (height >= 1) & (height <= side)
+    root = sizes.prod(dim=1, keepdim=True).sqrt()
+    tall, wide = sizes[:, :1], sizes[:, 1:]
+    width = (draws["area"] * draws["ratio"]).sqrt().mul(root).round()
+    height = (draws["area"] / draws["ratio"]).sqrt().mul(root).round()
+    fits = (width >= 1) & (width <= wide) & (height >= 1) & (height <= tall)
     first = fits.to(torch.uint8).argmax(dim=1, keepdim=True)
-    size = torch.cat([height.gather(1, first), width.gather(1, first)], dim=1)
-    size = torch.where(fits.any(dim=1, keepdim=True), size, side)
-    corner = (draws["place"] * (side - size + 1)).floor()
-    return torch.cat([corner, size], dim=1).long()
+    length = torch.cat([height.gather(1, first), width.gather(1, first)], dim=1)
+    start = (draws["place"] * (sizes - length + 1)).floor()
+
+    low, high = CROP_RATIO
+    most = torch.cat([(wide / low).round(), (tall * high).round()], dim=1).minimum(sizes)
+    middle = ((sizes - most) / 2).floor()
+    fits = fits.any(dim=1, keepdim=True)
+    return torch.stack([torch.where(fits, start, middle), torch.where(fits, length, most)], dim=2)
 
 
-def crop(images: Tensor, draws: Draws, side: int, kernel: Kernel) -> Tensor:
-    """Random resized crop and flip: uint8 (n, 3, side, side)."""
-    source = images.shape[-1]
-    span = crop_boxes(draws, source).view(-1, 2, 2).mT  # vertical, horizontal; start, length
-    mirrored = torch.stack([torch.zeros_like(draws["flip"]), draws["flip"]], dim=1)
-    weights = resampling_weights(
-        to_device(span, images.device), to_device(mirrored, images.device), source, side, kernel
-    )
+def crop(
+    pictures: Pictures,
+    draws: Draws,
+    side: int,
+    kernel: Kernel,
+    *,
+    scale: tuple[float, float],
+    frame: Frame,
+) -> Tensor:
+    """Random resized crop of the ``frame`` of each picture, and flip: uint8 (n, 3, side, side).
+
+    A ``scale`` of (1, 1) takes the frame as it is, whatever its ratio.
+    """
+    device = pictures.pixels.device
+    mine = {name: to_device(draws[name], device) for name in ("area", "ratio", "place", "flip")}
+    sizes, stored = pictures.sizes(), pictures.stored()
+    corner, inner = framed(sizes, frame)
+    if scale[0] < 1:
+        start, length = crop_boxes(mine, inner).unbind(2)
+    else:
+        start, length = torch.zeros_like(inner), inner
+    shrunk = stored / sizes  # 1 where the picture is stored as it is
+    length = (length * shrunk).clamp(min=1)
+    start = ((corner + start) * shrunk).minimum(stored - length)
+    span = torch.stack([start, length], dim=2).expand(len(pictures.pixels), -1, -1)
+    mirrored = torch.stack([torch.zeros_like(mine["flip"]), mine["flip"]], dim=1)
+    weights = resampling_weights(span, mirrored, pictures.side, side, kernel)
     rows, columns = weights.unbind(1)
-    return resample(images, rows, columns)
+    return resample(pictures.pixels, rows, columns)
 
 
-def centre(x: Tensor, side: int, dims: tuple[int, ...]) -> Tensor:
-    """The middle ``side`` entries along ``dims``; torchvision's rounding of the margin."""
-    for dim in dims:
-        x = x.narrow(dim, round((x.shape[dim] - side) / 2), side)
-    return x
+def centre(pixels: Tensor, side: int) -> Tensor:
+    """The middle of squares (n, 3, H, H), ``side`` pixels; torchvision's rounding of the margin."""
+    margin = round((pixels.shape[-1] - side) / 2)
+    return pixels.narrow(2, margin, side).narrow(3, margin, side)

@@ -6,19 +6,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deep_clustering.methods.images._device import to_device
+from deep_clustering.methods.images.pictures import Pictures
+
 DEVICE_SHARE = 0.6  # of a GPU's free memory that the whole array may take
 COPY_BYTES = 64 * 2**20  # moved to a GPU at a time
 
 
 class Images:
-    """Square RGB images, in memory or memory-mapped, handed out as batches on one device.
+    """RGB pictures in squares, in memory or memory-mapped, handed out as batches on one device.
 
     On the CPU the array is used where it lies, without a copy. On a GPU the whole array moves there
     if it takes less than 60 % of the memory that is free, and a batch is a gather on the device.
     Otherwise batches are gathered on the host into pinned memory and copied asynchronously.
 
     ``array``: uint8 (N, 3, H, H), C-contiguous. ``mean``, ``std``: of pixels scaled to [0, 1], per
-    channel; kept for the views that normalise. Raises ValueError if one of them does not fit.
+    channel; kept for the views that normalise. ``sizes``: int (N, 2), height and width of each
+    picture, as in ``Pictures``; None where all are H x H. Raises ValueError if one of them does not
+    fit.
     """
 
     def __init__(
@@ -28,8 +33,9 @@ class Images:
         mean: tuple[float, float, float],
         std: tuple[float, float, float],
         device: torch.device,
+        sizes: np.ndarray | Tensor | None = None,
     ) -> None:
-        _check(array, mean, std)
+        _check(array, mean, std, sizes)
         self.device = _with_index(torch.device(device))
         self.side: int = array.shape[-1]  # pixels, height and width
         self.mean = torch.tensor(mean, dtype=torch.float32, device=self.device)  # (3,)
@@ -42,18 +48,21 @@ class Images:
             self._array = _moved(self._array, self.device)
         elif isinstance(self._array, Tensor):
             self._array = self._array.cpu().numpy()
+        where = self.device if isinstance(self._array, Tensor) else torch.device("cpu")
+        self._sizes = None if sizes is None else torch.as_tensor(sizes, device=where)
 
     def __len__(self) -> int:
         return len(self._array)
 
-    def take(self, index: Tensor) -> Tensor:
-        """The images at ``index``, int64 (n,), 0 <= index < N: uint8 (n, 3, H, H) on the device.
+    def take(self, index: Tensor) -> Pictures:
+        """The images at ``index``, int64 (n,), 0 <= index < N: n pictures on the device.
 
         Keep ``index`` on the CPU unless the images are on the GPU as a whole, or the host waits for
         the device. Raises IndexError for an index out of range (as a device assertion on a GPU).
         """
         if isinstance(self._array, Tensor):
-            return self._array.index_select(0, index.to(self.device, non_blocking=True))
+            index = index.to(self.device, non_blocking=True)
+            return Pictures(self._array.index_select(0, index), self._size_of(index))
         rows = index.cpu().numpy()
         if len(rows) and not 0 <= rows.min() <= rows.max() < len(self):
             raise IndexError(
@@ -67,7 +76,15 @@ class Images:
         )
         # With a mode other than "raise", numpy writes straight into the batch.
         np.take(self._array, rows, axis=0, out=batch.numpy(), mode="clip")
-        return batch.to(self.device, non_blocking=True)
+        size = self._size_of(index.cpu())
+        return Pictures(
+            batch.to(self.device, non_blocking=True),
+            None if size is None else to_device(size, self.device),
+        )
+
+    def _size_of(self, index: Tensor) -> Tensor | None:
+        """On the device of the sizes, as ``index``."""
+        return None if self._sizes is None else self._sizes.index_select(0, index)
 
     def _fits(self) -> bool:
         free, _ = torch.cuda.mem_get_info(self.device)
@@ -78,6 +95,7 @@ def _check(
     array: np.ndarray | Tensor,
     mean: tuple[float, float, float],
     std: tuple[float, float, float],
+    sizes: np.ndarray | Tensor | None,
 ) -> None:
     """Raises one ValueError that lists what does not fit."""
     shape = tuple(array.shape)
@@ -93,6 +111,8 @@ def _check(
         mistakes.append(f"mean: three numbers, one per channel, got {mean}")
     if len(std) != 3 or not all(s > 0 for s in std):
         mistakes.append(f"std: three numbers above 0, one per channel, got {std}")
+    if sizes is not None and tuple(sizes.shape) != (len(array), 2):
+        mistakes.append(f"sizes: shape ({len(array)}, 2), got {tuple(sizes.shape)}")
     if mistakes:
         raise ValueError("\n".join(mistakes))
 

@@ -8,6 +8,7 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
+from deep_clustering.methods.images._device import to_device
 from deep_clustering.methods.images.colour import (
     auto_contrast,
     blur,
@@ -20,7 +21,6 @@ from deep_clustering.methods.images.colour import (
     sharpness,
     solarise,
 )
-from deep_clustering.methods.images.view import to_device
 
 
 class Operation(IntEnum):

@@ -13,10 +13,12 @@ from deep_clustering.methods.images._checks import (
     scale_mistake,
     side_mistake,
 )
+from deep_clustering.methods.images._device import to_device
 from deep_clustering.methods.images.crops import crop, draw_crop
 from deep_clustering.methods.images.operations import Operation, operate
+from deep_clustering.methods.images.pictures import Frame, Pictures
 from deep_clustering.methods.images.resampling import triangle
-from deep_clustering.methods.images.view import Draws, in_parts, normalise, to_device
+from deep_clustering.methods.images.view import Draws, in_parts, normalise
 
 #: The strength of each operation in RUC's release. It draws a level from {1, ..., m - 1} on a scale
 #: of 10 with m = 2, so the level is always 1, and level / 10 of the range of the paper's Table 4
@@ -59,10 +61,11 @@ class RandAugment:
     """
 
     side: int
-    crop_scale: tuple[float, float] = (0.2, 1.0)  # share of the image's area
+    crop_scale: tuple[float, float] = (0.2, 1.0)  # share of the frame's area; (1, 1): no crop
     flip: float = 0.5  # probability
     operations: int = 2  # draws per image, 0 to 14
     cutout: int = 16  # pixels; 0 cuts nothing
+    frame: Frame = "whole"  # what is cropped
 
     def __post_init__(self) -> None:
         most = len(STRENGTHS)
@@ -98,9 +101,9 @@ class RandAugment:
         return draws
 
     @in_parts
-    def apply(self, images: Tensor, draws: Draws, mean: Tensor, std: Tensor) -> Tensor:
+    def apply(self, pictures: Pictures, draws: Draws, mean: Tensor, std: Tensor) -> Tensor:
         """See ``View.apply``."""
-        pixels = crop(images, draws, self.side, triangle)
+        pixels = crop(pictures, draws, self.side, triangle, scale=self.crop_scale, frame=self.frame)
         pixels = operate(pixels, draws["operation"], draws["magnitude"])
         if self.cutout:
             corner = to_device(draws["corner"], pixels.device)

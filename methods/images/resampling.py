@@ -24,22 +24,32 @@ def cubic(distance: Tensor) -> Tensor:
 
 
 def resampling_weights(
-    span: Tensor, mirrored: Tensor, source: int, target: int, kernel: Kernel
+    span: Tensor,
+    mirrored: Tensor,
+    source: int,
+    target: int,
+    kernel: Kernel,
+    among: Tensor | None = None,
 ) -> Tensor:
     """Weights that resample a part of a line of ``source`` pixels to ``target`` pixels.
 
     Pillow's resize: the kernel widens when shrinking (antialias), and taps beyond the part are left
-    out. ``span``: (..., 2), the part's start and length in pixels. ``mirrored``: bool (...).
-    Returns float32 (..., target, source): multiples of 1/1024, each row summing to 1.
+    out. ``span``: (..., 2), the part's start and length in pixels, at least 1 long; a pixel belongs
+    to it if its centre does. ``mirrored``: bool (...). ``among``: (..., 2), first and number: the
+    targets are those from the first on among this number, to which the part is resampled; None:
+    they are all. Returns float32 (..., target, source): multiples of 1/1024, each row summing to 1.
     """
     start, length = span.to(torch.float32)[..., None, None].unbind(-3)  # (..., 1, 1)
     place = torch.arange(target, device=span.device)[:, None] + 0.5
     place = torch.where(mirrored[..., None, None], target - place, place)
     step = length / target
+    if among is not None:
+        first, number = among.to(torch.float32)[..., None, None].unbind(-3)
+        place, step = first + place, length / number
     centre = start + place * step
     pixel = torch.arange(source, device=span.device) + 0.5
     weight = kernel((pixel - centre).abs_().div_(step.clamp(min=1)))
-    weight *= (pixel > start) & (pixel < start + length)
+    weight *= (pixel >= start) & (pixel < start + length)
     # Whole numbers, whose sums cannot depend on the order in which a device takes them.
     upto = weight.mul_(4096).round_().cumsum(-1, dtype=torch.int32)
     return _quantised(upto / upto[..., -1:])

@@ -13,10 +13,12 @@ from deep_clustering.methods.images._checks import (
     scale_mistake,
     side_mistake,
 )
+from deep_clustering.methods.images._device import to_device
 from deep_clustering.methods.images.crops import crop, draw_crop
 from deep_clustering.methods.images.operations import Operation, operate
+from deep_clustering.methods.images.pictures import Frame, Pictures
 from deep_clustering.methods.images.resampling import triangle
-from deep_clustering.methods.images.view import Draws, in_parts, normalise, to_device
+from deep_clustering.methods.images.view import Draws, in_parts, normalise
 
 # The fourteen operations of the strong view and the range of each magnitude: SCAN's augmentations,
 # which CDC (Sec. 4.1) and DPAC take over. A posterising magnitude counts with its integer part.
@@ -50,10 +52,11 @@ class Strong:
     """
 
     side: int
-    crop_scale: tuple[float, float] = (0.08, 1.0)  # share of the image's area
+    crop_scale: tuple[float, float] = (0.08, 1.0)  # share of the frame's area; (1, 1): no crop
     flip: float = 0.5  # probability
     operations: int = 4  # draws per image
     cutout: int = 16  # L, pixels; 0 cuts nothing
+    frame: Frame = "whole"  # what is cropped
 
     def __post_init__(self) -> None:
         refuse(
@@ -85,9 +88,9 @@ class Strong:
         return draws
 
     @in_parts
-    def apply(self, images: Tensor, draws: Draws, mean: Tensor, std: Tensor) -> Tensor:
+    def apply(self, pictures: Pictures, draws: Draws, mean: Tensor, std: Tensor) -> Tensor:
         """See ``View.apply``."""
-        pixels = crop(images, draws, self.side, triangle)
+        pixels = crop(pictures, draws, self.side, triangle, scale=self.crop_scale, frame=self.frame)
         pixels = operate(pixels, draws["operation"], draws["magnitude"])
         x = normalise(pixels, mean, std)
         return _cut(x, draws["hole"]) if self.cutout else x

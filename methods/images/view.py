@@ -9,8 +9,11 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Generator, Tensor
 
+from deep_clustering.methods.images.pictures import Pictures
+
 Draws = dict[str, Tensor]
 CPU_PART = 2**20  # pixel values worked on at a time on a CPU: what its caches hold as float32
+GPU_PART = 2**28  # and on a GPU: 1 GiB as float32, 350 photographs of 500 x 500
 
 
 class View(Protocol):
@@ -23,43 +26,46 @@ class View(Protocol):
     def draw(self, n: int, generator: Generator) -> Draws:
         """All random choices for ``n`` images, each tensor (n, ...), on the generator's device."""
 
-    def apply(self, images: Tensor, draws: Draws, mean: Tensor, std: Tensor) -> Tensor:
-        """Views of ``images``.
+    def apply(self, pictures: Pictures, draws: Draws, mean: Tensor, std: Tensor) -> Tensor:
+        """Views of ``pictures``.
 
-        ``images``: uint8 (n, 3, H, H). ``draws``: from ``draw``, n rows. ``mean`` and ``std``:
-        (3,), of pixels scaled to [0, 1]. Returns float32 (n, 3, side, side), contiguous, without
-        gradient.
+        ``draws``: from ``draw``, a row a picture. ``mean`` and ``std``: (3,), of pixels scaled to
+        [0, 1]. Returns float32 (n, 3, side, side), contiguous, without gradient.
         """
 
 
 V = TypeVar("V", bound=View)
-Apply = Callable[[V, Tensor, Draws, Tensor, Tensor], Tensor]
+Apply = Callable[[V, Pictures, Draws, Tensor, Tensor], Tensor]
 
 
 def in_parts(apply: Apply[V]) -> Apply[V]:
-    """``View.apply`` without gradient, with its input checked, in parts on a CPU."""
+    """``View.apply`` without gradient, with its input checked, in parts that memory can hold."""
 
     @wraps(apply)
     @torch.no_grad()
-    def whole(view: V, images: Tensor, draws: Draws, mean: Tensor, std: Tensor) -> Tensor:
-        n = len(images)
-        if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] != 3:
+    def whole(view: V, pictures: Pictures, draws: Draws, mean: Tensor, std: Tensor) -> Tensor:
+        pixels, size = pictures
+        n = len(pixels)
+        if pixels.dtype != torch.uint8 or pixels.dim() != 4 or pixels.shape[1] != 3:
             raise ValueError(
-                f"images: uint8 (n, 3, H, H), got {images.dtype} {tuple(images.shape)}."
+                f"pictures: uint8 (n, 3, H, H), got {pixels.dtype} {tuple(pixels.shape)}."
             )
+        if size is not None and size.shape != (n, 2):
+            raise ValueError(f"size: (n, 2) with n = {n}, got {tuple(size.shape)}.")
         for name, values in draws.items():
             if len(values) != n:
                 raise ValueError(
                     f"draws: one row per image, got {len(values)} rows of {name!r} for {n} images."
                 )
-        rows = max(16, CPU_PART // (3 * max(view.side, images.shape[-1]) ** 2))
-        if images.device.type != "cpu" or n <= rows:
-            return apply(view, images, draws, mean, std)
-        result = torch.empty(n, 3, view.side, view.side)
+        part = CPU_PART if pixels.device.type == "cpu" else GPU_PART
+        rows = max(16, part // (3 * max(view.side, pictures.side) ** 2))
+        if n <= rows:
+            return apply(view, pictures, draws, mean, std)
+        result = torch.empty(n, 3, view.side, view.side, device=pixels.device)
         for start in range(0, n, rows):
-            part = slice(start, start + rows)
-            mine = {name: values[part] for name, values in draws.items()}
-            result[part] = apply(view, images[part], mine, mean, std)
+            some = slice(start, start + rows)
+            mine = {name: values[some] for name, values in draws.items()}
+            result[some] = apply(view, pictures.part(some), mine, mean, std)
         return result
 
     return whole
@@ -69,12 +75,3 @@ def normalise(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """uint8 (n, 3, H, W) to float32 (x / 255 - mean) / std, contiguous."""
     x = pixels.to(torch.float32, memory_format=torch.contiguous_format)
     return x.sub_(255 * mean[:, None, None]).mul_(1 / (255 * std[:, None, None]))
-
-
-def to_device(x: Tensor, device: torch.device) -> Tensor:
-    """``x`` on ``device``; to a GPU through pinned memory, so that the host need not wait."""
-    if x.device == device:
-        return x
-    if x.device.type == "cpu" and device.type == "cuda":
-        return x.pin_memory().to(device, non_blocking=True)
-    return x.to(device)

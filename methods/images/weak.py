@@ -13,6 +13,7 @@ from deep_clustering.methods.images._checks import (
     side_mistake,
 )
 from deep_clustering.methods.images.crops import crop, draw_crop
+from deep_clustering.methods.images.pictures import Frame, Pictures
 from deep_clustering.methods.images.resampling import triangle
 from deep_clustering.methods.images.view import Draws, in_parts, normalise
 
@@ -22,8 +23,9 @@ class Weak:
     """Random resized crop (bilinear), horizontal flip, normalise (CDC Sec. 4.1)."""
 
     side: int
-    crop_scale: tuple[float, float] = (0.08, 1.0)  # share of the image's area
+    crop_scale: tuple[float, float] = (0.08, 1.0)  # share of the frame's area; (1, 1): no crop
     flip: float = 0.5  # probability
+    frame: Frame = "whole"  # what is cropped
 
     def __post_init__(self) -> None:
         refuse(
@@ -37,6 +39,7 @@ class Weak:
         return draw_crop(n, self.crop_scale, self.flip, generator)
 
     @in_parts
-    def apply(self, images: Tensor, draws: Draws, mean: Tensor, std: Tensor) -> Tensor:
+    def apply(self, pictures: Pictures, draws: Draws, mean: Tensor, std: Tensor) -> Tensor:
         """See ``View.apply``."""
-        return normalise(crop(images, draws, self.side, triangle), mean, std)
+        pixels = crop(pictures, draws, self.side, triangle, scale=self.crop_scale, frame=self.frame)
+        return normalise(pixels, mean, std)

@@ -18,6 +18,7 @@ from deep_clustering.methods.compute.random import seeded
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.clean import clean_view
 from deep_clustering.methods.images.images import Images
+from deep_clustering.methods.images.pictures import Frame, Pictures
 from deep_clustering.methods.images.view import View
 from deep_clustering.methods.learning.state import pack, prepare, unpack
 from deep_clustering.methods.networks.encoders import Encoder, autocast, features_of, place
@@ -70,7 +71,7 @@ class Learner(ABC):
         side: of the views, in pixels; None is the images' own.
         mean, std: of the normalisation, per channel; None is the data set's.
         images, replicas, seed, index: the `Context`.
-        enlargement: of the clean view, see `clean_view`.
+        enlargement, frame: of the clean view, see `clean_view`.
         slices: in which a batch is shared by the processes, see `Replicas.rows`.
 
     Attributes:
@@ -95,6 +96,7 @@ class Learner(ABC):
         index: Tensor | None = None,
         mean: Channels | None = None,
         enlargement: float | None = None,
+        frame: Frame = "centre",
         slices: int = 1,
     ) -> None:
         self.epochs: int = config.epochs
@@ -110,7 +112,7 @@ class Learner(ABC):
         self._autocast = autocast(config.precision, device)
         self._loss_scale = LossScale().to(device) if config.precision == "fp16" else None
         self._side = side or images.side
-        self._clean = clean_view(self._side, enlargement)
+        self._clean = clean_view(self._side, enlargement, frame)
         self._mean = images.mean if mean is None else torch.tensor(mean, device=device)
         self._std = images.std if std is None else torch.tensor(std, device=device)
         self._encoders: dict[str, Encoder] = {}
@@ -130,11 +132,11 @@ class Learner(ABC):
         """This rank's part (n,) of the indices of a global batch."""
         return indices[self._rows if indices.device == self._rows.device else self._host_rows]
 
-    def _viewed(self, view: View, pixels: Tensor, generator: torch.Generator) -> Tensor:
+    def _viewed(self, view: View, pictures: Pictures, generator: torch.Generator) -> Tensor:
         """This rank's views (n, 3, S, S), drawn for the global batch."""
         draws = view.draw(self.batch_size, generator)
         mine = {name: values[self._host_rows] for name, values in draws.items()}
-        return view.apply(pixels, mine, self._mean, self._std)
+        return view.apply(pictures, mine, self._mean, self._std)
 
     def _encoded(self, view: Tensor, encoder: str | None = None) -> Tensor:
         """Features (n, D) of views, of the first encoder unless another is named.
@@ -144,11 +146,11 @@ class Learner(ABC):
         with self._autocast():
             return features_of(self._encoders[encoder or self._main], view)
 
-    def clean(self, pixels: Tensor) -> Tensor:
+    def clean(self, pictures: Pictures) -> Tensor:
         """The normalised view of images that targets and predictions come from.
 
         Args:
-            pixels: uint8 (n, 3, H, H), as `Images.take` gives them.
+            pictures: as `Images.take` gives them.
 
         Returns:
             float32 (n, 3, S, S) on the learner's device, without gradient.
@@ -156,7 +158,7 @@ class Learner(ABC):
         Raises:
             ValueError: pixels of another form, or too small for the view.
         """
-        return self._clean.apply(pixels.to(self._device), {}, self._mean, self._std)
+        return self._clean.apply(pictures, {}, self._mean, self._std)
 
     def _clean_views(self, indices: Tensor) -> Iterator[Tensor]:
         """Clean views, part after part."""

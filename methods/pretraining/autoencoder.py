@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from deep_clustering.methods._fields import Channels, ScaledPrecision
 from deep_clustering.methods.compute.random import seeded
+from deep_clustering.methods.images.pictures import Frame
 from deep_clustering.methods.learning.learner import Context, adam, descend
 from deep_clustering.methods.networks.autoencoder import Pixels, decoder, reconstruction_error
 from deep_clustering.methods.networks.encoders import features_of, place
@@ -21,6 +22,7 @@ class AutoencoderConfig:
     dimension: int  # of the code
     side: int | None  # pixels, of the views; None is the images' own
     enlargement: float  # clean view: middle of the image at this multiple of side
+    frame: Frame  # of a photograph, that the clean view is made of
     epochs: int  # passes over the data
     batch_size: int  # images per step
     learning_rate: float  # Adam, constant
@@ -39,6 +41,7 @@ class Autoencoder(Pretraining):
             config,
             lambda side, replicas: Pixels(side, config.hidden, config.dimension),
             enlargement=config.enlargement,
+            frame=config.frame,
             **context,
         )
         self.config = config
@@ -54,8 +57,8 @@ class Autoencoder(Pretraining):
         Returns:
             `loss`, the mean squared error of a pixel in units of the normalisation.
         """
-        pixels = self._images.take(self._mine(indices))
-        view = self._viewed(self._clean, pixels, self._generator)
+        pictures = self._images.take(self._mine(indices))
+        view = self._viewed(self._clean, pictures, self._generator)
         with self._autocast():
             decoded = self._decoder(features_of(self._encoder, view))
         # Divided by the global number, so that gradients add up over the ranks.

@@ -31,6 +31,7 @@ from deep_clustering.methods._fields import (
 from deep_clustering.methods.compute.random import generator, seeded
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.contrastive import Contrastive
+from deep_clustering.methods.images.pictures import Frame, Pictures
 from deep_clustering.methods.learning.learner import Context, descend
 from deep_clustering.methods.learning.state import prepare
 from deep_clustering.methods.networks.encoders import (
@@ -52,6 +53,12 @@ class MoCoConfig:
     backbone: Backbone = doc("resnet34", "App. B.1")
     stem_padding: int = doc(1, "pixels, of the 3x3 stem; release 1, App. B.1 writes 2")
     side: int | None = doc(None, "pixels, of the views; None is the images' own")
+    frame: Frame = doc(
+        "whole", 'what views are cut from; release. "centre": the centred square of a photograph'
+    )
+    enlargement: float | None = doc(
+        None, "clean view: middle of the image at this multiple of side; None takes it as stored"
+    )
     epochs: int = doc(1000, "passes over the data; App. B.1")
     batch_size: int = doc(256, "images per step; App. B.1")
     learning_rate: float = doc(0.5, "SGD, per 256 images of a batch; App. B.1")
@@ -86,7 +93,7 @@ class MoCoConfig:
         check(
             self,
             [
-                *choice(self, backbone=Backbone, precision=ScaledPrecision),
+                *choice(self, backbone=Backbone, frame=Frame, precision=ScaledPrecision),
                 *positive(self, "epochs", "batch_size", "learning_rate", "queue_size"),
                 *positive(self, "temperature", "projector_hidden", "projector_dimension"),
                 *not_negative(self, "stem_padding", "warmup_epochs", "warmup_rate"),
@@ -95,6 +102,11 @@ class MoCoConfig:
                 *share(self, "jitter", "grey", "blur", "flip"),
                 *normalisation(self),
                 Rule(self.side is None or self.side > 0, "side", "must be none or above 0"),
+                Rule(
+                    self.enlargement is None or self.enlargement >= 1,
+                    "enlargement",
+                    "must be none or at least 1",
+                ),
                 Rule(0 < self.crop_scale <= 1, "crop_scale", "must be above 0 and at most 1"),
                 Rule(
                     self.warmup_epochs < self.epochs,
@@ -171,6 +183,7 @@ class MoCo(Pretraining):
                     config.backbone, side=side, replicas=replicas, stem_padding=config.stem_padding
                 )
             ),
+            enlargement=config.enlargement,
             **context,
         )
         self.config = config
@@ -182,6 +195,7 @@ class MoCo(Pretraining):
             grey=config.grey,
             blur=config.blur,
             flip=config.flip,
+            frame=config.frame,
         )
         with seeded(self._seed, "projector"):
             self._projector = perceptron(
@@ -229,8 +243,8 @@ class MoCo(Pretraining):
             number: 1 when they fill the sphere, 0 when they have collapsed to a point.
         """
         config = self.config
-        pixels = self._images.take(self._mine(indices))
-        views = [self._augmented(pixels) for _ in range(2)]
+        pictures = self._images.take(self._mine(indices))
+        views = [self._augmented(pictures) for _ in range(2)]
         queries = {
             i: self._projected(self._encoder, self._projector, views[i]) for i, _ in self._pairs
         }
@@ -266,8 +280,8 @@ class MoCo(Pretraining):
         self._steps += 1
         return metrics
 
-    def _augmented(self, pixels: Tensor) -> Tensor:
-        return self._viewed(self._view, pixels, self._generator)
+    def _augmented(self, pictures: Pictures) -> Tensor:
+        return self._viewed(self._view, pictures, self._generator)
 
     def _projected(self, network: nn.Module, projector: nn.Module, view: Tensor) -> Tensor:
         with self._autocast():

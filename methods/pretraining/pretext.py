@@ -30,6 +30,7 @@ from deep_clustering.methods._fields import (
 from deep_clustering.methods.compute.random import seeded
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.contrastive import Contrastive
+from deep_clustering.methods.images.pictures import Frame
 from deep_clustering.methods.learning.learner import Context, descend, evaluation, sgd
 from deep_clustering.methods.networks.encoders import (
     Backbone,
@@ -52,6 +53,12 @@ class PretextConfig:
     backbone: Backbone = doc("resnet18", "encoder; a ResNet-50 on ImageNet")
     stem: Stem = doc("side", 'first layers of a ResNet; "pooled" on STL-10')
     side: int | None = doc(None, "pixels, of the views; None is the images' own")
+    frame: Frame = doc(
+        "whole", 'what views are cut from; "centre": the centred square of a photograph'
+    )
+    enlargement: float | None = doc(
+        None, "clean view: middle of the image at this multiple of side; None takes it as stored"
+    )
     epochs: int = doc(500, "passes over the data")
     batch_size: int = doc(512, "images per step")
     learning_rate: float = doc(0.4, "SGD, first epoch")
@@ -81,13 +88,18 @@ class PretextConfig:
         check(
             self,
             [
-                *choice(self, backbone=Backbone, stem=Stem, precision=Precision),
+                *choice(self, backbone=Backbone, stem=Stem, frame=Frame, precision=Precision),
                 *positive(self, "epochs", "batch_size", "learning_rate", "temperature"),
                 *positive(self, "projector_hidden", "projector_dimension"),
                 *not_negative(self, "weight_decay"),
                 *share(self, "final_rate", "sgd_momentum", "jitter", "grey", "flip"),
                 *normalisation(self),
                 Rule(self.side is None or self.side > 0, "side", "must be none or above 0"),
+                Rule(
+                    self.enlargement is None or self.enlargement >= 1,
+                    "enlargement",
+                    "must be none or at least 1",
+                ),
                 Rule(0 < self.crop_scale <= 1, "crop_scale", "must be above 0 and at most 1"),
                 Rule(self.seed is None or self.seed >= 0, "seed", "must be none or not negative"),
             ],
@@ -124,6 +136,7 @@ def pretext_view(config: PretextConfig, side: int) -> Contrastive:
         grey=config.grey,
         blur=0.0,
         flip=config.flip,
+        frame=config.frame,
     )
 
 
@@ -139,7 +152,10 @@ class Pretext(Pretraining):
 
     def __init__(self, config: PretextConfig, **context: Unpack[Context]) -> None:
         super().__init__(
-            config, lambda side, replicas: pretext_encoder(config, side, replicas), **context
+            config,
+            lambda side, replicas: pretext_encoder(config, side, replicas),
+            enlargement=config.enlargement,
+            **context,
         )
         self.config = config
         self._view = pretext_view(config, self._side)
@@ -171,8 +187,8 @@ class Pretext(Pretraining):
             `loss`, and `accuracy` and `spread` as in `SimCLR.step`.
         """
         config, size = self.config, self.batch_size
-        pixels = self._images.take(self._mine(indices))
-        views = torch.cat([self._viewed(self._view, pixels, self._generator) for _ in range(2)])
+        pictures = self._images.take(self._mine(indices))
+        views = torch.cat([self._viewed(self._view, pictures, self._generator) for _ in range(2)])
         z = whole_batch(self._replicas, self._projected(views), self._both, 2 * size)
         loss = anchored(z[:size], z[size:], config.temperature, config.symmetric)
         for group in self._optimiser.param_groups:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from deep_clustering.methods._fields import Channels
 from deep_clustering.methods.compute.random import generator
+from deep_clustering.methods.images.pictures import Frame
 from deep_clustering.methods.learning.learner import (
     Build,
     Context,
@@ -45,7 +46,7 @@ class Pretraining(Learner):
     Args:
         config: its seed wins over that of the context.
         build: (side in pixels, replicas) -> a fresh encoder.
-        enlargement: of the clean view, see `clean_view`.
+        enlargement, frame: of the clean view, see `clean_view`.
         context: see `Context`.
 
     Raises:
@@ -60,6 +61,7 @@ class Pretraining(Learner):
         build: Build,
         *,
         enlargement: float | None = None,
+        frame: Frame = "centre",
         **context: Unpack[Context],
     ) -> None:
         if config.seed is not None:
@@ -71,6 +73,7 @@ class Pretraining(Learner):
             mean=config.mean,
             std=config.std,
             enlargement=enlargement,
+            frame=frame,
             **context,
         )
         if len(self._index) < config.batch_size:

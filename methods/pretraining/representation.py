@@ -77,6 +77,8 @@ def moco_config(config: PretrainConfig) -> MoCoConfig:
         backbone=config.backbone,
         stem_padding=config.stem_padding,
         side=config.side,
+        frame=config.frame,
+        enlargement=config.enlargement,
         epochs=config.epochs,
         batch_size=config.batch_size,
         learning_rate=config.moco_learning_rate,
@@ -100,6 +102,7 @@ def autoencoder_config(config: PretrainConfig) -> AutoencoderConfig:
         dimension=config.code_dimension,
         side=config.side,
         enlargement=config.enlargement,
+        frame=config.frame,
         epochs=config.epochs,
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
@@ -116,7 +119,7 @@ class WeakMoCo(MoCo):
 
     def __init__(self, config: PretrainConfig, **context: Unpack[Context]) -> None:
         super().__init__(moco_config(config), build=partial(simclr_encoder, config), **context)
-        self._clean = clean_view(self._side, config.enlargement)
+        self._clean = clean_view(self._side, config.enlargement, config.frame)
         self._view = weak_view(config, self._side)
 
     def _handed_over(self) -> dict[str, nn.Module]:
@@ -274,7 +277,8 @@ class Reconstruction:
 
     def __init__(self, config: PretrainConfig, around: Surroundings) -> None:
         self._around = around
-        self.views: dict[str, View] = {"clean": clean_view(around.side, config.enlargement)}
+        clean = clean_view(around.side, config.enlargement, config.frame)
+        self.views: dict[str, View] = {"clean": clean}
         with seeded(around.seed, "decoder"):
             self._decoder = decoder(around.side, config.code_hidden, config.code_dimension)
         place(self._decoder, around.replicas.device)

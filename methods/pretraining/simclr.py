@@ -30,6 +30,7 @@ from deep_clustering.methods._fields import (
 from deep_clustering.methods.compute.random import seeded
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.contrastive import Contrastive
+from deep_clustering.methods.images.pictures import Frame
 from deep_clustering.methods.images.strong import Strong
 from deep_clustering.methods.learning.learner import Context, adam, descend
 from deep_clustering.methods.networks.encoders import (
@@ -55,6 +56,11 @@ class SimCLRConfig:
     stem_padding: int = doc(1, "pixels, of the 3x3 stem; release")
     stem_weights: StemWeights = doc("fan-out", "fresh weights of the 3x3 stem; release")
     side: int | None = doc(None, "pixels, of the views; None is the images' own")
+    frame: Frame = doc(
+        "whole",
+        "of a photograph: the weak view crops it, the others squash it; release. "
+        '"centre": its centred square in all views',
+    )
     enlargement: float = doc(
         1.25, "clean view: middle of the image at this multiple of side; release"
     )
@@ -85,7 +91,7 @@ class SimCLRConfig:
             self,
             [
                 *choice(self, backbone=Backbone, stem=Stem, precision=ScaledPrecision),
-                *choice(self, stem_weights=StemWeights),
+                *choice(self, stem_weights=StemWeights, frame=Frame),
                 *positive(self, "epochs", "batch_size", "learning_rate", "temperature"),
                 *positive(self, "projector_hidden", "projector_dimension"),
                 *not_negative(self, "stem_padding", "weight_decay", "operations", "cutout"),
@@ -145,6 +151,7 @@ def weak_view(config: SimCLRConfig, side: int) -> Contrastive:
         grey=config.grey,
         blur=config.blur,
         flip=config.flip,
+        frame=config.frame,
     )
 
 
@@ -156,6 +163,7 @@ def strong_view(config: SimCLRConfig, side: int) -> Strong:
         flip=config.flip,
         operations=config.operations,
         cutout=config.cutout,
+        frame=config.frame,
     )
 
 
@@ -188,7 +196,11 @@ class SimCLR(Pretraining):
 
     def __init__(self, config: SimCLRConfig, **context: Unpack[Context]) -> None:
         super().__init__(
-            config, partial(simclr_encoder, config), enlargement=config.enlargement, **context
+            config,
+            partial(simclr_encoder, config),
+            enlargement=config.enlargement,
+            frame=config.frame,
+            **context,
         )
         self.config = config
         self._views = (weak_view(config, self._side), strong_view(config, self._side))
@@ -209,8 +221,8 @@ class SimCLR(Pretraining):
             `loss`; `accuracy`, the share of views nearer to their other view than to any of another
             image; and `spread`, as in MoCo: 1 when the views fill the sphere, 0 in a point.
         """
-        pixels = self._images.take(self._mine(indices))
-        views = torch.cat([self._viewed(view, pixels, self._generator) for view in self._views])
+        pictures = self._images.take(self._mine(indices))
+        views = torch.cat([self._viewed(view, pictures, self._generator) for view in self._views])
         with self._autocast():
             local = self._projector(features_of(self._encoder, views))
         size = self.batch_size

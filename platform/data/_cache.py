@@ -4,6 +4,8 @@ A prepared dataset is a folder `prepared/<key>/` in the data directory:
 
     images.npy   uint8 (N, 3, S, S), C-contiguous; every run on the machine maps the same file
     vectors.npy  float32 (N, D), in place of images.npy where samples are vectors
+    sizes.npy    int32 (N, 2), height and width of each image in its file, where whole pictures are
+                 stored (`pixels`); absent when all of them are S x S
     labels.npy   int64 (N,); -1 where an image has no label; absent when none has
     split.npy    uint8 (N,); TRAIN, TEST or UNLABELLED (`protocols`)
     meta.json    format, fingerprint, class names, paths, skipped files, duplicates; written last
@@ -41,6 +43,7 @@ class Content:
     labels: np.ndarray | None  # int64 (N,), -1 without a label
     split: np.ndarray  # uint8 (N,)
     class_names: tuple[str, ...] | None
+    sizes: np.ndarray | None = None  # int (N, 2), where whole pictures are stored
     paths: tuple[str, ...] | None = None  # one per image
     skipped: Mapping[str, str] = field(default_factory=dict)  # path of a left-out file -> reason
     notes: tuple[str, ...] = ()
@@ -52,6 +55,7 @@ class Prepared:
     """An opened folder of the cache."""
 
     samples: np.ndarray  # images, uint8 (N, 3, S, S), or vectors, float32 (N, D)
+    sizes: np.ndarray | None  # int32 (N, 2), height and width; None where all images are S x S
     labels: np.ndarray | None
     split: np.ndarray
     fingerprint: str
@@ -173,12 +177,16 @@ def load(folder: Path) -> Prepared | None:
         samples = _open_array(_samples(folder), "r")
         split = np.load(folder / "split.npy")
         labels = np.load(folder / "labels.npy") if meta["labelled"] else None
+        sizes = np.load(folder / "sizes.npy") if meta.get("sized") else None
         if list(samples.shape) != meta["shape"] or len(split) != len(samples):
             return None
         if labels is not None and len(labels) != len(samples):
             return None
+        if sizes is not None and sizes.shape != (len(samples), 2):
+            return None
         return Prepared(
             samples=samples,
+            sizes=sizes,
             labels=labels,
             split=split,
             fingerprint=meta["fingerprint"],
@@ -209,6 +217,12 @@ def _write(folder: Path, content: Content, name: str) -> None:
     """Labels, split and, last, meta.json, each synced; the fingerprint is of what is on disk."""
     samples = _open_array(_samples(folder), "r")
     digests = row_digests(samples)
+    sizes = content.sizes
+    if sizes is not None and (sizes == samples.shape[-1]).all():
+        sizes = None
+    if sizes is not None:  # pictures that are stored alike may be of different sizes
+        np.save(folder / "sizes.npy", sizes.astype("<i4"))
+        digests = [d + s.tobytes() for d, s in zip(digests, sizes.astype("<i4"), strict=True)]
     split = content.split.astype(np.uint8)
     np.save(folder / "split.npy", split)
     if content.labels is not None:
@@ -218,6 +232,7 @@ def _write(folder: Path, content: Content, name: str) -> None:
         "name": name,
         "shape": list(samples.shape),
         "labelled": content.labels is not None,
+        "sized": sizes is not None,
         "fingerprint": fingerprint(digests, content.labels, split, samples.shape),
         "duplicates": len(digests) - len(set(digests)),
         "class_names": content.class_names,
@@ -247,7 +262,11 @@ def row_digests(images: np.ndarray) -> list[bytes]:
 def fingerprint(
     digests: list[bytes], labels: np.ndarray | None, split: np.ndarray, shape: tuple[int, ...]
 ) -> str:
-    """16 hexadecimal digits of the content: pixels, labels, split and shape; names play no part."""
+    """16 hexadecimal digits of the content; names play no part.
+
+    Args:
+        digests: of the samples, which say their values and, where it is kept, their size.
+    """
     whole = hashlib.sha256(repr(tuple(shape)).encode())
     whole.update(b"".join(digests))
     whole.update(b"labels" + labels.astype("<i8").tobytes() if labels is not None else b"none")

@@ -15,7 +15,7 @@ from deep_clustering.platform.data._cache import Content, Prepared, Progress, wo
 from deep_clustering.platform.data._formats import readable
 from deep_clustering.platform.data._text import printable, quoted
 from deep_clustering.platform.data.folder import Listing
-from deep_clustering.platform.data.pixels import pixels, stored_side
+from deep_clustering.platform.data.pixels import WHOLE, pixels, stored_side, upright
 from deep_clustering.platform.errors import InputError
 
 _CHUNK = 64  # files per task of the thread pool
@@ -49,7 +49,7 @@ def build(
         passes = 2
         side, broken = _measured_side(listing, _share(progress, 0, passes))
     images = _cache.create_images(folder, len(listing.paths), side)
-    decode(listing, images, broken, _share(progress, passes - 1, passes))
+    sizes = decode(listing, images, broken, _share(progress, passes - 1, passes))
     if again().key() != listing.key():
         raise InputError(
             f"The folder {quoted(place)} changed while it was being read; repeat when it is at "
@@ -68,6 +68,7 @@ def build(
         labels=labels,
         split=listing.split[keep],
         class_names=listing.class_names and tuple(map(printable, listing.class_names)),
+        sizes=sizes[keep] if side >= WHOLE else None,
         paths=tuple(printable(listing.paths[index]) for index in keep),
         skipped=reasons,
         notes=listing.notes + notes,
@@ -150,17 +151,27 @@ def decode(
     images: np.ndarray,
     broken: dict[int, str],
     progress: Progress | None = None,
-) -> None:
-    """Write image i of the listing to row i of `images`; add to `broken` why an image has none."""
+) -> np.ndarray:
+    """Write image i of the listing to row i of `images`; add to `broken` why an image has none.
+
+    Returns:
+        Height and width of each upright image in its file, int32 (N, 2).
+    """
     side = images.shape[-1]
+    sizes = np.zeros((len(images), 2), np.int32)
     good = [index for index in range(len(listing.paths)) if index not in broken]
 
     def one(position: int) -> None:
-        with _opened(listing, good[position]) as image:
-            images[good[position]] = pixels(image, side)
+        index = good[position]
+        with _opened(listing, index) as opened:
+            image = upright(opened)
+            found = pixels(image, side)
+            images[index, :, : found.shape[1], : found.shape[2]] = found
+            sizes[index] = image.height, image.width
 
     for position, reason in _each(one, len(good), progress):
         broken[good[position]] = reason
+    return sizes
 
 
 def _opened(listing: Listing, index: int) -> Image.Image:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from deep_clustering.platform.data import _cache
 from deep_clustering.platform.data._cache import Content, Prepared, Progress
+from deep_clustering.platform.data.pixels import WHOLE
 
 Triple = tuple[float, float, float]
 
@@ -36,8 +37,12 @@ class Entry:
 
     @property
     def key(self) -> str:
-        """Name of the prepared folder, or how it begins."""
+        """How the names of its prepared folders begin."""
         return f"{self.name}-v{_cache.FORMAT}"
+
+    def folder(self, side: int | None, protocol: str) -> str:
+        """Name of the prepared folder, or how it begins: at a stored side, for a protocol."""
+        return f"{self.key}.{protocol}" if protocol in self.separate else self.key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +52,13 @@ class ImageEntry(Entry):
     side: int  # stored side, pixels
     mean: Triple = IMAGENET_MEAN  # per channel, of values in 0..1
     std: Triple = IMAGENET_STD
-    any_side: bool = False  # its files are larger than `side` and can be stored at another one
+    any_side: bool = False  # its files can be stored at another side
+
+    def folder(self, side: int | None, protocol: str) -> str:
+        key = self.key
+        if self.any_side and side is not None:
+            key += f".whole{side}" if side >= WHOLE else f".{side}"
+        return f"{key}.{protocol}" if protocol in self.separate else key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,13 +81,8 @@ class Order:
 
     @property
     def key(self) -> str:
-        """Name of the prepared folder."""
-        key = self.entry.key
-        if isinstance(self.entry, ImageEntry) and self.entry.any_side:
-            key += f".{self.side}"
-        if self.protocol in self.entry.separate:
-            key += f".{self.protocol}"
-        return key
+        """Name of the prepared folder, or how it begins."""
+        return self.entry.folder(self.side, self.protocol)
 
 
 Builder = Callable[[Order, Path], Content]  # writes the samples into the folder of that path

@@ -17,6 +17,7 @@ from typing import Literal
 
 from deep_clustering.platform.data import _arrays, _imagenet, _openml, _pictures
 from deep_clustering.platform.data._entry import Entry, ImageEntry, PointEntry, built
+from deep_clustering.platform.data.pixels import LARGEST
 from deep_clustering.platform.data.protocols import HELD_OUT
 
 _BOTH = ("all", "train-test", "train")
@@ -26,8 +27,8 @@ def _imagenet_entry(
     name: str, summary: str, classes: int, *protocols: str, count: int | None = None
 ) -> ImageEntry:
     return ImageEntry(
-        name=name, summary=summary, classes=classes, side=256, count=count, origin="imagenet",
-        protocols=protocols, separate=protocols, prepare=_imagenet.prepare,
+        name=name, summary=summary, classes=classes, side=LARGEST, any_side=True, count=count,
+        origin="imagenet", protocols=protocols, separate=protocols, prepare=_imagenet.prepare,
     )  # fmt: skip
 
 
@@ -145,10 +146,15 @@ class Status:
 
 
 def status(entry: Entry, root: Path) -> Status:
-    """Whether a named dataset can be opened with the data directory `root`."""
+    """Whether a named dataset can be opened at its own side with the data directory `root`."""
     prepared = root / "prepared"
-    known = any(prepared.glob(f"{entry.key}.*/meta.json"))
-    if known or (prepared / entry.key / "meta.json").exists() or entry.origin == "built in":
+    side = entry.side if isinstance(entry, ImageEntry) else None
+    keys = {entry.folder(side, protocol) for protocol in entry.protocols}
+    known = any(
+        (prepared / key / "meta.json").exists() or any(prepared.glob(f"{key}.*/meta.json"))
+        for key in keys
+    )
+    if known or entry.origin == "built in":
         return Status(kind="ready", text="ready")
     if entry.origin == "download":
         return Status(kind="downloadable", text="downloadable")

@@ -30,7 +30,7 @@ from deep_clustering.platform.data._entry import (
 from deep_clustering.platform.data._text import quoted
 from deep_clustering.platform.data.catalogue import CATALOGUE
 from deep_clustering.platform.data.folder import list_folder, list_images, located
-from deep_clustering.platform.data.pixels import view_side
+from deep_clustering.platform.data.pixels import ENLARGEMENT, LARGEST, WHOLE, view_side
 from deep_clustering.platform.data.protocols import TEST
 from deep_clustering.platform.errors import InputError, nearest
 
@@ -76,9 +76,11 @@ class ImageSet(Dataset):
     """A dataset of images."""
 
     images: np.ndarray  # uint8 (N, 3, S, S), memory-mapped
+    sizes: np.ndarray | None = None  # int32 (N, 2), height and width; None where all are S x S
     mean: Triple  # per channel, of values in 0..1
     std: Triple
-    view: int  # side of the clean view that networks see, the centre of the stored square; pixels
+    view: int  # side of the views that networks see, pixels
+    enlargement: float | None  # of the picture that a clean view is the centre of; None: as stored
 
     @property
     def noun(self) -> str:
@@ -169,7 +171,7 @@ def outline(entry: Entry, protocol: str | None = None) -> Dataset:
         images=np.broadcast_to(np.uint8(0), (count, 3, entry.side, entry.side)),
         mean=entry.mean,
         std=entry.std,
-        view=view_side(entry.side),
+        **_seen(entry.side),
         **common,
     )
 
@@ -237,11 +239,17 @@ def _refuse_side(name: str, side: int | None) -> None:
 def _images(name: str, prepared: Prepared, protocol: str, mean: Triple, std: Triple) -> ImageSet:
     return ImageSet(
         images=prepared.samples,
+        sizes=prepared.sizes,
         mean=mean,
         std=std,
-        view=view_side(prepared.samples.shape[-1]),
+        **_seen(prepared.samples.shape[-1]),
         **_common(name, prepared, protocol, "images repeat an earlier one pixel by pixel"),
     )
+
+
+def _seen(side: int) -> dict[str, Any]:
+    """The fields on views, by the stored side."""
+    return {"view": view_side(side), "enlargement": ENLARGEMENT if side >= WHOLE else None}
 
 
 def _points(name: str, prepared: Prepared, protocol: str) -> PointSet:
@@ -294,7 +302,7 @@ def _open_folder(source: Source, progress: Progress | None) -> ImageSet:
     protocol = protocols.chosen(quoted(name), source.protocol, having)
     prepared = _cache.obtain(
         source.root,
-        f"folder-{listing.key(source.side)}",
+        f"folder-{listing.key(source.side, WHOLE, LARGEST)}",
         partial(
             _decode.build,
             listing=listing,

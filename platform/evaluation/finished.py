@@ -64,7 +64,7 @@ def predict(
     dataset = datasets.open(Source(spec, root, skip_broken=skip_broken, side=side, labels=False))
     assert isinstance(dataset, ImageSet)
     where = device()
-    model = restored(store, row, images_for(row, dataset.images, where), where)
+    model = restored(store, row, images_for(row, dataset.images, where, dataset.sizes), where)
     predicted = model.predict(torch.arange(len(dataset.images)))
     final = predicted[model.final_head].cpu()
     columns: dict[str, object] = {
@@ -118,18 +118,28 @@ def device() -> "torch.device":
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def images_for(row: Row, pixels: "np.ndarray | torch.Tensor", device: "torch.device") -> "Images":
+def images_for(
+    row: Row,
+    pixels: "np.ndarray | torch.Tensor",
+    device: "torch.device",
+    sizes: "np.ndarray | torch.Tensor | None",
+) -> "Images":
     """Images that a run may not know, normalised as its own were.
 
     Args:
         row: of the run.
         pixels: uint8 (N, 3, S, S) with S the row's `image_side`.
         device: where to compute.
+        sizes: (N, 2) heights and widths, None where all pictures are S x S.
     """
     from deep_clustering.methods.images.images import Images
 
     return Images(
-        pixels, mean=_three(row["image_mean"]), std=_three(row["image_std"]), device=device
+        pixels,
+        mean=_three(row["image_mean"]),
+        std=_three(row["image_std"]),
+        device=device,
+        sizes=sizes,
     )
 
 

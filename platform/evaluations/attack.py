@@ -118,9 +118,11 @@ def compute(run: Finished) -> Outcome:
     """
     import torch
 
+    from deep_clustering.methods.images.pictures import Pictures
+
     config = run.config
     dataset, labels = finished.labelled(run.row, run.root)
-    images = finished.images_for(run.row, dataset.images, run.device)
+    images = finished.images_for(run.row, dataset.images, run.device, dataset.sizes)
     model = finished.restored(run.store, run.row, images, run.device)
     head = config["head"] or model.final_head
     if head not in model.heads:
@@ -134,7 +136,8 @@ def compute(run: Finished) -> Outcome:
     border = None
     if config["units"] == "pixels":  # black and white, as the network sees them
         ends = torch.tensor([0, 255], dtype=torch.uint8)[:, None, None, None]
-        black, white = model.clean(ends.expand(-1, 3, images.side, images.side).contiguous())
+        ends = ends.expand(-1, 3, images.side, images.side).contiguous().to(run.device)
+        black, white = model.clean(Pictures(ends))
         border = black, white
     accuracies: list[float] = []
     eps, steps = config["eps"], config["steps"]

@@ -166,7 +166,7 @@ def _chosen(run: Finished) -> dict[str, Value]:
     from deep_clustering.methods.learning import clean_set
 
     dataset, labels = finished.labelled(run.row, run.root)
-    images = finished.images_for(run.row, dataset.images, run.device)
+    images = finished.images_for(run.row, dataset.images, run.device, dataset.sizes)
     model = finished.restored(run.store, run.row, images, run.device)
     stored = run.store.probabilities(str(run.row["run_id"]))[model.final_head]
     p = torch.from_numpy(stored.copy())

@@ -6,7 +6,8 @@ scored them, and otherwise all images that it scored; their confidences are thos
 stored (on a device of another kind than the run's, the others' differ by its arithmetic). The
 others are the held-out split of a named dataset where it has one, all that the dataset scores
 where not, and all images of a folder; they are brought to the run's stored side (shorter
-side, bilinear with antialiasing, then the centre) and normalised as the run's images were.
+side, bilinear with antialiasing, then the centre), except for a run on whole pictures, which
+looks at theirs as at its own; and normalised as the run's images were.
 
 A result is a stage of the store, kind "ood", computed once. Beside the columns of every stage,
 which tell of the run (its configuration is in `results.runs()`, joined on `ood_run`), it has
@@ -45,7 +46,7 @@ from deep_clustering.platform.data.catalogue import (
     same_samples,
 )
 from deep_clustering.platform.data.dataset import ImageSet, Source
-from deep_clustering.platform.data.pixels import resized
+from deep_clustering.platform.data.pixels import WHOLE, squares
 from deep_clustering.platform.data.protocols import HELD_OUT
 from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.evaluation import finished
@@ -191,7 +192,9 @@ class _Model:
         assert isinstance(side, int)
         # The model sees these rows, which each part of a set is written into.
         self._rows = torch.empty((_CHUNK, 3, side, side), dtype=torch.uint8, device=run.device)
-        images = finished.images_for(row, self._rows, run.device)
+        self._sizes = torch.full((_CHUNK, 2), side, device=run.device)
+        whole = self._sizes if side >= WHOLE else None
+        images = finished.images_for(row, self._rows, run.device, whole)
         self._model = finished.restored(run.store, row, images, run.device)
         self.final_head = self._model.final_head
         #: Head -> confidence of each scored image, float32 (N,).
@@ -204,12 +207,31 @@ class _Model:
         parts: dict[str, list[np.ndarray]] = {head: [] for head in self.own}
         for start in range(0, len(dataset.score), _CHUNK):
             index = dataset.score[start : start + _CHUNK]
-            pixels = resized(dataset.images[index], self._rows.shape[-1])
-            self._rows[: len(index)].copy_(torch.from_numpy(pixels))
+            pixels, sizes = fitted(dataset, index, self._rows.shape[-1])
+            side = pixels.shape[-1]
+            self._rows[: len(index), :, :side, :side].copy_(torch.from_numpy(pixels))
+            self._sizes[: len(index)].copy_(torch.from_numpy(sizes))
             predicted = self._model.predict(torch.arange(len(index)))
             for head, p in predicted.items():
                 parts[head].append(p.amax(1).float().cpu().numpy())
         return {head: np.concatenate(each) for head, each in parts.items()}
+
+
+def fitted(dataset: ImageSet, index: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images as a run of a stored side takes them.
+
+    A run on whole pictures takes all as they are: larger files are opened at its side. A run on
+    small ones takes their centred squares at its side.
+
+    Returns:
+        uint8 (n, 3, s, s) with s at most `side`, and heights and widths (n, 2).
+    """
+    stored = dataset.images.shape[-1]
+    sizes = None if dataset.sizes is None else dataset.sizes[index]
+    if side < WHOLE or stored > side:
+        pixels = squares(dataset.images[index], sizes, side)
+        return pixels, np.full((len(index), 2), side)
+    return dataset.images[index], np.full((len(index), 2), stored) if sizes is None else sizes
 
 
 def _predictions(store: Store, row: Row) -> pl.DataFrame:

@@ -49,7 +49,7 @@ class Images:
         sets: `field=value` items over the presets.
         preset: a reading of the method, such as "paper".
         protocol: which images are trained on and scored; None: the dataset's default.
-        side: stored side of the images, pixels, where it can be chosen.
+        side: stored side of the images, pixels, where it can be chosen; see `data.pixels`.
         skip_broken: leave unreadable images out.
     """
 

@@ -283,11 +283,17 @@ def _counted(record: Method, classes: int | None) -> dict[str, Value]:
 
 
 def _viewed(record: Method, prepared: Dataset) -> dict[str, Value]:
-    """Networks see the centre of the stored square."""
-    fields = [x for x in ("pretrain.side", "side") if x in configs.fields(record.config)]
-    if not isinstance(prepared, ImageSet) or prepared.view == prepared.images.shape[-1]:
+    """What networks see of whole pictures."""
+    if not isinstance(prepared, ImageSet) or prepared.enlargement is None:
         return {}
-    return dict.fromkeys(fields, prepared.view)
+    seen: dict[str, Value] = {"side": prepared.view, "enlargement": prepared.enlargement}
+    fields = configs.fields(record.config)
+    return {
+        front + name: value
+        for name, value in seen.items()
+        for front in ("pretrain.", "")
+        if front + name in fields
+    }
 
 
 def _suits(method: str, record: Method, vectors: bool, name: str) -> None:

@@ -13,6 +13,7 @@ from deep_clustering.methods._method import Config, Fitted, Method
 from deep_clustering.methods.clustering.kmeans import neighbours
 from deep_clustering.methods.clustering.points import need_memory
 from deep_clustering.platform.data.dataset import Dataset, ImageSet, PointSet
+from deep_clustering.platform.data.pixels import squares
 from deep_clustering.platform.metrics.arrays import Array
 from deep_clustering.platform.metrics.criteria import Reference
 from deep_clustering.platform.request.jobs import NEIGHBOURS
@@ -31,7 +32,7 @@ def of(dataset: Dataset) -> Array:
     """The scored part of a dataset as points, float32 (n, d).
 
     Vectors as they are; images as pixels in 0..1, flattened, one channel where all three are equal
-    in every scored image.
+    in every scored image. Of whole pictures it is the centred square at the side that networks see.
 
     Raises:
         ValueError: the points do not fit into memory.
@@ -39,7 +40,8 @@ def of(dataset: Dataset) -> Array:
     if isinstance(dataset, PointSet):
         return np.ascontiguousarray(dataset.points[dataset.score], dtype=np.float32)
     assert isinstance(dataset, ImageSet)
-    index, side = dataset.score, dataset.images.shape[-1]
+    index = dataset.score
+    side = dataset.images.shape[-1] if dataset.sizes is None else dataset.view
     parts = [index[i : i + _CHUNK] for i in range(0, len(index), _CHUNK)]
     grey = all(_grey(dataset.images[part]) for part in parts)
     channels = 1 if grey else 3
@@ -51,8 +53,11 @@ def of(dataset: Dataset) -> Array:
     )
     matrix = np.empty((len(index), width), np.float32)
     for number, part in enumerate(parts):
-        pixels = dataset.images[part][:, :channels].reshape(len(part), -1)
-        np.divide(pixels, 255, out=matrix[number * _CHUNK : number * _CHUNK + len(part)])
+        seen = dataset.images[part]
+        if dataset.sizes is not None:
+            seen = squares(seen, dataset.sizes[part], side)
+        rows = slice(number * _CHUNK, number * _CHUNK + len(part))
+        np.divide(seen[:, :channels].reshape(len(part), -1), 255, out=matrix[rows])
     return matrix
 
 

@@ -54,7 +54,11 @@ class Samples:
         key = f"{job.dataset} {job.protocol}"
         if key not in self._images:
             self._images[key] = Images(
-                dataset.images, mean=dataset.mean, std=dataset.std, device=self._device
+                dataset.images,
+                mean=dataset.mean,
+                std=dataset.std,
+                device=self._device,
+                sizes=dataset.sizes,
             )
         return dataset, self._images[key]
 

@@ -5,21 +5,23 @@ DPAC's training pass (`test_dpac_steps`), pixels of the augmentation (`images/te
 """
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
+from deep_clustering.methods._method import Method
+from deep_clustering.methods.cdc import CDC, select_by_confidence
 from deep_clustering.methods.cdc import METHOD as CDC_METHOD
-from deep_clustering.methods.cdc import select_by_confidence
 from deep_clustering.methods.compute.replicas import Replicas
+from deep_clustering.methods.dpac import DPAC
 from deep_clustering.methods.dpac import METHOD as DPAC_METHOD
 from deep_clustering.methods.learning.learner import LossScale, adam, descend
 from deep_clustering.methods.networks.encoders import autocast, encoder, features_of, place
-from deep_clustering.methods.pretraining.moco import learning_rate
-from deep_clustering.platform.data.pixels import pixels, view_side
+from deep_clustering.methods.pretraining.moco import MoCo, learning_rate
 from deep_clustering.platform.metrics.agreement import match
 from deep_clustering.platform.metrics.calibration import ece, reliability
 from support import dpac_trials, trials
@@ -30,18 +32,63 @@ ALL = torch.arange(trials.COUNT)
 # --- Pictures of ImageNet's size ------------------------------------------------------------------
 
 
-def test_a_quarter_of_a_photograph_is_not_stored() -> None:
-    """The release crops all 500 x 375 pixels; of ours the 375 in the middle are left, at 256."""
-    photograph = np.random.default_rng(0).integers(0, 256, (375, 500, 3), dtype=np.uint8)
-    stored = pixels(Image.fromarray(photograph), 256)
-    for left, width, same in ((0, 62, True), (438, 62, True), (70, 20, False)):
-        other = photograph.copy()
-        other[:, left : left + width] = 0
-        assert np.array_equal(pixels(Image.fromarray(other), 256), stored) == same
-    assert stored.shape == (3, 256, 256)
-    assert view_side(256) == 224
-    for method in (CDC_METHOD, DPAC_METHOD):
-        assert method.presets["imagenet10"]["pretrain.side"] == 224
+def _seen(model: Any) -> dict[str, Tensor]:
+    """The views that a method trains and predicts on, by name."""
+    pictures = model._images.take(ALL[:32])
+    views = dict(model._views()) if isinstance(model, DPAC) else {}
+    if isinstance(model, CDC):
+        views = {"weak": model._weak, "strong": model._strong}
+    if isinstance(model, MoCo):
+        views = {"pretraining": model._view}
+    found = {"clean": model.clean(pictures)}
+    for name, view in views.items():
+        draws = view.draw(32, torch.manual_seed(0))
+        found[name] = view.apply(pictures, draws, model._mean, model._std)
+    return found
+
+
+def _frames(make: Callable[..., Any], settings: Callable[[str], Any]) -> dict[str, set[str]]:
+    """Frame -> the views to which the sides of a photograph matter."""
+    reached = {}
+    for frame in ("whole", "centre"):
+        one, other = (
+            _seen(make(settings(frame), pictures=trials.photographs(seed))) for seed in (1, 2)
+        )
+        reached[frame] = {name for name in one if not torch.equal(one[name], other[name])}
+    squares = [_seen(make(settings(frame))) for frame in ("whole", "centre")]
+    for name, view in squares[0].items():
+        assert torch.equal(view, squares[1][name]), name  # of a square both readings are one
+    return reached
+
+
+def test_crops_of_cdc_reach_into_the_whole_photograph_or_its_centre() -> None:
+    def pretraining(frame: str) -> Any:
+        return dataclasses.replace(trials.PRETRAIN, frame=frame, side=8, enlargement=9 / 8)
+
+    assert _frames(trials.moco, pretraining) == {"whole": {"pretraining"}, "centre": set()}
+    found = _frames(trials.cdc, lambda frame: trials.config(pretrain=pretraining(frame)))
+    assert found == {"whole": {"weak", "strong"}, "centre": set()}
+    # the paper's views have no crop: they are the centred square, as SCAN's
+    paper = {"weak_crop": 1.0, "strong_crop": 1.0}
+    found = _frames(trials.cdc, lambda frame: trials.config(pretrain=pretraining(frame), **paper))
+    assert found == {"whole": set(), "centre": set()}
+
+
+def test_all_views_of_dpac_are_of_the_whole_photograph_or_of_its_centre() -> None:
+    def settings(frame: str) -> Any:
+        return dpac_trials.config(**{"pretrain.frame": frame, "pretrain.side": 8})
+
+    found = _frames(dpac_trials.dpac, settings)
+    assert found == {"whole": {"clean", "weak", "strong"}, "centre": set()}
+
+
+@pytest.mark.parametrize("method", [CDC_METHOD, DPAC_METHOD], ids=["cdc", "dpac"])
+def test_the_geometry_is_that_of_the_releases_unless_chosen(method: Method) -> None:
+    assert method.config().pretrain.frame == "whole"
+    for name in ("imagenet10", "imagenet-dogs"):
+        preset = method.presets[name]
+        assert preset["pretrain.side"] * preset["pretrain.enlargement"] == 256
+        assert preset["pretrain.side"] == 224
 
 
 # --- CDC: a slice without a selected sample -------------------------------------------------------

@@ -65,6 +65,20 @@ def config(**changes: Any) -> CDCConfig:
     return dataclasses.replace(CONFIG, **changes)
 
 
+def photographs(seed: int = 0) -> Images:
+    """Pictures of 8 x 12 pixels, whole; the seed is of the outermost columns alone."""
+    array = np.zeros((COUNT, 3, 12, 12), np.uint8)
+    array[:, :, :8] = np.random.default_rng(seed).integers(0, 256, (COUNT, 3, 8, 12))
+    array[:, :, :8, 1:11] = np.random.default_rng(0).integers(0, 256, (COUNT, 3, 8, 10))
+    return Images(
+        array,
+        mean=(0.5,) * 3,
+        std=(0.25,) * 3,
+        device=torch.device("cpu"),
+        sizes=np.tile([8, 12], (COUNT, 1)),
+    )
+
+
 def built(
     build: Callable[..., Any],
     settings: Any,
@@ -72,14 +86,17 @@ def built(
     seed: int = 0,
     replicas: Replicas | None = None,
     dtype: torch.dtype = torch.float32,
+    pictures: Images | None = None,
 ) -> Any:
-    """A model of the images, its networks of this dtype and not pretrained.
+    """A model of the images or of other pictures, its networks of this dtype and not pretrained.
 
     Views, which are float32, are handed over to its encoders in their dtype.
     """
     torch.set_default_dtype(dtype)
     try:
-        model = build(settings, images=images(), replicas=replicas or Replicas.alone(), seed=seed)
+        model = build(
+            settings, images=pictures or images(), replicas=replicas or Replicas.alone(), seed=seed
+        )
     finally:
         torch.set_default_dtype(torch.float32)
     for network in model._parts()[0].values():

@@ -23,7 +23,7 @@ def test_a_read_only_memory_map_is_used_where_it_lies(array: np.ndarray, tmp_pat
     stored = np.load(tmp_path / "images.npy", mmap_mode="r")
     images = Images(stored, mean=MEAN, std=STD, device=CPU)
     assert np.shares_memory(images._array, stored)
-    taken = images.take(torch.tensor([3, 19, 3, 0]))
+    taken = images.take(torch.tensor([3, 19, 3, 0])).pixels
     assert taken.dtype == torch.uint8
     np.testing.assert_array_equal(taken.numpy(), array[[3, 19, 3, 0]])
     taken.fill_(0)  # a batch is the caller's own
@@ -41,8 +41,8 @@ def test_properties_and_batches(array: np.ndarray, kind: str) -> None:
     assert images.mean.tolist() == pytest.approx(MEAN)
     assert images.std.tolist() == pytest.approx(STD)
     index = torch.arange(19, -1, -2)
-    np.testing.assert_array_equal(images.take(index).numpy(), array[::-2])
-    assert images.take(torch.empty(0, dtype=torch.long)).shape == (0, 3, 8, 8)
+    np.testing.assert_array_equal(images.take(index).pixels.numpy(), array[::-2])
+    assert images.take(torch.empty(0, dtype=torch.long)).pixels.shape == (0, 3, 8, 8)
 
 
 @pytest.mark.parametrize("index", [[0, 20], [-1, 3]])
@@ -80,6 +80,6 @@ def test_on_a_gpu_whole_or_batch_by_batch(
     assert isinstance(images._array, torch.Tensor) == (share > 0)
     index = torch.tensor([3, 19, 3, 0])
     for place in ("cpu", "cuda"):
-        taken = images.take(index.to(place))
+        taken = images.take(index.to(place)).pixels
         assert taken.device == images.device
         np.testing.assert_array_equal(taken.cpu().numpy(), array[index.numpy()])

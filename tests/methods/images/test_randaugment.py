@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from deep_clustering.methods.images.operations import Operation
+from deep_clustering.methods.images.pictures import Pictures
 from deep_clustering.methods.images.randaugment import STRENGTHS, RandAugment
 
 
@@ -31,7 +32,7 @@ def test_the_square_covers_a_quarter_of_a_small_image() -> None:
     n = 400
     pixels = torch.full((n, 3, 32, 32), 255, dtype=torch.uint8)
     drawn = view.draw(n, torch.Generator().manual_seed(0))
-    seen = view.apply(pixels, drawn, torch.zeros(3), torch.ones(3))
+    seen = view.apply(Pictures(pixels), drawn, torch.zeros(3), torch.ones(3))
     hole = seen < 0.9
     torch.testing.assert_close(seen[hole], torch.full_like(seen[hole], 127 / 255))
     assert hole.float().mean().item() == pytest.approx(0.25, abs=0.01)
@@ -39,7 +40,9 @@ def test_the_square_covers_a_quarter_of_a_small_image() -> None:
     assert int(widths.max()) == 17
     plain = RandAugment(32, (1.0, 1.0), 0.0, operations=0, cutout=0)
     drawn = plain.draw(n, torch.Generator().manual_seed(0))
-    assert not bool((plain.apply(pixels, drawn, torch.zeros(3), torch.ones(3)) < 0.9).any())
+    assert not bool(
+        (plain.apply(Pictures(pixels), drawn, torch.zeros(3), torch.ones(3)) < 0.9).any()
+    )
 
 
 def test_too_many_operations_are_refused() -> None:

@@ -16,6 +16,7 @@ from deep_clustering.methods.images.clean import Clean
 from deep_clustering.methods.images.contrastive import Contrastive
 from deep_clustering.methods.images.crops import crop_boxes
 from deep_clustering.methods.images.operations import Operation, affine_matrices, operate
+from deep_clustering.methods.images.pictures import Pictures
 from deep_clustering.methods.images.resampling import Kernel, cubic, resampling_weights, triangle
 from deep_clustering.methods.images.strong import STRONG_RANGES, Strong
 from deep_clustering.methods.images.view import View
@@ -253,10 +254,16 @@ def slow_boxes(draws: dict[str, Tensor], side: int) -> list[tuple[int, int, int,
     return boxes
 
 
+def square_boxes(draws: dict[str, Tensor], side: int) -> Tensor:
+    """int64 (n, 4): top, left, height, width."""
+    boxes = crop_boxes(draws, torch.full((1, 2), side, dtype=torch.float64))
+    return boxes.mT.flatten(1).long()
+
+
 @pytest.mark.parametrize("side", [8, 32, 96])
 def test_crop_boxes_are_the_first_that_fit(side: int) -> None:
     draws = Weak(side, crop_scale=(0.6, 1.0)).draw(500, generator())
-    boxes = crop_boxes(draws, side)
+    boxes = square_boxes(draws, side)
     assert [tuple(box) for box in boxes.tolist()] == slow_boxes(draws, side)
     top, left, height, width = boxes.unbind(1)
     assert (top >= 0).all()
@@ -272,13 +279,13 @@ def test_crop_boxes_fall_back_to_the_whole_image() -> None:
         "place": torch.full((2, 2), 0.999, dtype=torch.float64),
     }
     draws["area"][1, 9] = 0.25
-    assert crop_boxes(draws, 32).tolist() == [[0, 0, 32, 32], [18, 14, 14, 18]]
+    assert square_boxes(draws, 32).tolist() == [[0, 0, 32, 32], [18, 14, 14, 18]]
 
 
 def test_crop_boxes_are_distributed_as_torchvisions() -> None:
     n = 20_000
     draws = Weak(32).draw(n, generator(3))
-    ours = crop_boxes(draws, 32).double()
+    ours = square_boxes(draws, 32).double()
     torch.manual_seed(0)
     image = torch.empty(3, 32, 32)
     crop = v2.RandomResizedCrop(32)
@@ -297,11 +304,11 @@ def test_crop_is_pillows(kernel: str, source: int, side: int) -> None:
     bilinear = kernel == "bilinear"
     view: View = Weak(side) if bilinear else Contrastive(side, jitter=0.0, grey=0.0, blur=0.0)
     draws = view.draw(40, generator())
-    ours = view.apply(images, draws, *UNIT)
+    ours = view.apply(Pictures(images), draws, *UNIT)
     resampling = Image.Resampling.BILINEAR if bilinear else Image.Resampling.BICUBIC
     expected = []
     for image, (top, left, height, width), flip in zip(
-        images, crop_boxes(draws, source).tolist(), draws["flip"].tolist(), strict=True
+        images, square_boxes(draws, source).tolist(), draws["flip"].tolist(), strict=True
     ):
         cut = to_pil(image).crop((left, top, left + width, top + height))
         # Horizontally first, as we do; which axis Pillow takes first depends on its version.
@@ -339,15 +346,15 @@ def test_pixels_beyond_the_crop_do_not_shine_in() -> None:
     view = Weak(32, crop_scale=(0.1, 0.5))
     draws = view.draw(30, generator())
     images = torch.zeros(30, 3, 32, 32, dtype=torch.uint8)
-    for image, (top, left, height, width) in zip(images, crop_boxes(draws, 32), strict=True):
+    for image, (top, left, height, width) in zip(images, square_boxes(draws, 32), strict=True):
         image[:, top : top + height, left : left + width] = 200
-    assert (view.apply(images, draws, *UNIT).round() == 200).all()
+    assert (view.apply(Pictures(images), draws, *UNIT).round() == 200).all()
 
 
 def test_whole_image_and_certain_flip() -> None:
     images = noise_and_gradients(6, 16)
     view = Weak(16, crop_scale=(1.0, 1.0), flip=1.0)
-    ours = view.apply(images, view.draw(6, generator()), *UNIT)
+    ours = view.apply(Pictures(images), view.draw(6, generator()), *UNIT)
     assert torch.equal(ours.round(), images.flip(3).float())
 
 
@@ -365,15 +372,17 @@ def test_rows_depend_on_nothing_but_themselves(
     images = noise_and_gradients(n, source)
     view = kind(side)
     draws = view.draw(n, generator())
-    whole = view.apply(images, draws, MEAN, STD)
+    whole = view.apply(Pictures(images), draws, MEAN, STD)
     assert whole.shape == (n, 3, side, side)
     assert whole.is_contiguous()
     shuffled = torch.randperm(n, generator=generator(5))
     for rows in (shuffled, shuffled[:13], torch.arange(1, n, 2), torch.tensor([7])):
-        assert torch.equal(view.apply(images[rows], rows_of(draws, rows), MEAN, STD), whole[rows])
-    assert view.apply(images[:0], rows_of(draws, slice(0)), MEAN, STD).shape[0] == 0
+        assert torch.equal(
+            view.apply(Pictures(images[rows]), rows_of(draws, rows), MEAN, STD), whole[rows]
+        )
+    assert view.apply(Pictures(images[:0]), rows_of(draws, slice(0)), MEAN, STD).shape[0] == 0
     monkeypatch.setattr(_view, "CPU_PART", 1)  # parts of the smallest size
-    assert torch.equal(view.apply(images, draws, MEAN, STD), whole)
+    assert torch.equal(view.apply(Pictures(images), draws, MEAN, STD), whole)
 
 
 @pytest.mark.parametrize("kind", VIEWS)
@@ -383,7 +392,7 @@ def test_draws_follow_the_generator_alone(kind: type[View]) -> None:
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
     source = generator(9)
     first, second = view.draw(50, source), view.draw(50, source)
-    view.apply(noise_and_gradients(50, 16), first, MEAN, STD)
+    view.apply(Pictures(noise_and_gradients(50, 16)), first, MEAN, STD)
     again = view.draw(50, generator(9))
     assert first.keys() == again.keys()
     for name, values in first.items():
@@ -399,7 +408,7 @@ def test_draws_follow_the_generator_alone(kind: type[View]) -> None:
 def test_equal_images_get_different_views(kind: type[View]) -> None:
     images = noise_and_gradients(1, 32).expand(20, -1, -1, -1)
     view = kind(32)
-    rows = view.apply(images, view.draw(20, generator()), MEAN, STD).flatten(1)
+    rows = view.apply(Pictures(images), view.draw(20, generator()), MEAN, STD).flatten(1)
     assert len(torch.unique(rows, dim=0)) == 20
 
 
@@ -408,10 +417,10 @@ def test_computes_in_float32_whatever_surrounds_it(kind: type[View]) -> None:
     images = noise_and_gradients(20, 16)
     view = kind(16)
     draws = view.draw(20, generator())
-    plain = view.apply(images, draws, MEAN.clone().requires_grad_(), STD)
+    plain = view.apply(Pictures(images), draws, MEAN.clone().requires_grad_(), STD)
     assert not plain.requires_grad
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        surrounded = view.apply(images, draws, MEAN, STD)
+        surrounded = view.apply(Pictures(images), draws, MEAN, STD)
     assert surrounded.dtype == torch.float32
     assert torch.equal(plain, surrounded)
 
@@ -420,7 +429,7 @@ def test_computes_in_float32_whatever_surrounds_it(kind: type[View]) -> None:
 def test_small_grey_images_stay_grey(kind: type[View]) -> None:
     images = noise_and_gradients(40, 8)[:, :1].expand(-1, 3, -1, -1).contiguous()
     view = kind(8)
-    ours = view.apply(images, view.draw(40, generator()), *UNIT)
+    ours = view.apply(Pictures(images), view.draw(40, generator()), *UNIT)
     assert torch.equal(ours[:, 0], ours[:, 1])
     assert torch.equal(ours[:, 0], ours[:, 2])
 
@@ -430,14 +439,16 @@ def test_clean_normalises() -> None:
     view = Clean(32)
     assert view.draw(5, generator()) == {}
     expected = tv.normalize(images.float() / 255, MEAN.tolist(), STD.tolist())
-    torch.testing.assert_close(view.apply(images, {}, MEAN, STD), expected, rtol=0, atol=2e-6)
+    torch.testing.assert_close(
+        view.apply(Pictures(images), {}, MEAN, STD), expected, rtol=0, atol=2e-6
+    )
 
 
 @pytest.mark.parametrize("stored", [33, 37, 40])
 def test_clean_crops_the_centre(stored: int) -> None:
     images = noise_and_gradients(5, stored)
     expected = tv.center_crop(images, [32, 32]).float()
-    ours = Clean(32).apply(images, {}, *UNIT)
+    ours = Clean(32).apply(Pictures(images), {}, *UNIT)
     assert ours.is_contiguous()
     assert torch.equal(ours.round(), expected)
 
@@ -445,7 +456,7 @@ def test_clean_crops_the_centre(stored: int) -> None:
 @pytest.mark.parametrize(("stored", "resize", "side"), [(32, 40, 32), (60, 40, 32), (40, 40, 33)])
 def test_clean_resizes_first(stored: int, resize: int, side: int) -> None:
     images = noise_and_gradients(6, stored)
-    ours = Clean(side, resize=resize).apply(images, {}, *UNIT)
+    ours = Clean(side, resize=resize).apply(Pictures(images), {}, *UNIT)
     for image, result in zip(images, ours, strict=True):
         larger = to_pil(image).resize((resize, resize), Image.Resampling.BILINEAR)
         expected = tv.center_crop(from_pil(larger), [side, side])
@@ -454,7 +465,7 @@ def test_clean_resizes_first(stored: int, resize: int, side: int) -> None:
 
 def test_clean_cannot_invent_pixels() -> None:
     with pytest.raises(ValueError, match="side 32 cannot be cut from images of side 28"):
-        Clean(32).apply(noise_and_gradients(2, 28), {}, MEAN, STD)
+        Clean(32).apply(Pictures(noise_and_gradients(2, 28)), {}, MEAN, STD)
 
 
 def test_strong_draws_keep_to_their_ranges() -> None:
@@ -490,8 +501,8 @@ def test_cutout(side: int, cutout: int) -> None:
     assert set(row.tolist()) == set(column.tolist()) == set(range(side))
     # half = 0 comes from l = 1 only, any other value from two lengths.
     assert (half == 0).double().mean() == pytest.approx(1 / cutout, abs=0.06)
-    ours = view.apply(images, draws, MEAN, STD)
-    uncut = plain.apply(images, draws, MEAN, STD)
+    ours = view.apply(Pictures(images), draws, MEAN, STD)
+    uncut = plain.apply(Pictures(images), draws, MEAN, STD)
     for i in range(n):
         y, x, h = int(row[i]), int(column[i]), int(half[i])
         uncut[i, :, max(0, y - h) : y + h, max(0, x - h) : x + h] = 0
@@ -529,7 +540,7 @@ def test_contrastive_draws() -> None:
 def test_contrastive_grey_is_pillows() -> None:
     images = noise_and_gradients(10, 16)
     view = Contrastive(16, crop_scale=(1.0, 1.0), jitter=0.0, grey=1.0, blur=0.0, flip=0.0)
-    ours = view.apply(images, view.draw(10, generator()), *UNIT)
+    ours = view.apply(Pictures(images), view.draw(10, generator()), *UNIT)
     expected = torch.stack([from_pil(to_pil(x).convert("L").convert("RGB")) for x in images])
     assert torch.equal(ours.round(), expected.float())
 
@@ -565,9 +576,9 @@ def test_batches_that_do_not_fit_are_refused() -> None:
     view = Weak(16)
     images = noise_and_gradients(4, 16)
     with pytest.raises(ValueError, match=r"got 5 rows of 'area' for 4 images"):
-        view.apply(images, view.draw(5, generator()), MEAN, STD)
+        view.apply(Pictures(images), view.draw(5, generator()), MEAN, STD)
     with pytest.raises(ValueError, match=r"uint8 \(n, 3, H, H\), got torch.float32"):
-        view.apply(images.float(), view.draw(4, generator()), MEAN, STD)
+        view.apply(Pictures(images.float()), view.draw(4, generator()), MEAN, STD)
 
 
 @pytest.mark.gpu
@@ -578,14 +589,14 @@ def test_gpu_agrees_with_cpu_and_with_itself(kind: type[View]) -> None:
     images = noise_and_gradients(n, 32)
     view = kind(32)
     draws = view.draw(n, generator())
-    expected = view.apply(images, draws, *UNIT)
+    expected = view.apply(Pictures(images), draws, *UNIT)
     norm = [t.cuda() for t in UNIT]
     with torch.autocast("cuda", dtype=torch.bfloat16):
-        ours = view.apply(images.cuda(), draws, *norm)
+        ours = view.apply(Pictures(images.cuda()), draws, *norm)
     apart = (ours.cpu() - expected).abs()
     assert (apart < 0.01).float().mean() > 0.999
     for rows in (torch.tensor([7]), torch.arange(0, n, 3)):
-        part = view.apply(images[rows].cuda(), rows_of(draws, rows), *norm)
+        part = view.apply(Pictures(images[rows].cuda()), rows_of(draws, rows), *norm)
         assert torch.equal(part, ours[rows.cuda()])
     on_gpu = view.draw(n, torch.Generator("cuda").manual_seed(0))
-    assert view.apply(images.cuda(), on_gpu, *norm).shape == (n, 3, 32, 32)
+    assert view.apply(Pictures(images.cuda()), on_gpu, *norm).shape == (n, 3, 32, 32)

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from deep_clustering.platform.data import _cache, dataset
-from deep_clustering.platform.data.dataset import Dataset, Source
+from deep_clustering.platform.data.dataset import Dataset, ImageSet, Source
 from deep_clustering.platform.errors import StorageError
-from support.pictures import nothing_half_written
+from support.pictures import noise, nothing_half_written
 
 
 def test_a_second_start_reads_the_same_file(tmp_path: Path) -> None:
@@ -47,6 +47,23 @@ def test_a_damaged_copy_is_made_again(
     assert np.array_equal(again.images, expected)
     assert again.fingerprint == first.fingerprint
     assert nothing_half_written(root)
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_lost_sizes_of_pictures_are_read_again(tmp_path: Path, damage: str) -> None:
+    noise(tmp_path / "pictures" / "a.png", 0, (270, 256))
+    spec, root = f"folder:{tmp_path / 'pictures'}", tmp_path / "data"
+    first = dataset.open(Source(spec, root))
+    (path,) = (root / "prepared").glob("folder-*/sizes.npy")
+    if damage == "gone":
+        path.unlink()
+    else:
+        os.truncate(path, path.stat().st_size - 3)
+    again = dataset.open(Source(spec, root))
+    assert isinstance(again, ImageSet)
+    assert again.sizes is not None
+    assert again.sizes.tolist() == [[256, 270]]
+    assert again.fingerprint == first.fingerprint
 
 
 def test_another_format_is_made_again(

@@ -88,8 +88,13 @@ def test_prepared_folders_do_not_share_a_name(tmp_path: Path) -> None:
         for protocol in (entry.separate or entry.protocols[:1])
         for side in ((32, 64) if getattr(entry, "any_side", False) else (None,))
     ]  # fmt: skip
-    assert len(set(keys)) == len(keys) == 23
-    assert {"digits-v1", "textures-v1.64", "tiny-imagenet-v1.train-val"} < set(keys)
+    assert len(set(keys)) == len(keys) == 31
+    some = {"textures-v1.64", "imagenet10-v1.32.train", "tiny-imagenet-v1.train-val"}
+    assert {"digits-v1", *some} < set(keys)
+    entry = CATALOGUE["imagenet50"]
+    assert isinstance(entry, ImageEntry)
+    # beside copies of another rule, from before whole pictures were stored
+    assert entry.folder(256, "train") == "imagenet50-v1.whole256.train"
 
 
 def test_same_samples_are_said_by_both() -> None:

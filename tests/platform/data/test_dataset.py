@@ -220,19 +220,56 @@ def test_exact_duplicates_are_counted(pictures: Path, tmp_path: Path) -> None:
     assert "2 of 7 images repeat an earlier one" in found.notes[0]
 
 
-def test_images_of_differing_sizes_become_squares(tmp_path: Path) -> None:
-    noise(tmp_path / "pictures" / "a.png", 0, (300, 290))
-    noise(tmp_path / "pictures" / "b.png", 1, (400, 260))
-    spec = f"folder:{tmp_path / 'pictures'}"
+def test_photographs_are_kept_whole_and_small_ones_become_squares(tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    files = [noise(pictures / "a.png", 0, (300, 290)), noise(pictures / "b.png", 1, (400, 260))]
+    spec = f"folder:{pictures}"
     found = dataset.open(Source(spec, tmp_path / "data"))
-    assert found.images.shape == (2, 3, 256, 256)
-    assert found.view == 224
+    assert isinstance(found, ImageSet)
+    assert found.images.shape == (2, 3, 400, 400)
+    assert found.sizes is not None
+    assert found.sizes.tolist() == [[290, 300], [260, 400]]
+    for file, image in zip(files, found.images, strict=True):
+        _, height, width = file.shape
+        assert np.array_equal(image[:, :height, :width], file)
+        assert not image[:, height:].any()
+        assert not image[:, :, width:].any()
+    assert (found.view, found.enlargement) == (224, 8 / 7)
+    smaller = dataset.open(Source(spec, tmp_path / "data", side=280))
+    assert isinstance(smaller, ImageSet)
+    assert smaller.images.shape == (2, 3, 280, 280)
+    assert smaller.sizes is not None
+    assert smaller.sizes.tolist() == found.sizes.tolist()
     small = dataset.open(Source(spec, tmp_path / "data", side=48))
+    assert isinstance(small, ImageSet)
     assert small.images.shape == (2, 3, 48, 48)
-    assert small.view == 48
-    assert small.fingerprint != found.fingerprint
+    assert (small.view, small.enlargement, small.sizes) == (48, None, None)
+    assert len({one.fingerprint for one in (found, smaller, small)}) == 3
     with pytest.raises(InputError, match=r"must be in 8\.\.1024 pixels, and it is 4"):
         dataset.open(Source(spec, tmp_path / "data", side=4))
+
+
+def test_squares_of_the_stored_side_have_no_sizes(tmp_path: Path) -> None:
+    noise(tmp_path / "pictures" / "a.png", 0, (256, 256))
+    found = dataset.open(Source(f"folder:{tmp_path / 'pictures'}", tmp_path / "data"))
+    assert isinstance(found, ImageSet)
+    assert found.images.shape == (1, 3, 256, 256)
+    assert (found.view, found.enlargement, found.sizes) == (224, 8 / 7, None)
+
+
+def test_pictures_stored_alike_and_of_other_sizes_are_no_duplicates(tmp_path: Path) -> None:
+    """All-black pictures of 300 x 256 and 256 x 256 pixels look alike in a black square."""
+    for name, width in (("a", 300), ("b", 256), ("c", 300)):
+        (tmp_path / "pictures").mkdir(exist_ok=True)
+        Image.new("RGB", (width, 256)).save(tmp_path / "pictures" / f"{name}.png")
+    found = dataset.open(Source(f"folder:{tmp_path / 'pictures'}", tmp_path / "data"))
+    assert isinstance(found, ImageSet)
+    assert found.duplicates == 1
+    before = found.fingerprint
+    Image.new("RGB", (280, 256)).save(tmp_path / "pictures" / "b.png")
+    again = dataset.open(Source(f"folder:{tmp_path / 'pictures'}", tmp_path / "data"))
+    assert np.array_equal(again.images, found.images)
+    assert again.fingerprint != before
 
 
 @pytest.mark.parametrize("name", ["with space", "two\nlines", "Žluťoučký 猫", "quote'\"", "-x"])

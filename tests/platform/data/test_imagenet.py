@@ -3,11 +3,13 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from deep_clustering.platform.data import _imagenet, catalogue, dataset
 from deep_clustering.platform.data.catalogue import CATALOGUE
-from deep_clustering.platform.data.dataset import Source
+from deep_clustering.platform.data.dataset import ImageSet, Source
 from deep_clustering.platform.errors import InputError
 from support.pictures import noise
 
@@ -38,14 +40,22 @@ def test_class_lists() -> None:
 
 def test_imagenet50_is_scored_on_validation_images(imagenet: Path, tmp_path: Path) -> None:
     found = dataset.open(Source("imagenet50", tmp_path / "data"))
-    assert found.images.shape == (100, 3, 256, 256)
-    assert found.view == 224
+    assert isinstance(found, ImageSet)
+    assert found.images.shape == (100, 3, 500, 500)
+    assert found.sizes is not None
+    assert found.sizes[[0, 50]].tolist() == [[30, 40], [40, 30]]
+    first = found.class_names[0]
+    with Image.open(imagenet / "train" / first / f"{first}_1.JPEG") as file:
+        assert np.array_equal(found.images[0, :, :30, :40], np.asarray(file).transpose(2, 0, 1))
+    assert (found.view, found.enlargement) == (224, 8 / 7)
     assert found.protocol == "train-val"
     assert found.class_names == _imagenet.classes()["imagenet50"]
     assert found.train.tolist() == found.pretrain.tolist() == list(range(50))
     assert found.score.tolist() == list(range(50, 100))
     assert found.labels is not None
     assert found.labels.tolist() == [*range(50), *range(50)]
+    small = dataset.open(Source("imagenet50", tmp_path / "data", side=24))
+    assert small.images.shape == (100, 3, 24, 24)
     shutil.rmtree(imagenet / "val")
     train = dataset.open(Source("imagenet50", tmp_path / "data", protocol="train"))
     assert len(train.images) == 50

@@ -19,7 +19,7 @@ def picture(path: Path, colour: object = (200, 30, 60), size: tuple[int, int] = 
 
 def pixels(path: Path, side: int = 4) -> np.ndarray:
     with Image.open(path) as image:
-        return rule.pixels(image, side)
+        return rule.pixels(rule.upright(image), side)
 
 
 @pytest.mark.parametrize(
@@ -29,12 +29,14 @@ def pixels(path: Path, side: int = 4) -> np.ndarray:
         ([(256, 256)], 256),
         ([(8, 8)], 8),
         ([(6, 6)], 32),  # too small for any network
-        ([(512, 512), (512, 512)], 256),
+        ([(512, 512), (512, 512)], 500),  # photographs
+        ([(300, 300), (300, 300)], 300),
         ([(28, 28), (30, 30)], 32),  # not below 32
         ([(100, 300), (96, 97), (90, 90)], 96),  # median shorter side 96
         ([(95, 300), (95, 97)], 64),
         ([(640, 255), (480, 255)], 96),
-        ([(640, 480), (500, 375), (40, 40)], 256),
+        ([(640, 480), (500, 375), (40, 40)], 500),
+        ([(400, 256), (400, 300)], 400),  # no larger than the largest
     ],
 )
 def test_stored_side(sizes: list[tuple[int, int]], side: int) -> None:
@@ -193,16 +195,45 @@ def test_first_frame_of_several(tmp_path: Path, kind: str) -> None:
     assert pixels(tmp_path / f"a.{kind}")[:, 0, 0].tolist() == [255, 0, 0]
 
 
+def test_whole_pictures_are_kept_pixel_by_pixel_where_they_fit(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).integers(0, 256, (270, 300, 3), dtype=np.uint8)
+    Image.fromarray(array).save(tmp_path / "a.png")
+    assert np.array_equal(pixels(tmp_path / "a.png", 300), array.transpose(2, 0, 1))
+    shorter = Image.fromarray(array).resize((280, 270), Image.Resampling.BILINEAR)
+    assert np.array_equal(pixels(tmp_path / "a.png", 280), np.asarray(shorter).transpose(2, 0, 1))
+    assert pixels(tmp_path / "a.png", 256).shape == (3, 256, 256)
+    assert pixels(tmp_path / "a.png", 255).shape == (3, 255, 255)  # a centred square
+    assert (rule.view_side(255), rule.view_side(256), rule.view_side(500)) == (255, 224, 224)
+
+
 @pytest.mark.parametrize("side", [8, 12, 30])
 def test_squares_change_their_side_as_files_do(side: int, tmp_path: Path) -> None:
     stored = np.random.default_rng(0).integers(0, 256, (3, 3, 12, 12), dtype=np.uint8)
-    found = rule.resized(stored, side)
+    found = rule.squares(stored, None, side)
     assert found.shape == (3, 3, side, side)
     for number, square in enumerate(stored):
         path = tmp_path / f"{number}.png"
         Image.fromarray(square.transpose(1, 2, 0)).save(path)
-        with Image.open(path) as image:
-            assert np.array_equal(found[number], rule.pixels(image, side))
+        assert np.array_equal(found[number], pixels(path, side))
     # with antialiasing: half the side is near the mean of four pixels, not one of them
     means = stored.reshape(3, 3, 6, 2, 6, 2).mean((3, 5))
-    assert np.abs(rule.resized(stored, 6) - means).mean() < 20
+    assert np.abs(rule.squares(stored, None, 6) - means).mean() < 20
+
+
+def test_squares_of_whole_pictures_are_those_of_their_files() -> None:
+    generator = np.random.default_rng(0)
+    shapes = [(260, 200), (100, 260), (150, 150), (400, 200)]  # the last one is shortened
+    files = [
+        Image.fromarray(generator.integers(0, 256, (5, 5, 3), dtype=np.uint8)).resize(
+            (width, height), Image.Resampling.BICUBIC
+        )
+        for height, width in shapes
+    ]
+    stored = np.full((4, 3, 260, 260), 255, np.uint8)  # what lies beside a picture is not looked at
+    for image, place in zip(files, stored, strict=True):
+        found = rule.pixels(image, 260)
+        place[:, : found.shape[1], : found.shape[2]] = found
+    squares = rule.squares(stored, np.array(shapes), 64).astype(int)
+    expected = np.stack([rule.pixels(image, 64) for image in files]).astype(int)
+    assert np.array_equal(squares[:3], expected[:3])
+    assert np.abs(squares - expected).max() <= 2
