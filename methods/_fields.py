@@ -32,15 +32,18 @@ class Rule(NamedTuple):
     known: tuple[str, ...] = ()  # the values of a choice
 
 
-def doc(default: T, meaning: str) -> T:
+def doc(default: T, meaning: str, *, added: bool = False) -> T:
     """A field of a configuration.
 
     Args:
         default: its value where none is given.
         meaning: what it is, its unit and where it is from, in a line; `platform methods METHOD`
             shows it, and it stands in the field's metadata under "meaning".
+        added: came after runs had been made, whose outcome the default does not change: where it
+            has its default it plays no part in ids, so that those runs are found again.
     """
-    field: T = dataclasses.field(default=default, metadata={"meaning": meaning})
+    metadata = {"meaning": meaning, "added": added}
+    field: T = dataclasses.field(default=default, metadata=metadata)
     return field
 
 

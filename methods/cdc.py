@@ -435,20 +435,12 @@ class CDC(Clusterer):
             unpack(encoder_state, {"": self._encoder})
 
         side, device, dimension = self._side, self._device, self._encoder.dimension
-        self._weak = Weak(
-            side=side,
-            crop_scale=(config.weak_crop, 1.0),
-            flip=config.weak_flip,
-            frame=_frame(config, config.weak_crop),
-        )
-        self._strong = Strong(
-            side=side,
-            crop_scale=(config.strong_crop, 1.0),
-            flip=config.strong_flip,
-            operations=config.operations,
-            cutout=config.cutout,
-            frame=_frame(config, config.strong_crop),
-        )
+        crops = config.weak_crop, config.strong_crop
+        # Without a crop a view is the centred square, as SCAN's are.
+        frames: list[Frame] = [config.pretrain.frame if crop < 1 else "centre" for crop in crops]
+        self._weak = Weak(side, (crops[0], 1.0), config.weak_flip, frames[0])
+        operations = config.operations, config.cutout
+        self._strong = Strong(side, (crops[1], 1.0), config.strong_flip, *operations, frames[1])
         self._generators = {
             name: generator(self._seed, f"{name} view") for name in ("weak", "strong")
         }
@@ -674,11 +666,6 @@ class CDC(Clusterer):
         }
         generators = {f"generator.{name}": g for name, g in self._generators.items()}
         return modules, optimisers, generators
-
-
-def _frame(config: CDCConfig, smallest: float) -> Frame:
-    """What a view is cut from; without a crop it is the centred square, as SCAN's views are."""
-    return config.pretrain.frame if smallest < 1 else "centre"
 
 
 HEADS: dict[str, tuple[str, ...]] = {

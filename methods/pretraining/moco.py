@@ -54,10 +54,14 @@ class MoCoConfig:
     stem_padding: int = doc(1, "pixels, of the 3x3 stem; release 1, App. B.1 writes 2")
     side: int | None = doc(None, "pixels, of the views; None is the images' own")
     frame: Frame = doc(
-        "whole", 'what views are cut from; release. "centre": the centred square of a photograph'
+        "whole",
+        'what views are cut from; release. "centre": the centred square of a photograph',
+        added=True,
     )
     enlargement: float | None = doc(
-        None, "clean view: middle of the image at this multiple of side; None takes it as stored"
+        None,
+        "clean view: middle of the image at this multiple of side; None takes it as stored",
+        added=True,
     )
     epochs: int = doc(1000, "passes over the data; App. B.1")
     batch_size: int = doc(256, "images per step; App. B.1")

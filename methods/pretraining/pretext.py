@@ -54,10 +54,14 @@ class PretextConfig:
     stem: Stem = doc("side", 'first layers of a ResNet; "pooled" on STL-10')
     side: int | None = doc(None, "pixels, of the views; None is the images' own")
     frame: Frame = doc(
-        "whole", 'what views are cut from; "centre": the centred square of a photograph'
+        "whole",
+        'what views are cut from; "centre": the centred square of a photograph',
+        added=True,
     )
     enlargement: float | None = doc(
-        None, "clean view: middle of the image at this multiple of side; None takes it as stored"
+        None,
+        "clean view: middle of the image at this multiple of side; None takes it as stored",
+        added=True,
     )
     epochs: int = doc(500, "passes over the data")
     batch_size: int = doc(512, "images per step")

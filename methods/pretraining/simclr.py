@@ -60,6 +60,7 @@ class SimCLRConfig:
         "whole",
         "of a photograph: the weak view crops it, the others squash it; release. "
         '"centre": its centred square in all views',
+        added=True,
     )
     enlargement: float = doc(
         1.25, "clean view: middle of the image at this multiple of side; release"

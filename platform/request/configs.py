@@ -151,6 +151,27 @@ def flatten(config: Config) -> dict[str, Value]:
     return values
 
 
+def identity(config: Config) -> dict[str, Value]:
+    """What of a configuration tells runs apart: `flatten` without later fields at their default.
+
+    A field is a later one if its metadata say "added" (`methods._fields.doc`).
+    """
+    unchanged = _unchanged(config)
+    return {name: value for name, value in flatten(config).items() if name not in unchanged}
+
+
+def _unchanged(config: Config) -> set[str]:
+    """Dotted names of fields that were added and have their default."""
+    names: set[str] = set()
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            names |= {f"{field.name}.{name}" for name in _unchanged(value)}
+        elif field.metadata.get("added") and value == field.default:
+            names.add(field.name)
+    return names
+
+
 def canonical(value: object) -> str:
     """One text for one value: sorted keys, no spaces, no NaN; equal numbers print alike."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -155,7 +155,7 @@ def of_run(
     identity: dict[str, Value] = {
         "method": name,
         "version": method.version,
-        "config": flat,
+        "config": configs.identity(config),
         "seed": seed,
         "stage": stage,
         "dataset": dataset.fingerprint,
@@ -192,8 +192,7 @@ def pretraining(
     name: str, method: Method, config: Config, seed: int, dataset: Dataset, source: Source
 ) -> Job:
     """The pretraining of a run of a method that has one; arguments as in `of_run`."""
-    flat = configs.flatten(config)
-    own = {k.removeprefix("pretrain."): v for k, v in flat.items() if k.startswith("pretrain.")}
+    own = _pretrain(configs.flatten(config))
     # Seed None means the run's own seed: then every seed has a pretraining of its own.
     fixed, epochs = own.get("seed"), own["epochs"]
     assert fixed is None or isinstance(fixed, int)
@@ -202,7 +201,7 @@ def pretraining(
     identity: dict[str, Value] = {
         "method": name,
         "version": method.version,
-        "config": own,
+        "config": _pretrain(configs.identity(config)),
         "seed": used,
         "dataset": dataset.fingerprint,
         "protocol": dataset.protocol,
@@ -219,6 +218,11 @@ def pretraining(
         source=source,
         epochs=epochs,
     )
+
+
+def _pretrain(flat: Mapping[str, Value]) -> dict[str, Value]:
+    """The fields of a pretraining, without the prefix."""
+    return {k.removeprefix("pretrain."): v for k, v in flat.items() if k.startswith("pretrain.")}
 
 
 def neighbours(start: Job, need: Neighbours, config: Mapping[str, Value]) -> Job:

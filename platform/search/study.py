@@ -44,7 +44,7 @@ class Settings:
             **({} if base is None else {"base": base.id or base.asked}),
             "dataset": self.request.dataset.fingerprint,
             "protocol": self.request.dataset.protocol,
-            "config": configs.flatten(self.request.config),
+            "config": configs.identity(self.request.config),
             "space": {name: repr(domain) for name, domain in self.space.items()},
             "objective": [o.name for o in self.objectives],
             "sampler": self.sampler,

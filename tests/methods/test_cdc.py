@@ -298,7 +298,7 @@ def test_networks_see_the_configured_side() -> None:
     )
     model.initialise()
     model.step(trials.batches(32, 1)[0])
-    middle = trials.images(side=12).take(ALL)[:, :, 2:10, 2:10].contiguous()
+    middle = trials.images(side=12).take(ALL).pixels[:, :, 2:10, 2:10].contiguous()
     cropped = Images(middle, mean=(0.5,) * 3, std=(0.25,) * 3, device=torch.device("cpu"))
     alike = METHOD.restore(settings, model.model_state(), images=cropped, replicas=Replicas.alone())
     assert torch.equal(alike.features(ALL), model.features(ALL))

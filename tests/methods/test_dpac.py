@@ -209,7 +209,7 @@ def test_the_original_view_is_the_middle_of_an_enlarged_image() -> None:
     settings = dpac_trials.config(**{"pretrain.enlargement": 1.5, "pretrain.side": 8})
     model = trained(settings, steps=1)
     large = trials.images(side=12)  # stored as large as 1.5 x 8: taken as they are
-    middle = large.take(ALL)[:, :, 2:10, 2:10].contiguous()
+    middle = large.take(ALL).pixels[:, :, 2:10, 2:10].contiguous()
     cropped = Images(middle, mean=(0.5,) * 3, std=(0.25,) * 3, device=torch.device("cpu"))
     plain = dpac_trials.config()
     around = {"replicas": Replicas.alone()}

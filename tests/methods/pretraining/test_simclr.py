@@ -227,6 +227,7 @@ CHANGES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"backbone": "resnet18"}, {"stem_padding": 2}),
     ({"backbone": "resnet18"}, {"stem_weights": "fan-in"}),
     ({}, {"side": 6}),
+    ({}, {"frame": "centre"}),
     ({}, {"enlargement": 1.25}),
     ({}, {"batch_size": 8}),
     ({}, {"learning_rate": 1e-2}),
@@ -257,9 +258,9 @@ CHANGES: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 @functools.cache
 def outcome(fields: tuple[tuple[str, Any], ...]) -> torch.Tensor:
-    """Features of some images after two steps."""
+    """Features of some photographs after two steps."""
     config = settings(**dict(fields))
-    model = dpac_trials.pretrained(config)
+    model = dpac_trials.pretrained(config, pictures=trials.photographs())
     for indices in trials.batches(config.batch_size, 2):
         model.step(indices)
     return model.features(ALL[:20])

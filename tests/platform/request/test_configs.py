@@ -52,6 +52,27 @@ def test_every_field_of_a_method_says_what_it_is(name: str) -> None:
     assert {field.rpartition(".")[2] for field in silent} <= {"precision"}  # one for all methods
 
 
+@dataclass(frozen=True, kw_only=True)
+class Later(Outer):
+    shade: float = doc(0.25, "share", added=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Around:
+    pretrain: Later = field(default_factory=Later)
+    tint: str = doc("none", "colour", added=True)
+
+
+def test_an_added_field_tells_runs_apart_where_it_is_not_as_before() -> None:
+    """What has its default is what runs of before had."""
+    before = {f"pretrain.{name}": value for name, value in configs.flatten(Outer()).items()}
+    assert configs.identity(Around()) == before
+    assert configs.flatten(Around()) == before | {"pretrain.shade": 0.25, "tint": "none"}
+    changed = Around(pretrain=Later(shade=0.5), tint="red")
+    assert configs.identity(changed) == before | {"pretrain.shade": 0.5, "tint": "red"}
+    assert configs.identity(Outer()) == configs.flatten(Outer())
+
+
 def test_values_take_the_type_of_their_field() -> None:
     given = ["pretrain.rate=1e-3", "batch_size=20", "threshold=none", "kind=two", "flip=false"]
     found = configs.parse(Outer, [*given, "spread=0.5,1"])
