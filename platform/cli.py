@@ -1,20 +1,18 @@
 """The command `platform`: options and help only; the work is in the modules it imports late."""
 
 import typing
-import warnings
 from collections.abc import Callable
 from dataclasses import Field
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from deep_clustering.ablations import _published
 from deep_clustering.platform import registry
-from deep_clustering.platform.errors import InputError, PlatformError, nearest
+from deep_clustering.platform.errors import InputError, nearest
 from deep_clustering.platform.evaluation import contract
 from deep_clustering.platform.request import options as records
-from deep_clustering.platform.run._ray import leave
 
 F = TypeVar("F", bound=Callable[..., object] | click.Command)
 R = TypeVar("R", bound=records.Options)
@@ -551,48 +549,3 @@ def completion(shell: str) -> None:
     script = get_completion_class(shell)
     assert script is not None
     click.echo(script(cli, {}, "platform", "_PLATFORM_COMPLETE").source())
-
-
-def _tell_warnings_once() -> None:
-    """Each warning of the platform is one line for the user, without its place in the code."""
-    told: set[str] = set()
-    usual = warnings.showwarning
-
-    def show(
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
-    ) -> None:
-        if not category.__module__.startswith("deep_clustering."):
-            usual(message, category, filename, lineno, file, line)
-        elif str(message) not in told:
-            told.add(str(message))
-            click.echo(f"warning: {message}", err=True)
-
-    warnings.showwarning = show
-    warnings.filterwarnings("always", module=r"deep_clustering\.")
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Entry point; every failure ends in one exit code of `errors.py`."""
-    _tell_warnings_once()
-    try:
-        given = cli.main(arguments, prog_name="platform", standalone_mode=False)
-        code = given if isinstance(given, int) else 0
-    except PlatformError as error:
-        lines = str(error).splitlines()
-        click.echo("\n".join([f"error: {lines[0]}", *(f"       {x}" for x in lines[1:])]), err=True)
-        code = error.exit_code
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        code = 130
-    leave(code)
-
-
-if __name__ == "__main__":
-    main()

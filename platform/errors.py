@@ -30,6 +30,12 @@ class EnvironmentProblem(PlatformError):
     exit_code = 5
 
 
+class Interrupted(PlatformError):
+    """Somebody stopped the command by Ctrl-C or SIGTERM; the text says what is done."""
+
+    exit_code = 130
+
+
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 

@@ -92,7 +92,7 @@ def test_every_module_imports_from_there(installed: Path, tmp_path: Path) -> Non
 def test_the_command_works_from_there(installed: Path, tmp_path: Path) -> None:
     """A list that reads the registries, so the folders of methods and tables are found."""
     done = subprocess.run(
-        [sys.executable, "-m", "deep_clustering.platform.cli", "methods"],
+        [sys.executable, "-m", "deep_clustering.platform.start", "methods"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(installed), "NO_COLOR": "1"},
         capture_output=True,

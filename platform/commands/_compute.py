@@ -1,7 +1,6 @@
 """What commands that compute share: from options to a store, missing work, a session."""
 
 import contextlib
-import signal
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from deep_clustering.platform import registry
 from deep_clustering.platform.commands import _say as say
 from deep_clustering.platform.commands._live import LiveView
 from deep_clustering.platform.data.dataset import default_root
-from deep_clustering.platform.errors import InputError, StorageError
+from deep_clustering.platform.errors import InputError, Interrupted, StorageError
 from deep_clustering.platform.request.jobs import Job
 from deep_clustering.platform.request.options import Asked, Compute, Options, Stored, command_line
 from deep_clustering.platform.request.request import Request, Wanted, resolve
@@ -150,6 +149,7 @@ def watch(
     from deep_clustering.platform.run import record
 
     while True:
+        session.check()
         over = until() if until else False
         snapshot = session.planner.snapshot()
         if snapshot.storage:
@@ -159,35 +159,28 @@ def watch(
             record.failure(job, store, failure, session.provenance)
         if over or (until is None and all(job.state.final for job in snapshot.jobs.values())):
             return [(i, job.failure) for i, job in snapshot.jobs.items() if job.failure is not None]
-        session.check()
         time.sleep(_POLL)
 
 
 @contextlib.contextmanager
 def interruptible(store: Store, runs: Collection[str], options: Options) -> Iterator[None]:
-    """Turns a Ctrl-C into a summary and exit code 130; SIGTERM counts as one.
+    """Turns a Ctrl-C or SIGTERM into a summary and exit code 130.
 
     Args:
         runs: ids, read when it happens.
         options: of the command.
+
+    Raises:
+        Interrupted: one of the two came.
     """
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
     except KeyboardInterrupt:
         done = len(store.finished() & set(runs))
-        print(
-            f"\ninterrupted: {done} of {len(runs)} runs done, the rest keep their last epoch.\n"
-            f"continue with: {command_line(options)}",
-            file=sys.stderr,
-        )
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        raise Interrupted(
+            f"interrupted: {done} of {len(runs)} runs done, the rest keep their last epoch.\n"
+            f"continue with: {command_line(options)}"
+        ) from None
 
 
 @contextlib.contextmanager

@@ -1,33 +1,60 @@
 """Ends what a command has started once the command itself has ended, even by SIGKILL.
 
-Run as a program with the name of a scratch folder. Lines of process ids and the times of their
-start arrive on standard input, which closes when the command ends, however it does.
+Run as a program with the name of the command's scratch folder, before the command starts anything
+else. Standard input closes when the command ends, however it does. What it has started is known by
+a variable of the environment, which every process hands on to those that it starts.
 """
 
+import os
 import shutil
 import sys
 import time
 
 import psutil
 
-#: Seconds that processes get to end by themselves.
+#: Holds the name of the scratch folder in all processes of a command but the command itself.
+VARIABLE = "DEEP_CLUSTERING_SCRATCH"
+
+#: Seconds that processes get to end by themselves, and between two looks at those that are left.
 _PATIENCE = 1.0
+_PAUSE = 0.2
+#: Looks without a process, after which there is none: one that was just starting is seen by then.
+_LOOKS = 3
 
 
 def main() -> None:
     """Wait for the end of the input, then end the processes and remove the folder."""
     scratch = sys.argv[1]
-    known = dict(line.split() for line in sys.stdin)
+    sys.stdin.read()
     time.sleep(_PATIENCE)
+    empty = 0
+    while empty < _LOOKS:
+        empty = 0 if _end(scratch) else empty + 1
+        time.sleep(_PAUSE)
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _end(scratch: str) -> bool:
+    """Kill what belongs to the command; whether there was anything."""
+    found = False
     for process in psutil.process_iter():
         try:
-            mine = known.get(str(process.pid)) == repr(process.create_time())
-            mine = mine or any(scratch in word for word in process.cmdline()[1:])
-            if mine and process.pid != psutil.Process().pid:
+            mine = f"{VARIABLE}={scratch}" in _environment(process)
+            if mine and process.status() != psutil.STATUS_ZOMBIE and process.pid != os.getpid():
                 process.kill()
-        except psutil.Error:
+                found = True
+        except (psutil.Error, OSError):  # it is gone, or somebody else's
             pass
-    shutil.rmtree(scratch, ignore_errors=True)
+    return found
+
+
+def _environment(process: psutil.Process) -> list[str]:
+    """The variables that a process was started with, each with its value."""
+    if not sys.platform.startswith("linux"):
+        return [f"{name}={value}" for name, value in process.environ().items()]
+    # psutil stops at an empty one, and Ray's titles of processes are written over the first ones.
+    with open(f"/proc/{process.pid}/environ", "rb") as file:
+        return os.fsdecode(file.read()).split("\0")
 
 
 if __name__ == "__main__":

@@ -2,9 +2,7 @@
 
 import os
 import secrets
-import subprocess
 import sys
-from pathlib import Path
 from typing import NoReturn
 
 
@@ -28,43 +26,18 @@ def prepare(address: str | None) -> None:
     if address is None:
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    elif "RAY_AUTH_TOKEN" in os.environ or Path("~/.ray/auth_token").expanduser().exists():
+    elif "RAY_AUTH_TOKEN" in os.environ or os.path.exists(os.path.expanduser("~/.ray/auth_token")):
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # as `ray start` does
 
 
 def leave(code: int) -> NoReturn:
-    """End the process, hard where Ray was left running; see `session.Session.__exit__`."""
+    """End the process, hard where Ray was left running; see `session.Session.__exit__`.
+
+    Hard after an interruption too: Ray may be in the middle of its start.
+    """
     ray = sys.modules.get("ray")
-    if ray is not None and ray.is_initialized():
+    if code == 130 or (ray is not None and ray.is_initialized()):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
-
-
-def guard(scratch: str) -> subprocess.Popen[str]:
-    """End what this process has started when it ends, even by SIGKILL.
-
-    Most of Ray's processes follow their command within seconds, but its agents, and workers that
-    are just starting, can outlive a killed one by minutes. The guard waits on a pipe that closes
-    with this process.
-
-    Args:
-        scratch: a folder whose name is in the command line of whatever Ray starts; removed too.
-
-    Returns:
-        The guard; closing its `stdin` lets it go.
-    """
-    import psutil
-
-    family = psutil.Process().children(recursive=True)
-    waiting = subprocess.Popen(
-        [sys.executable, "-m", "deep_clustering.platform.run._guard", scratch],
-        stdin=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert waiting.stdin is not None
-    waiting.stdin.writelines(f"{p.pid} {p.create_time()!r}\n" for p in family)
-    waiting.stdin.flush()
-    return waiting

@@ -6,9 +6,7 @@ A session leaves nothing behind.
 """
 
 import contextlib
-import logging
 import os
-import socket
 import tempfile
 import threading
 from collections.abc import Mapping
@@ -18,8 +16,8 @@ import ray
 
 from deep_clustering.platform.errors import EnvironmentProblem
 from deep_clustering.platform.request.options import Compute
+from deep_clustering.platform.run._cluster import Cluster
 from deep_clustering.platform.run._lanes import keep
-from deep_clustering.platform.run._ray import guard
 from deep_clustering.platform.run.client import Client
 from deep_clustering.platform.run.lane import Settings
 from deep_clustering.platform.store.store import Store
@@ -123,14 +121,11 @@ class Session:
         self._errors: list[str] = []
 
     def __enter__(self) -> "Session":
-        # A socket's path is at most 107 characters long, so not in a user's long temporary folder.
-        short = "/tmp" if os.path.isdir("/tmp") else None
-        scratch = tempfile.mkdtemp(prefix="deep-clustering-", dir=short)
-        address = self._compute.address
+        address, scratch = self._compute.address, _scratch()
         # Ray Train and Tune want one place that all nodes see, although nothing is kept there.
         self.storage = f"{self._store.uri}/scratch" if address else scratch
-        _start(address, scratch)
-        self._guard = guard(scratch)
+        self._cluster = Cluster(address, scratch)
+        self._cluster.start()
         try:
             self.room = room(
                 ray.cluster_resources(),
@@ -144,7 +139,7 @@ class Session:
                 thread = threading.Thread(target=self._keep, args=(lane,), daemon=True)
                 thread.start()
                 self._threads.append(thread)
-        except BaseException:
+        except Exception:
             self._stop()
             raise
         return self
@@ -165,14 +160,13 @@ class Session:
             self._stop()
 
     def _stop(self) -> None:
-        ray.shutdown()
-        assert self._guard.stdin is not None
-        self._guard.stdin.close()
+        self._cluster.stop()
         if self._compute.address:
             self._store.delete("scratch")
 
     def check(self) -> None:
-        """Raises EnvironmentProblem when every lane is gone although there is work."""
+        """Raises EnvironmentProblem when Ray is gone, or every lane although there is work."""
+        self._cluster.check()
         if self._errors and not any(t.is_alive() for t in self._threads):
             raise EnvironmentProblem(
                 f"no worker is left: {self._errors[-1]}; give the same command again to continue."
@@ -196,28 +190,20 @@ class Session:
                 self.planner.lane_gone(lane)
 
 
-def _start(address: str | None, scratch: str) -> None:
+def _scratch() -> str:
+    """A new folder for what Ray writes.
+
+    Raises:
+        EnvironmentProblem: no temporary folder can be written.
+    """
+    # A socket's path is at most 107 characters long, so not in a user's long temporary folder.
+    short = "/tmp" if os.access("/tmp", os.W_OK | os.X_OK) else None
     try:
-        _knock(address)
-        ray.init(
-            address=address or "local",
-            log_to_driver=False,
-            logging_level=logging.CRITICAL,
-            **({} if address else {"include_dashboard": False, "_temp_dir": f"{scratch}/ray"}),
-        )
-    except Exception as error:
-        where = f"the Ray cluster at {address}" if address else "Ray on this machine"
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return tempfile.mkdtemp(prefix="deep-clustering-", dir=short)
+    except OSError as error:
         raise EnvironmentProblem(
-            f"{where} does not answer: {first}; `platform doctor` says more."
+            f"no temporary folder can be written ({error.strerror}); name one with TMPDIR."
         ) from error
-
-
-def _knock(address: str | None) -> None:
-    """Raises OSError when nobody listens at host:port; Ray itself would try for minutes."""
-    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
-    if port.isdigit():
-        socket.create_connection((host, int(port)), timeout=5).close()
 
 
 def _free_memory_mb() -> float:

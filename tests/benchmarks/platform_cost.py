@@ -181,7 +181,7 @@ class _Bare:
 
 def _help(setting: Setting) -> list[Row]:
     """CPU seconds of `platform --help` beside those of an interpreter that imports click."""
-    command = ["-m", "deep_clustering.platform.cli", "--help"]
+    command = ["-m", "deep_clustering.platform.start", "--help"]
     repeats = 3 if setting.quick else 7
     ours = statistics.median(_child(command) for _ in range(repeats))
     click = statistics.median(_child(["-c", "import click"]) for _ in range(repeats))

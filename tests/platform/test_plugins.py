@@ -21,7 +21,7 @@ def _platform(*words: str, store: Path, data: Path) -> subprocess.CompletedProce
     path = os.pathsep.join([str(_PLUGIN), os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
         [
-            *(sys.executable, "-m", "deep_clustering.platform.cli"),
+            *(sys.executable, "-m", "deep_clustering.platform.start"),
             *words,
             *(f"--store={store}", f"--data={data}"),
         ],

@@ -1,6 +1,6 @@
 """The rooms of the platform: each says what it is for, and imports only what stands to its left.
 
-The order is the paragraph of CONTRIBUTING.md from `errors` to `cli`; what shares a place there
+The order is the paragraph of CONTRIBUTING.md from `errors` to `start`; what shares a place there
 does not import one another.
 """
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 PLATFORM = ROOT / "platform"
 PACKAGE = "deep_clustering.platform"
 _ORDER = re.search(
-    r"^ +(errors\b[^.]*< cli)$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE
+    r"^ +(errors\b[^.]*< start)$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE
 )
 assert _ORDER is not None, "CONTRIBUTING.md does not say the order of the rooms"
 LEVELS = [re.split(r",\s*", level.strip()) for level in _ORDER[1].split("<")]

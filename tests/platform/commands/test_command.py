@@ -30,14 +30,17 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
 
 
 _STARTED: list["Command"] = []
+_GUARD = "deep_clustering.platform.run._guard"
 
 
 class Command:
     """`platform ...` in a process of its own, its output collected line by line."""
 
     def __init__(self, *arguments: object, cwd: Path) -> None:
+        # As `platform` is started: the current folder is not on the path of its imports.
+        program = [sys.executable, "-P", "-m", "deep_clustering.platform.start"]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "deep_clustering.platform.cli", *map(str, arguments)],
+            [*program, *map(str, arguments)],
             cwd=cwd,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -78,6 +81,20 @@ class Command:
         """Every process that the command has started, while it lives."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
+    def maps(self) -> list[str]:
+        """What the process has loaded by now."""
+        return Path(f"/proc/{self.process.pid}/maps").read_text().splitlines()
+
+    def starting(self, program: str) -> str:
+        """Waits until a program of Ray runs; the name of the command's scratch folder."""
+        while self.process.poll() is None:
+            with contextlib.suppress(psutil.Error):
+                words = [p.cmdline() for p in self.family()]
+                if any(word.endswith(program) for line in words for word in line):
+                    return next(line[-1] for line in words if _GUARD in line)
+            time.sleep(0.01)
+        pytest.fail(f"{program} never ran:\n{self.text}")
+
     @property
     def text(self) -> str:
         return "\n".join(self.lines)
@@ -91,9 +108,11 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def _asked(work: Path, command: str, store: str, *more: object) -> list[object]:
+def _asked(
+    work: Path, command: str, store: str, *more: object, pictures: object = "bunte Bilder"
+) -> list[object]:
     sets = [x for s in SETS for x in ("--set", s)]
-    given = ["--dataset", "folder:bunte Bilder", "--data", work / "data", "--store", work / store]
+    given = ["--dataset", f"folder:{pictures}", "--data", work / "data", "--store", work / store]
     return [command, "cdc", *given, *sets, *more]
 
 
@@ -227,6 +246,89 @@ def test_a_ctrl_c_ends_cleanly_and_the_same_command_continues(work: Path, traine
     assert _gone(family, 10) == []
     assert _run(work, *asked).process.returncode == 0
     assert_frame_equal(_table(work / "interrupted"), _table(work / "trained"))
+
+
+def test_sigterm_ends_like_a_ctrl_c_and_nothing_of_the_folder_is_imported(work: Path) -> None:
+    """P4, P5: Ray would set a handler of its own, and its workers import the current folder."""
+    place = work / "place"
+    place.mkdir()
+    for name in ("kmedoids", "finch", "numba", "ray", "platform", "psutil"):
+        (place / f"{name}.py").write_text("open('imported', 'w')\nraise SystemExit(9)\n")
+    asked = _asked(work, "train", "terminated", *_TRAIN, pictures=work / "bunte Bilder")
+    command = Command(*asked, cwd=place)
+    command.until("seed 0 running")
+    family = command.family()
+    os.kill(command.process.pid, signal.SIGTERM)
+    assert command.end() == 130
+    assert "continue with: platform train cdc" in command.text
+    assert _gone(family, 10) == []
+    assert not (place / "imported").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_during_the_imports_is_told_in_a_line(work: Path, number: signal.Signals) -> None:
+    command = Command("results", "runs", "--store", "a b", cwd=work)
+    while not any("torch" in line or "polars" in line for line in command.maps()):
+        time.sleep(0.005)
+    command.process.send_signal(number)
+    assert command.end() == 130
+    assert command.lines[-2:] == [
+        "interrupted",
+        "continue with: platform results runs --store 'a b'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("program", "number"),
+    [
+        ("gcs_server", signal.SIGTERM),
+        ("raylet", signal.SIGINT),
+        ("raylet", signal.SIGKILL),
+        ("dashboard/agent.py", signal.SIGKILL),
+    ],
+)
+def test_a_signal_while_ray_starts_leaves_nothing(
+    work: Path, program: str, number: signal.Signals
+) -> None:
+    """P4, P5: seconds in which Ray's handlers and its processes' own ends are not ready."""
+    command = Command(*_asked(work, "train", "started"), cwd=work)
+    scratch = command.starting(program)
+    begun = time.monotonic()
+    tell = os.killpg if number == signal.SIGINT else os.kill  # a terminal tells the whole group
+    tell(command.process.pid, number)
+    assert command.end() == (-9 if number == signal.SIGKILL else 130)
+    assert time.monotonic() - begun < 3 * _patience()
+    if number != signal.SIGKILL:
+        assert "continue with: platform train cdc" in command.text
+    end = time.monotonic() + 10 * _patience()
+    while (left := _processes_of(scratch) or Path(scratch).exists()) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not left
+
+
+def _processes_of(scratch: str) -> list[str]:
+    """Command lines of what belongs to a command, or is named after its scratch folder."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            belongs = scratch in os.fsdecode(Path(f"/proc/{process.pid}/environ").read_bytes())
+            if belongs or any(scratch in word for word in process.cmdline()):
+                found.append(" ".join(process.cmdline()))
+    return found
+
+
+@pytest.mark.parametrize("server", ["raylet", "gcs_server", "ray::DashboardAgent", "ray::Planner"])
+def test_whatever_dies_of_ray_has_one_exit_code(work: Path, server: str) -> None:
+    """P4: exit 5 within seconds, and the same command goes on."""
+    command = Command(*_asked(work, "train", "died", *_TRAIN), cwd=work)
+    command.until("running")
+    found = next(p for p in command.family() if server in (p.name(), *p.cmdline()[:1]))
+    begun = time.monotonic()
+    found.kill()
+    assert command.end() == 5, command.text
+    assert time.monotonic() - begun < 10 * _patience()
+    assert "error: Ray died" in command.text
+    assert "give the same command again to continue" in command.text
 
 
 @pytest.mark.parametrize(("workers", "process"), [(1, "ray::Lane"), (2, "RayTrainWorker")])

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from deep_clustering.platform.cli import main
 from deep_clustering.platform.commands import tune
 from deep_clustering.platform.request.options import Tune, command_line
 from deep_clustering.platform.search.study import Study
+from deep_clustering.platform.start import main
 from deep_clustering.platform.store.store import Store
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from deep_clustering.platform.cli import main
 from deep_clustering.platform.run.checkpoints import Checkpoints, History
+from deep_clustering.platform.start import main
 from deep_clustering.platform.store.store import Plan, Store
 from support.store_rows import commit, epochs, run, stage
 

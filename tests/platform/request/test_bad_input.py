@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deep_clustering.platform.cli import main
+from deep_clustering.platform.start import main
 from deep_clustering.platform.store import _mark
 from deep_clustering.platform.store.store import Store
 from support.small import SETS, images

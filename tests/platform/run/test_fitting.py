@@ -11,7 +11,6 @@ import pytest
 
 from deep_clustering.methods._method import Fitted
 from deep_clustering.platform import registry, results
-from deep_clustering.platform.cli import main
 from deep_clustering.platform.data import dataset
 from deep_clustering.platform.data.dataset import ImageSet, Source
 from deep_clustering.platform.errors import InputError
@@ -25,6 +24,7 @@ from deep_clustering.platform.run import points as fitting
 from deep_clustering.platform.run.estimates import disk, estimate
 from deep_clustering.platform.run.execute import Workplace, execute
 from deep_clustering.platform.search import study as search
+from deep_clustering.platform.start import main
 from deep_clustering.platform.store.store import Store
 from support.evaluations import evaluated
 from support.small import SETS, Watcher, place, request, resolved
@@ -381,7 +381,7 @@ def test_the_command_clusters_the_features_of_a_pretraining(
     given = ["--data", root, "--store", tmp_path / "store"]
     asked = ["train", "kmeans", "--dataset", f"folder:{folder}", *given, "--seeds", 2]
     done = subprocess.run(
-        [sys.executable, "-m", "deep_clustering.platform.cli"]
+        [sys.executable, "-m", "deep_clustering.platform.start"]
         + [str(a) for a in (*asked, "--features", "cdc", *sets)],
         capture_output=True,
         text=True,

@@ -1,0 +1,39 @@
+"""Ctrl-C and SIGTERM (sent by SLURM and Kubernetes): both end a command alike, at every moment."""
+
+import os
+import shlex
+import signal
+import sys
+from typing import NoReturn
+
+
+def at_once() -> None:
+    """While nothing has been done, such as during the imports: end at the signal."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
+
+
+def by_exception() -> None:
+    """From now on a signal is a KeyboardInterrupt, so that what is being done is put in order."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _raise)
+
+
+def no_more() -> None:
+    """The command is ending: a second signal changes nothing."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def told(arguments: list[str]) -> str:
+    """What is said of a command that was interrupted before it computed anything."""
+    return f"\ninterrupted\ncontinue with: {shlex.join(['platform', *arguments])}\n"
+
+
+def _raise(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _leave(*_: object) -> NoReturn:
+    os.write(2, told(sys.argv[1:]).encode())
+    os._exit(130)

@@ -1,0 +1,142 @@
+"""Ray, started or joined for the length of one command by a thread of its own.
+
+The thread stays as long as Ray is used: Linux ends what it has started together with it. In the
+main thread Ray would put its own handler of SIGTERM in place of the command's, and a Ctrl-C would
+reach Ray in the middle of its start.
+"""
+
+import contextlib
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+
+import psutil
+import ray
+
+from deep_clustering.platform.errors import EnvironmentProblem
+from deep_clustering.platform.run._guard import VARIABLE
+
+
+class Cluster:
+    """Use `start` and `stop` once each.
+
+    Args:
+        address: of a cluster to join; None: one of this command's own.
+        scratch: an empty folder for Ray's files, removed at the end.
+    """
+
+    def __init__(self, address: str | None, scratch: str) -> None:
+        self._address, self._scratch = address, scratch
+        self._started: Future[None] = Future()
+        self._stopped = threading.Event()
+        self._processes: list[psutil.Process] = []  # without any of these there is no Ray
+
+    def start(self) -> None:
+        """Wait until Ray answers; what interrupts this leaves the rest to the guard.
+
+        Raises:
+            EnvironmentProblem: it does not start, or the address does not answer.
+        """
+        self._guard = _guard(self._scratch)
+        threading.Thread(target=self._serve, name="ray", daemon=True).start()
+        try:
+            self._started.result()
+        except Exception as error:
+            address = self._address
+            where = f"the Ray cluster at {address}" if address else "Ray on this machine"
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            self.stop()
+            raise EnvironmentProblem(
+                f"{where} does not answer: {first}; `platform doctor` says more."
+            ) from error
+
+    def check(self) -> None:
+        """See that what was started is still there; Ray itself waits up to a minute to say so.
+
+        Raises:
+            EnvironmentProblem: it is not.
+        """
+        for process in self._processes:
+            if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+                raise EnvironmentProblem(
+                    "Ray died (one of its servers ended); give the same command again to continue."
+                )
+
+    def stop(self) -> None:
+        """End Ray, or leave the cluster, and remove the scratch folder."""
+        ray.shutdown()
+        self._stopped.set()
+        os.environ.pop(VARIABLE, None)
+        assert self._guard.stdin is not None
+        self._guard.stdin.close()
+
+    def _serve(self) -> None:
+        own: dict[str, object] = {"include_dashboard": False, "_temp_dir": f"{self._scratch}/ray"}
+        try:
+            _knock(self._address)
+            logging.getLogger("ray").setLevel(logging.CRITICAL)  # before it reads `logging_level`
+            with _elsewhere(f"{self._scratch}/here"):
+                ray.init(
+                    address=self._address or "local",
+                    log_to_driver=False,
+                    logging_level=logging.CRITICAL,
+                    **({} if self._address else own),
+                )
+            if not self._address:
+                children = psutil.Process().children()
+                self._processes = [p for p in children if p.name() in ("raylet", "gcs_server")]
+        except Exception as error:
+            self._started.set_exception(error)
+        else:
+            self._started.set_result(None)
+        self._stopped.wait()
+
+
+@contextlib.contextmanager
+def _elsewhere(folder: str) -> Iterator[None]:
+    """In a new empty folder for a while; where the process was may have been deleted.
+
+    Ray's workers import what lies in the folder where Ray was started: a user's finch.py would
+    stand for the package of that name.
+    """
+    os.mkdir(folder)
+    if path := os.environ.get("PYTHONPATH"):  # of which relative entries would mean something else
+        entries = [os.path.abspath(entry) for entry in path.split(os.pathsep) if entry]
+        os.environ["PYTHONPATH"] = os.pathsep.join(entries)
+    before = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.chdir(folder)
+        yield
+    finally:
+        os.fchdir(before)
+        os.close(before)
+
+
+def _guard(scratch: str) -> subprocess.Popen[bytes]:
+    """A process that ends all that is started from now on once this process has ended.
+
+    Most of Ray's processes follow a killed command within seconds, but its agents, and workers that
+    are just starting, can outlive it by minutes. The guard waits on a pipe that closes with this
+    process, or before.
+    """
+    waiting = subprocess.Popen(
+        [sys.executable, "-P", "-m", "deep_clustering.platform.run._guard", scratch],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,  # who reads what the command says does not wait for the guard
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # a Ctrl-C is not for it
+    )
+    os.environ[VARIABLE] = scratch  # inherited by whatever is started
+    return waiting
+
+
+def _knock(address: str | None) -> None:
+    """Raises OSError when nobody listens at host:port; Ray itself would try for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host, int(port)), timeout=5).close()
