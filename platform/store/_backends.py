@@ -8,14 +8,12 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
-
-import pyarrow as pa
-import pyarrow.fs as pafs
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.store._files import Files
 from deep_clustering.platform.store._local import LocalFiles
-from deep_clustering.platform.store._remote import RemoteFiles
 
 
 class Connection(NamedTuple):
@@ -29,8 +27,8 @@ def connect(uri: str) -> Connection:
     """The files at an address.
 
     Args:
-        uri: a path, `file://...`, or what `pyarrow.fs.FileSystem.from_uri` takes, such as
-            `s3://bucket/prefix?endpoint_override=...`.
+        uri: a path, `file://...`, `s3://bucket/prefix?endpoint_override=...` (see `_s3.opened`), or
+            `gs://`, `az://` and what else `obstore.store.from_url` takes.
 
     Raises:
         InputError: no such scheme, or an address that cannot be read.
@@ -47,36 +45,30 @@ def _folder(uri: str) -> Connection:
 
 
 def _file(uri: str) -> Connection:
-    _, path = _opened(uri, uri)
-    return _folder(path)
+    parts = urlsplit(uri)
+    if parts.netloc not in ("", "localhost"):
+        raise InputError(f"the store {uri} is on another machine; give file:///FOLDER.")
+    return _folder(url2pathname(parts.path))
 
 
-def _s3(uri: str) -> Connection:
-    asked = uri
-    if "allow_delayed_open" not in uri:
-        # Small objects then go up in one request instead of a multipart upload.
-        asked += ("&" if "?" in uri else "?") + "allow_delayed_open=true"
-    return _object_store(uri, asked)
+def _object_store(uri: str) -> Connection:
+    from obstore.exceptions import BaseError
+    from obstore.store import from_url
 
+    from deep_clustering.platform.store import _s3
+    from deep_clustering.platform.store._remote import RemoteFiles
 
-def _object_store(uri: str, asked: str | None = None) -> Connection:
-    filesystem, prefix = _opened(uri, asked or uri)
     where = re.sub(r"//[^/]*@", "//", uri.partition("?")[0])  # without options and secrets
-    return Connection(RemoteFiles(filesystem, prefix, where), uri)
-
-
-def _opened(uri: str, asked: str) -> tuple[pafs.FileSystem, str]:
-    """The file system at an address and the path in it."""
     try:
-        filesystem, path = pafs.FileSystem.from_uri(asked)
-    except (pa.ArrowException, OSError, ValueError) as error:
+        store = _s3.opened(uri) if uri.startswith("s3://") else from_url(uri)
+    except (BaseError, ValueError) as error:
         text = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"{uri} is not the address of a store ({text}); give a folder or, for example, "
+            f"{where} is not the address of a store ({text}); give a folder or, for example, "
             "s3://bucket/prefix."
         ) from error
-    return filesystem, path
+    return Connection(RemoteFiles(store, where), uri)
 
 
-#: Scheme of an address -> what opens it. `_object_store` opens all others that pyarrow knows.
-BACKENDS: Mapping[str, Callable[[str], Connection]] = {"": _folder, "file": _file, "s3": _s3}
+#: Scheme of an address -> what opens it. `_object_store` opens all others that obstore knows.
+BACKENDS: Mapping[str, Callable[[str], Connection]] = {"": _folder, "file": _file}

@@ -18,49 +18,34 @@ class Commits:
     def __init__(self, files: Files, rows: Rows, segments: Segments) -> None:
         self._files, self._rows, self._segments = files, rows, segments
 
-    def result(
-        self, kind: str, id: str, token: str, data: bytes, before: Mapping[str, bytes]
-    ) -> bool:
+    def result(self, kind: str, id: str, data: bytes, before: Mapping[str, bytes]) -> bool:
         """Write the row that makes a result exist; False when another one was there first.
 
         Args:
             kind: "runs" or "stages".
             id: of the run or stage.
-            token: the attempt's name, which no other attempt has.
             data: the file of the row.
             before: path -> content of the files that the row names.
         """
-        path = self._name(kind, id, "ok", token)
+        path = f"{kind}/{id}.ok.parquet"
         while not self._write_row(path, data, before):
             if self._rows.result(kind, id) is not None:
                 return False
             self.make_way(path)
-        if self._files.exclusive or self._rows.result(kind, id) == path:
-            return True
-        self._files.delete(path)
-        return False
+        return True
 
-    def failure(
-        self, id: str, number: int, token: str, data: bytes, before: Mapping[str, bytes]
-    ) -> None:
+    def failure(self, id: str, number: int, data: bytes, before: Mapping[str, bytes]) -> None:
         """Write the row of an attempt at a run without a result, under the first free number."""
-        while not self._write_row(self._name("runs", id, f"failed-{number}", token), data, before):
+        while not self._write_row(f"runs/{id}.failed-{number}.parquet", data, before):
             number += 1
 
     def failures_of(self, id: str) -> int:
         """How many attempts without a result are on record; the next one's number."""
         number = 0
         with reading(self._files):
-            while self._files.exists(
-                f"runs/{id}.failed-{number}" + (".parquet" if self._files.exclusive else "")
-            ):
+            while self._files.exists(f"runs/{id}.failed-{number}.parquet"):
                 number += 1
         return number
-
-    def _name(self, kind: str, id: str, what: str, token: str) -> str:
-        """The path of a row; where names cannot be taken exclusively, each attempt has its own."""
-        end = ".parquet" if self._files.exclusive else f"/{token}.parquet"
-        return f"{kind}/{id}.{what}{end}"
 
     def _write_row(self, path: str, data: bytes, before: Mapping[str, bytes]) -> bool:
         """Write a row after the files that it names; False when its name was taken."""
@@ -68,7 +53,7 @@ class Commits:
             for other, content in before.items():
                 self._files.write(other, content)
             self._segments.forget(path)
-            self._files.write(path, data, exclusive=self._files.exclusive)
+            self._files.write(path, data, exclusive=True)
         except FileExistsError:
             return False
         except (OSError, StorageError):
@@ -92,7 +77,14 @@ class Commits:
             return
         except Damaged:
             with contextlib.suppress(FileNotFoundError):
-                set_aside(self._files, path)
+                self._put_back_if_sound(path, set_aside(self._files, path))
+
+    def _put_back_if_sound(self, path: str, aside: str) -> None:
+        """Undo a move that met what another writer had just put in place of a damaged row."""
+        data = self._files.read(aside)
+        with contextlib.suppress(Damaged, FileExistsError):
+            schema.decode(data, path, path.partition("/")[0])
+            self._files.write(path, data, exclusive=True)
 
     def discard_unnamed(self, kind: str, id: str, paths: Iterable[str]) -> None:
         """Remove those files of an attempt that the result of another one does not name as well."""

@@ -17,8 +17,6 @@ from deep_clustering.platform.errors import InputError, StorageError, storage_er
 class Files(Protocol):
     """Files at one place: a backend of the store. `_backends` finds it by the address."""
 
-    #: Whether an exclusive write is really exclusive: one of several writers succeeds.
-    exclusive: bool
     #: How many files are worth reading at once.
     readers: int
 
@@ -35,6 +33,8 @@ class Files(Protocol):
 
     def write(self, path: str, data: bytes, *, exclusive: bool = False) -> None:
         """Write a file whole and durably, replacing an older one unless `exclusive`.
+
+        Of several exclusive writers of one name, one succeeds.
 
         Raises:
             FileExistsError: `exclusive`, and the file is there.
@@ -116,10 +116,11 @@ def reading(files: Files) -> Iterator[None]:
         raise StorageError(f"cannot read the store {files.where} ({text}).") from error
 
 
-def set_aside(files: Files, path: str, *, copy: bool = False) -> None:
-    """Move (or `copy`) a damaged file to `quarantine/`; none is ever deleted."""
+def set_aside(files: Files, path: str, *, copy: bool = False) -> str:
+    """Move (or `copy`) a damaged file to `quarantine/`, and say where; none is ever deleted."""
     to = f"quarantine/{attempt()}.{path.replace('/', '.')}"
     if copy:
         files.write(to, files.read(path))
     else:
         files.move(path, to)
+    return to

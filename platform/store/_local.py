@@ -14,7 +14,6 @@ from deep_clustering.platform.store._files import checked
 class LocalFiles:
     """Files below a folder; a backend of the store, see `_files.Files`."""
 
-    exclusive = True
     readers = 4
 
     def __init__(self, root: Path) -> None:

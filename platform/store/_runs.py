@@ -82,7 +82,7 @@ class Runs:
                 self._files.sync("runs")
                 won = False
             else:
-                won = self._commits.result("runs", id, token, data, tables)
+                won = self._commits.result("runs", id, data, tables)
         if not won:
             self._commits.discard_unnamed("runs", id, mine)
         self._models.pop(id, None)
@@ -101,7 +101,7 @@ class Runs:
         tables = _tables(id, {"epochs": epochs}, token, full)
         data = row_file("runs", full)
         with saving(self._files, f"the failure of run {id}"):
-            self._commits.failure(id, number, token, data, tables)
+            self._commits.failure(id, number, data, tables)
 
     def write_model(self, id: str, data: bytes) -> str:
         """Write the weights of a run, before this same object commits the run."""

@@ -65,7 +65,7 @@ class Stages:
                 self._commits.make_way(path)
                 with contextlib.suppress(FileNotFoundError):
                     set_aside(self._files, path)  # sound, but its files are not there
-            won = self._commits.result("stages", id, token, data, files)
+            won = self._commits.result("stages", id, data, files)
         if not won:
             self._commits.discard_unnamed("stages", id, files)
         return won

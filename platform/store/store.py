@@ -20,8 +20,9 @@ quick. It is never needed: what is not in a segment, or in a damaged one, is rea
     claims/                            the locks of work in progress
     quarantine/                        damaged files, never deleted
 
-On object stores a result is `<id>.ok/<attempt>.parquet` and the first attempt counts: there is no
-exclusive write in `pyarrow.fs`. Two commands may then compute the same run twice.
+On an object store a conditional PUT takes the place of the exclusive write. There are no locks, so
+two commands may compute the same run at once, and the first commit stays. An earlier release named
+a result `<id>.ok/<attempt>.parquet` there, of which the first counts.
 """
 
 import contextlib
@@ -101,8 +102,8 @@ class Store:
         """The store at an address.
 
         Args:
-            uri: a folder, `file://...`, or what `pyarrow.fs.FileSystem.from_uri` takes, such as
-                `s3://bucket/prefix?endpoint_override=...`.
+            uri: a folder, `file://...`, `s3://bucket/prefix?endpoint_override=...`, or another
+                address that `obstore` knows.
             create: make it when it is not there, and see that it can be written. Without, nothing
                 is written: for reading.
 

@@ -20,15 +20,13 @@ def endpoint() -> Iterator[str]:
 @pytest.fixture
 def address(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Where a new store may be, as a person gives it; its cache is in `tmp_path`."""
-    import pyarrow.fs as pafs
+    import boto3
 
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     options = f"scheme=http&endpoint_override={endpoint}&region=us-east-1"
-    bucket = pafs.S3FileSystem(
-        scheme="http", endpoint_override=endpoint, region="us-east-1", allow_bucket_creation=True
-    )
-    bucket.create_dir("results")
+    server = boto3.client("s3", endpoint_url=f"http://{endpoint}", region_name="us-east-1")
+    server.create_bucket(Bucket="results")
     return f"s3://results/{tmp_path.name}/store?{options}"

@@ -1,11 +1,15 @@
-"""A store backend that is none of the package's own: files in the memory of this process."""
+"""Backends in the memory of this process: one of an own kind, and an object store."""
 
 import time
 from collections import defaultdict
+from typing import ClassVar
+
+from obstore.store import MemoryStore
 
 from deep_clustering.platform._disk import FileState, Lock
 from deep_clustering.platform.store._backends import Connection
 from deep_clustering.platform.store._files import checked
+from deep_clustering.platform.store._remote import RemoteFiles
 
 #: Address -> path -> content and time of writing. A second connection finds what the first wrote.
 _PLACES: defaultdict[str, dict[str, tuple[bytes, float]]] = defaultdict(dict)
@@ -14,7 +18,6 @@ _PLACES: defaultdict[str, dict[str, tuple[bytes, float]]] = defaultdict(dict)
 class MemoryFiles:
     """A dictionary as `Files`; its writes are exclusive, as in a folder."""
 
-    exclusive = True
     readers = 1
     root = None
 
@@ -72,6 +75,18 @@ class MemoryFiles:
 
     def lock(self, path: str) -> Lock | None:
         return Lock()
+
+
+class ObjectsInMemory(RemoteFiles):
+    """An object store in the memory of this process, which finds it again under its name."""
+
+    _stores: ClassVar[defaultdict[str, MemoryStore]] = defaultdict(MemoryStore)
+
+    def __init__(self, name: str) -> None:
+        super().__init__(self._stores[name], name)
+
+    def __reduce__(self) -> tuple[type["ObjectsInMemory"], tuple[str]]:
+        return ObjectsInMemory, (self.where,)
 
 
 def connect(uri: str) -> Connection:

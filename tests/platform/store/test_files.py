@@ -3,8 +3,8 @@
 import time
 from pathlib import Path
 
-import pyarrow.fs as pafs
 import pytest
+from obstore.store import MemoryStore
 
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.store._backends import connect
@@ -20,7 +20,7 @@ def files(request: pytest.FixtureRequest, tmp_path: Path) -> Files:
         return LocalFiles(tmp_path)
     if request.param == "a backend from outside":
         return MemoryFiles(str(tmp_path))
-    return RemoteFiles(pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem()), "", "remote")
+    return RemoteFiles(MemoryStore(), "remote")
 
 
 def test_what_is_written_is_read(files: Files) -> None:
@@ -105,8 +105,8 @@ def test_a_lock_of_a_folder_is_exclusive(tmp_path: Path) -> None:
     assert files.names("claims") == []
 
 
-def test_locks_of_an_object_store_are_always_granted(tmp_path: Path) -> None:
-    remote = RemoteFiles(pafs.LocalFileSystem(), str(tmp_path), "remote")
+def test_locks_of_an_object_store_are_always_granted() -> None:
+    remote = RemoteFiles(MemoryStore(), "remote")
     for lock in (remote.lock("a"), remote.lock("a")):
         assert lock is not None
         assert not lock.exclusive
@@ -124,6 +124,6 @@ def test_addresses(tmp_path: Path) -> None:
     assert isinstance(remote, RemoteFiles)
     assert remote.where == "s3://bucket/p"
     assert "endpoint_override" in full
-    for wrong in ("", "nope://x", "s3://bucket/p?nonsense=1"):
+    for wrong in ("", "nope://x", "s3://bucket/p?nonsense=1", "s3:///p", "file://host/store"):
         with pytest.raises(InputError, match="store"):
             connect(wrong)

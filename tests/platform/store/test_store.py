@@ -13,24 +13,23 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
 
 from deep_clustering.platform import _disk, results
+from deep_clustering.platform._disk import attempt
 from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.store import _backends, _segments, schema
 from deep_clustering.platform.store._mark import agree
-from deep_clustering.platform.store._remote import RemoteFiles
 from deep_clustering.platform.store.store import FORMAT, Plan, PlannedRun, Store, StoreDamage
 from support import memory
 from support.store_rows import commit, epochs, predictions, probabilities, run, stage, whole
 
 
-def remote(folder: Path) -> Store:
-    """A store that takes the way of object stores, over a folder."""
-    files = RemoteFiles(pafs.SubTreeFileSystem(str(folder), pafs.LocalFileSystem()), "", "remote")
-    store = Store(files, f"test://{folder}")
+def remote(name: str) -> Store:
+    """A store that takes the way of object stores, in memory."""
+    files = memory.ObjectsInMemory(name)
+    store = Store(files, f"test://{name}")
     agree(files, create=True)
     return store
 
@@ -44,8 +43,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     if request.param == "a backend from outside":
         monkeypatch.setitem(_backends.BACKENDS, "memory", memory.connect)
         return Store.open(f"memory://{place}")
-    place.mkdir()
-    return remote(place)
+    return remote(str(place))
 
 
 def test_a_run_is_there_once_and_whole(store: Store) -> None:
@@ -430,49 +428,41 @@ def test_a_store_can_be_moved_copied_and_sent(tmp_path: Path) -> None:
     assert moved.verify() == []
 
 
-def test_a_store_fetched_from_an_object_store_works_on_a_disk(tmp_path: Path) -> None:
-    commit(remote(tmp_path), "a", 0.25)
-    store = Store.open(tmp_path)
-    assert whole(store, "a") == 0.25
-    assert not commit(store, "a", 0.75)
-    assert store.finished() == {"a"}
-
-
 # ---- object stores
 
 
-def test_of_two_attempts_in_an_object_store_the_first_counts(tmp_path: Path) -> None:
-    first, second = remote(tmp_path), remote(tmp_path)
-    commit(first, "a", 0.25)
-    early = first.list("runs")[0]
-    other = tmp_path / "other"
-    other.mkdir()
-    late = remote(other)
-    commit(late, "a", 0.75)
-    for path in (*late.list("runs"), *late.list("epochs")):  # as if both had been under way
-        (tmp_path / path).parent.mkdir(exist_ok=True)
-        shutil.copy(other / path, tmp_path / path)
-    for store in (first, second):
-        assert len(store.list("runs")) == 2
-        assert store.run_row("a")["acc"] == 0.25
-        assert results.runs(store).collect()["acc"].to_list() == [0.25]
-    (tmp_path / early).write_bytes((tmp_path / early).read_bytes()[:-100])  # a broken upload
+def test_of_two_attempts_in_an_earlier_layout_the_first_counts(tmp_path: Path) -> None:
+    """Before conditional writes each attempt in an object store had a name of its own."""
+    store = Store.open(tmp_path / "store")
+    for number, acc in enumerate((0.25, 0.75)):
+        other = Store.open(tmp_path / f"{number}")
+        commit(other, "a", acc)
+        for kind in ("epochs", "predictions", "probabilities", "models"):
+            for path in other.list(kind):
+                store.write_bytes(path, other.read_bytes(path))
+        row = other.read_bytes("runs/a.ok.parquet")
+        store.write_bytes(f"runs/a.ok/{number}-{attempt()}.parquet", row)
+    early, _ = store.list("runs")
+    assert whole(store, "a") == 0.25
+    assert results.runs(store).collect()["acc"].to_list() == [0.25]
+    assert not commit(store, "a", 0.5)
+    assert store.local is not None
+    (store.local / early).write_bytes(store.read_bytes(early)[:-100])  # a broken upload
     with pytest.warns(StoreDamage):
-        assert results.runs(second).collect()["acc"].to_list() == [0.75]
+        assert results.runs(store).collect()["acc"].to_list() == [0.75]
     with pytest.warns(StoreDamage):
-        assert second.finished() == {"a"}
+        assert Store.open(store.uri).finished() == {"a"}
 
 
 def test_artefacts_of_an_object_store_are_fetched_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    (tmp_path / "store").mkdir()
-    store = remote(tmp_path / "store")
+    store = remote(str(tmp_path))
     stage(store, "s")
     path = store.stage_artefact("s", "encoder")
     assert path.is_relative_to(tmp_path / "cache")
-    shutil.rmtree(tmp_path / "store/artefacts")
+    store.delete("artefacts")
     assert store.stage_artefact("s", "encoder") == path
     path.write_bytes(b"changed")
     with pytest.raises(StorageError, match="encoder of stage s is damaged"):
