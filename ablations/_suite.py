@@ -14,6 +14,9 @@ from deep_clustering.methods._fields import not_one_of
 
 Direction = Literal["higher", "lower", "equal"]
 
+#: What a seed draws anew: everything from the pretraining on, or the training on one pretraining.
+Replicated = Literal["pretraining", "training"]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
@@ -32,6 +35,8 @@ class Row:
             fits at once clusters; None is the data itself.
         base: a method whose runs, one a seed, this row's runs start from; None is the suite's, for
             a method that starts from another run.
+        of_pretraining: its numbers follow from the pretraining alone: runs on one pretraining are
+            one measurement, however many seeds they have.
     """
 
     name: str
@@ -43,6 +48,7 @@ class Row:
     method: str | None = None
     features: str | None = None
     base: str | None = None
+    of_pretraining: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +102,7 @@ class Suite:
         protocols: the same for single data sets.
         preset: a reading of the method, such as "paper".
         seeds: per row.
+        replicate: what each of them draws anew.
         evaluations: name of an evaluation of finished runs -> what each run is compared with there;
             the metrics of the table are then the evaluation's.
         base: a method whose runs the rows start from, where their method starts from another run.
@@ -115,6 +122,7 @@ class Suite:
     protocols: Mapping[str, str] = field(default_factory=dict)
     preset: str | None = None
     seeds: int = 5
+    replicate: Replicated = "pretraining"
     evaluations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     base: str | None = None
     mismatch: str = ""
@@ -126,6 +134,8 @@ class Suite:
         for claim in self.claims:
             wrong += [f"claim: {m}" for m in unknown((claim.row, claim.against), known, "row")]
             wrong += [f"claim: {m}" for m in unknown((claim.metric,), self.metrics, "metric")]
+        if self.replicate not in get_args(Replicated):
+            wrong.append(f"replicate: {not_one_of(self.replicate, get_args(Replicated))}")
         if self.seeds < 1:
             wrong.append(f"seeds: must be at least 1, got {self.seeds}")
         if not self.datasets:

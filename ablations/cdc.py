@@ -84,7 +84,12 @@ _REJECTION: tuple[tuple[str, Direction], ...] = (
 
 #: Both heads of one training; k-means on the pretrained features is measured on the way.
 _BOTH_HEADS = (
-    Row(name="MoCo-v2", columns={"acc": "encoder_kmeans_acc"}, printed=("", "MoCo-v2")),
+    Row(
+        name="MoCo-v2",
+        columns={"acc": "encoder_kmeans_acc"},
+        printed=("", "MoCo-v2"),
+        of_pretraining=True,
+    ),
     Row(name="CDC-Clu", head="clustering", printed=("", "CDC-Clu (Ours)")),
     Row(name="CDC-Cal", printed=_OURS),
 )
@@ -116,7 +121,12 @@ def _seeds(table: str, datasets: tuple[str, ...]) -> Suite:
         datasets=datasets,
         table=("cdc", table),
         rows=(
-            Row(name="MoCo-v2", columns={"acc": "encoder_kmeans_acc"}, printed=("", "MoCo-v2")),
+            Row(
+                name="MoCo-v2",
+                columns={"acc": "encoder_kmeans_acc"},
+                printed=("", "MoCo-v2"),
+                of_pretraining=True,
+            ),
             Row(name="CDC-Cal", printed=("", "CDC-Cal")),
         ),
         claims=(_BETTER_THAN_KMEANS,),
@@ -169,6 +179,7 @@ SUITES = (
                 name="After Proposed Init.",
                 variants=("untrained",),
                 printed=("I", "After Proposed Init."),
+                of_pretraining=True,  # the prototypes come from k-means with a fixed seed
             ),
             *(
                 Row(name=name, variants=names, printed=(section, name))

@@ -171,6 +171,7 @@ SUITES = (
             Row(
                 name="SimCLR+KM",
                 columns={"acc": "encoder_kmeans_acc"},
+                of_pretraining=True,
                 printed=("", "SimCLR+KM"),
             ),
             Row(name="SimCLR+OPA", variants=("plain-contrast",), printed=("", "SimCLR+OPA")),
@@ -178,6 +179,7 @@ SUITES = (
                 name="MoCo+KM",
                 variants=("moco",),
                 columns={"acc": "encoder_kmeans_acc"},
+                of_pretraining=True,
                 printed=("", "MoCo+KM"),
             ),
             Row(name="MoCo+OPA", variants=("moco",), printed=("", "MoCo+OPA")),

@@ -110,6 +110,12 @@ _request = _options(
     ),
     click.option("--protocol", metavar="NAME", help="Which images are trained on and scored."),
     click.option(
+        "--replicate",
+        type=click.Choice(["pretraining", "training"]),
+        help="What a seed draws anew: everything from the pretraining on, or the training on one "
+        "pretraining. [default: training; of a suite its own]",
+    ),
+    click.option(
         "--image-size",
         "side",
         type=int,

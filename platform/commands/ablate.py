@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from deep_clustering.ablations._suite import Direction, Suite
+from deep_clustering.ablations._suite import Direction, Replicated, Suite
 from deep_clustering.platform import registry
 from deep_clustering.platform.commands import _compute as work
 from deep_clustering.platform.commands import _say as say
@@ -25,13 +25,13 @@ from deep_clustering.platform.metrics.metric import PERCENT
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.jobs import RUN, Job
 from deep_clustering.platform.request.options import Ablate, Asked, command_line
-from deep_clustering.platform.request.request import Request, Wanted
+from deep_clustering.platform.request.request import Request, Wanted, pretrained
 from deep_clustering.platform.run import _ray, estimates, evaluations
 from deep_clustering.platform.run.failure import Kind
 from deep_clustering.platform.run.progress import Line
 from deep_clustering.platform.store.store import Store
 from deep_clustering.platform.suites import chances, claims, plans, suites
-from deep_clustering.platform.suites.cells import Cell, cells_of
+from deep_clustering.platform.suites.cells import Cell, cells_of, replications
 from deep_clustering.platform.suites.measured import Against, Measured, compared, measured
 
 _STYLES = {
@@ -49,12 +49,13 @@ def ablate(options: Ablate) -> int:
     _ray.prepare(options.address)
     suite = suites.altered(_chosen(options), options.sets, options.preset, options.protocol)
     store = work.open_store(options)
-    names, seeds = options.dataset or suite.datasets, options.seeds or suite.seeds
-    expansion = suites.expand(suite, names, range(seeds), _resolver(suite, options, store))
-    todo = work.missing(expansion.wanted, store, options.retry)
+    replicate = _replicated(options, suite)
     if options.dry_run:
-        _print_dry_run(expansion, todo, seeds, store)
+        others: tuple[Replicated, ...] = ("pretraining", "training")
+        expansions = {way: _expansion(suite, options, store, way) for way in others}
+        _print_dry_run(expansions, replicate, options, store)
         return 0
+    expansion = _expansion(suite, options, store, replicate)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     before = store.read_plan("suite", suite.name)
     plan = plans.plan_of(expansion, before, now, command_line(options))
@@ -64,7 +65,34 @@ def ablate(options: Ablate) -> int:
     return _close(expansion, store, options, {**planned.impossible, **failed})
 
 
-def _resolver(suite: Suite, options: Ablate, store: Store) -> suites.Resolve:
+def _replicated(options: Ablate, suite: Suite) -> Replicated:
+    """What a seed draws anew: as asked, as `--set pretrain.seed` implies, or as the suite says.
+
+    Raises:
+        InputError: the first two contradict each other.
+    """
+    by_hand = [s for s in options.sets if s.partition("=")[0] == "pretrain.seed"]
+    implied: Replicated | None = None
+    if by_hand:
+        none = by_hand[-1].partition("=")[2].strip().lower() == "none"
+        implied = "pretraining" if none else "training"
+        if options.replicate not in (None, implied):
+            raise InputError(
+                f"--replicate {options.replicate} and --set {by_hand[-1]} contradict each other; "
+                "leave one of them out."
+            )
+    return options.replicate or implied or suite.replicate
+
+
+def _expansion(
+    suite: Suite, options: Ablate, store: Store, replicate: Replicated
+) -> suites.Expansion:
+    names, seeds = options.dataset or suite.datasets, options.seeds or suite.seeds
+    resolve = _resolver(suite, options, store, replicate)
+    return suites.expand(suite, names, range(seeds), resolve)
+
+
+def _resolver(suite: Suite, options: Ablate, store: Store, replicate: Replicated) -> suites.Resolve:
     """The full method of a row on a data set, as the options and the suite change it."""
     parts = suites.methods(suite)
 
@@ -75,6 +103,8 @@ def _resolver(suite: Suite, options: Ablate, store: Store) -> suites.Resolve:
         mine = [
             s for s in options.sets if (f := s.partition("=")[0]) in fields or f not in anywhere
         ]
+        if replicate == "pretraining":  # also without the option, by --set pretrain.seed=none
+            mine = [s for s in mine if s.partition("=")[0] != "pretrain.seed"]
         asked = Asked(
             method=method,
             dataset=name,
@@ -83,6 +113,7 @@ def _resolver(suite: Suite, options: Ablate, store: Store) -> suites.Resolve:
             sets=tuple(mine),
             preset=suite.preset if features or method == suite.method else None,
             protocol=suite.protocols.get(name, suite.protocol),
+            replicate=replicate if pretrained(method, features, base) else None,
             side=options.side,
             skip_broken=options.skip_broken,
         )
@@ -239,8 +270,7 @@ def _print_table(
     if not table:
         return
     printed = any(cell.published is not None for cell in table)
-    counts = sorted({cell.n for cell in table if cell.mark == "measured"})
-    seeds = f"n = {'-'.join(map(str, dict.fromkeys((counts[0], counts[-1]))))}" if counts else ""
+    counts = {cell.n for cell in table if cell.mark == "measured"}
     title = f"{suite.name} on {dataset}" + (f" against {against.thing}" if against else "")
     view = Table(title=escape(title), box=None, pad_edge=False, title_justify="left")
     view.add_column("", overflow="fold")
@@ -260,9 +290,10 @@ def _print_table(
         texts = [_cell(row.get(metric), notes, printed) for metric in suite.metrics]
         view.add_row(f"[dim]{name}[/]" if only else name, *texts)
     console.print(view)
-    about = [f"mean ± half of its 95 % interval, {seeds}" if counts else "nothing measured yet"]
-    if counts and min(counts) == 1:
-        about.append("n = 1 has no interval")
+    over = ", ".join(replications(table))
+    about = [f"mean ± half of its 95 % interval over {over}" if over else "nothing measured yet"]
+    if 1 in counts:
+        about.append("a single measurement, n = 1, has no interval")
     if printed:
         about.append("below: as printed in the paper, dim rows are published only")
     units = {m: measures.unit(m) for m in suite.metrics}
@@ -288,6 +319,13 @@ def _cell(cell: Cell | None, notes: dict[str, str], printed: bool) -> str:
             ours += f"±{scale * (cell.high - cell.low) / 2:{digits}}"
         if cell.failed:
             ours += f" ({cell.failed} failed)"
+        if cell.collapsed:
+            two = f"{cell.collapsed} of {cell.runs} runs collapsed"
+            if cell.collapsed < cell.runs:
+                two += ": the mean is of two kinds of runs"
+            ours += notes.setdefault(two, "*" * (len(notes) + 1))
+        if cell.n == 1:
+            ours += " (1)"
     else:
         ours = "" if cell.mark == "published only" else cell.mark
     if not printed:
@@ -368,14 +406,21 @@ def _relation(direction: Direction, against: str) -> str:
 # ---- dry run
 
 
-def _print_dry_run(expansion: suites.Expansion, todo: list[Job], seeds: int, store: Store) -> None:
+def _print_dry_run(
+    expansions: Mapping[Replicated, suites.Expansion],
+    asked: Replicated,
+    options: Ablate,
+    store: Store,
+) -> None:
     console = Console(highlight=False)
+    expansion = expansions[asked]
     suite, runs = expansion.suite, expansion.runs
+    seeds = options.seeds or suite.seeds
     console.print(f"[bold]{suite.name}[/]: {escape(suite.title)}", soft_wrap=True)
-    asked = sum(len(arm.runs) for arm in expansion.arms)
+    number = sum(len(arm.runs) for arm in expansion.arms)
     console.print(
         f"{len(suite.rows)} rows on {', '.join(expansion.requests)}, {seeds} seeds: "
-        f"{asked} runs asked for, {len(runs)} distinct"
+        f"{number} runs asked for, {len(runs)} distinct"
     )
     for arm in expansion.arms:
         if arm.impossible:
@@ -387,24 +432,37 @@ def _print_dry_run(expansion: suites.Expansion, todo: list[Job], seeds: int, sto
     for name, request in expansion.requests.items():
         if not request.dataset.here:
             console.print(f"{name} is not here yet: it would be read first", style="yellow")
-    left = [job for job in todo if job.kind == RUN]
-    stages = len(todo) - len(left)
+    todo = {way: work.missing(one.wanted, store, options.retry) for way, one in expansions.items()}
+    left = [job for job in todo[asked] if job.kind == RUN]
     console.print(f"in the store: {len(runs) - len(left)} of {len(runs)} runs")
-    console.print(f"would run: {stages} pretrainings, {len(left)} runs")
-    if todo:
-        absent = {name for name, r in expansion.requests.items() if not r.dataset.here}
-        time = estimates.estimate(todo, store, absent=absent)
-        if time.source:
-            more = f"; {time.unknown} jobs (such as pretraining) not counted" * bool(time.unknown)
-            hours = time.seconds / 3600
-            told = f"{hours:.1f} hours" if hours >= 1 else clock(time.seconds)
-            console.print(f"time: about {told} of one device (from {time.source}{more})")
-        else:
-            console.print("time: nothing tells it yet")
+    same = {job.id for job in todo["pretraining"]} == {job.id for job in todo["training"]}
+    absent = {name for name, r in expansion.requests.items() if not r.dataset.here}
+    times = estimates.compared(list(todo.values()), store, absent=absent)
+    for (way, jobs), time in zip(todo.items(), times, strict=True):
+        if way == asked or not same:
+            console.print(_cost(jobs, time, "" if same else way, way == asked), soft_wrap=True)
+    if todo[asked]:
         sizes = {n: len(r.dataset.score) for n, r in expansion.requests.items()}
         room = estimates.disk(left, sizes, store)
         console.print(f"disk: about {room / 2**20:,.0f} MiB")
     _print_chances(console, expansion, seeds, store)
+
+
+def _cost(todo: Sequence[Job], time: estimates.Estimate, way: str, asked: bool) -> str:
+    """What would run, and how long, if seeds replicate the pretraining or the training only."""
+    runs = sum(job.kind == RUN for job in todo)
+    text = f"would run: {len(todo) - runs} pretrainings, {runs} runs"
+    if way:
+        on = "a pretraining for each seed" if way == "pretraining" else "all on one pretraining"
+        text = f"{on} ({'asked for' if asked else f'--replicate {way}'})\n  {text}"
+    if not todo:
+        return text
+    if not time.source:
+        return f"{text}\n  time: nothing tells it yet"
+    more = f"; {time.unknown} jobs (such as pretraining) not counted" * bool(time.unknown)
+    hours = time.seconds / 3600
+    told = f"{hours:.1f} hours" if hours >= 1 else clock(time.seconds)
+    return f"{text}\n  time: about {told} of one device (from {time.source}{more})"
 
 
 def _print_chances(console: Console, expansion: suites.Expansion, seeds: int, store: Store) -> None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from deep_clustering.ablations._suite import Replicated
+
 #: In place of a flag: the word that stands without one.
 ARGUMENT = ""
 
@@ -49,6 +51,8 @@ class Images:
         sets: `field=value` items over the presets.
         preset: a reading of the method, such as "paper".
         protocol: which images are trained on and scored; None: the dataset's default.
+        replicate: what a seed draws anew: everything from the "pretraining" on, or the "training"
+            on one pretraining; None: the command's own, training but for suites.
         side: stored side of the images, pixels, where it can be chosen; see `data.pixels`.
         skip_broken: leave unreadable images out.
     """
@@ -56,6 +60,7 @@ class Images:
     sets: Annotated[tuple[str, ...], "--set"] = ()
     preset: Annotated[str | None, "--preset"] = None
     protocol: Annotated[str | None, "--protocol"] = None
+    replicate: Annotated[Replicated | None, "--replicate"] = None
     side: Annotated[int | None, "--image-size"] = None
     skip_broken: Annotated[bool, "--skip-broken"] = False
 

@@ -130,6 +130,21 @@ class Request:
 #: Name of the layer of fields that were set by hand.
 BY_HAND = "--set"
 
+#: The layer that gives each seed a pretraining of its own.
+_ANEW: Layer = ("--replicate", {"pretrain.seed": None})
+
+
+def pretrained(method: str, features: str | None = None, base: str | None = None) -> bool:
+    """Whether runs of a method stand on a pretraining that can be drawn anew for each seed.
+
+    Args:
+        method: a registered name.
+        features, base: as in `Asked`; the id of finished work is drawn already.
+    """
+    parts = (method, features, base)
+    known = [name for name in parts if name in registry.names()]
+    return any(registry.method(name).pretrain is not None for name in known)
+
 
 def resolve(
     asked: Asked,
@@ -171,6 +186,8 @@ def resolve(
     _scored(asked.method, record, prepared.name, prepared.protocol)
     layers = _layers(record, prepared.name, _view(prepared), asked.preset)
     layers.append(("dataset", _counted(record, prepared.classes) | _viewed(record, prepared)))
+    if asked.replicate == "pretraining" and "pretrain.seed" in configs.fields(record.config):
+        layers.append(_ANEW)
     if names.chosen:
         layers.append((BY_HAND, names.chosen))
     takes_clusters = "clusters" in configs.fields(record.config)
@@ -233,6 +250,7 @@ def _check(asked: Asked, store: Store | None) -> _Names:
         elif store is None:
             mistakes.append(_no_features(features, "and no store was given to look for its id in"))
     _noted(lambda: _takes_base(asked, record), mistakes)
+    _noted(lambda: _replicates(asked), mistakes)
     readings = [*record.readings, *(other.readings if other is not None else ())]
     if asked.preset is not None and asked.preset not in readings:
         mistakes.append(
@@ -254,6 +272,25 @@ def _check(asked: Asked, store: Store | None) -> _Names:
         layers = [layer for _, layer in _layers(record, asked.dataset, view, asked.preset)]
         configs.build(record.config, *layers, _counted(record, entry.classes), chosen)
     return _Names(record=record, other=other, entry=entry, chosen=chosen, inner=inner)
+
+
+def _replicates(asked: Asked) -> None:
+    """Raises InputError where --replicate has nothing to work on, or contradicts --set."""
+    if asked.replicate is None:
+        return
+    if not pretrained(asked.method, asked.features, asked.base):
+        raise InputError(
+            f"--replicate says whether each seed has a pretraining of its own, and there is none "
+            f"to draw here: {asked.method} has no pretraining, nor do --features or --base name a "
+            "method that has one; leave it out."
+        )
+    by_hand = next((s for s in asked.sets if s.partition("=")[0] == "pretrain.seed"), None)
+    none = by_hand is not None and by_hand.partition("=")[2].strip().lower() == "none"
+    if by_hand is not None and none != (asked.replicate == "pretraining"):
+        raise InputError(
+            f"--replicate {asked.replicate} and --set {by_hand} contradict each other; leave one "
+            "of them out."
+        )
 
 
 def _noted(ask: Callable[[], T], mistakes: list[str]) -> T | None:
@@ -379,6 +416,8 @@ def _pretrained(
     assert name is not None
     _suits(name, record, isinstance(prepared, PointSet), prepared.name)
     layers = [x for _, x in _layers(record, prepared.name, _view(prepared), asked.preset)]
+    if asked.replicate == "pretraining":
+        layers.append(_ANEW[1])
     config: Config = configs.build(record.config, *layers, _viewed(record, prepared), chosen)
     check_sizes(config, prepared, only="pretrain.")
     return Origin(
@@ -438,6 +477,7 @@ def _base(asked: Asked, prepared: Dataset, root: Path, store: Store | None) -> O
             method=text,
             dataset=asked.dataset,
             protocol=asked.protocol,
+            replicate=asked.replicate if pretrained(text) else None,
             side=asked.side,
             skip_broken=asked.skip_broken,
         )

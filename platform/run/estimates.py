@@ -5,7 +5,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,33 +51,51 @@ def estimate(
             store has nothing.
         absent: names of the datasets that are not here, for which no step can be taken.
     """
-    groups: dict[tuple[str, str, str], list[Job]] = {}
-    for job in jobs:
-        key = (job.kind, job.method, job.dataset)
-        groups.setdefault(key, []).append(job)
+    return compared([list(jobs)], store, probe=probe, absent=absent)[0]
+
+
+def compared(
+    alternatives: Sequence[Sequence[Job]],
+    store: Store,
+    *,
+    probe: bool = True,
+    absent: Set[str] = frozenset(),
+) -> list[Estimate]:
+    """`estimate` of each of several sets of jobs, from the same seconds of an epoch."""
+    first: dict[_Group, Job] = {}
+    for job in (job for jobs in alternatives for job in jobs):
+        first.setdefault(_group(job), job)
+    prices = {group: _stored(job, store) for group, job in first.items()}
+    open_jobs = [first[group] for group, price in prices.items() if price is None]
+    can_be = [job for job in open_jobs if _name(job) not in absent]
+    probed = _probed(can_be) if probe and can_be else {}
+    for job in open_jobs:
+        each = probed.get(job.id)
+        if each is not None:
+            prices[_group(job)] = _costs.Cost(seconds=each, source="a few steps on this machine")
+        else:
+            prices[_group(job)] = _printed(job)
+    return [_total(jobs, prices) for jobs in alternatives]
+
+
+#: Kind, method and dataset of jobs that take the same time for an epoch.
+_Group = tuple[str, str, str]
+
+
+def _group(job: Job) -> _Group:
+    return job.kind, job.method, job.dataset
+
+
+def _total(jobs: Iterable[Job], prices: Mapping[_Group, _costs.Cost | None]) -> Estimate:
     total, unknown = 0.0, 0
     sources: dict[str, None] = {}
-    open_groups: list[list[Job]] = []
-    for group in groups.values():
-        each = _stored(group[0], store)
-        if each is None:
-            open_groups.append(group)
+    for job in jobs:
+        price = prices[_group(job)]
+        if price is None:
+            unknown += 1
         else:
-            total += each * sum(job.epochs for job in group)
-            sources["runs in the store"] = None
-    can_be = [group[0] for group in open_groups if _name(group[0]) not in absent]
-    probed = _probed(can_be) if probe and can_be else {}
-    for group in open_groups:
-        job = group[0]
-        each, source = probed.get(job.id), "a few steps on this machine"
-        if each is None:
-            printed = _printed(job)
-            each, source = (None, "") if printed is None else (printed.seconds, printed.source)
-        if each is None:
-            unknown += len(group)
-        else:
-            total += each * sum(j.epochs for j in group)
-            sources[source] = None
+            total += price.seconds * job.epochs
+            sources[price.source] = None
     return Estimate(seconds=total, source="; ".join(sources), unknown=unknown)
 
 
@@ -106,7 +124,7 @@ def _name(job: Job) -> str:
     return job.source.spec
 
 
-def _stored(job: Job, store: Store) -> float | None:
+def _stored(job: Job, store: Store) -> _costs.Cost | None:
     """Median seconds of an epoch of finished jobs like this one."""
     rows = store.rows("runs" if job.kind == RUN else "stages")
     alike = rows.filter(
@@ -116,7 +134,9 @@ def _stored(job: Job, store: Store) -> float | None:
         pl.col("epochs") > 0,
     )
     each = [s / e for s, e in alike.select("seconds", "epochs").iter_rows() if s is not None]
-    return statistics.median(each) if each else None
+    if not each:
+        return None
+    return _costs.Cost(seconds=statistics.median(each), source="runs in the store")
 
 
 def _printed(job: Job) -> _costs.Cost | None:

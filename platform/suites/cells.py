@@ -5,8 +5,9 @@ failed run is counted and is never a number.
 """
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import polars as pl
 
@@ -15,10 +16,11 @@ from deep_clustering.ablations._suite import Row
 from deep_clustering.platform.evaluation import contract
 from deep_clustering.platform.suites._columns import columns
 from deep_clustering.platform.suites._printed import Line, PrintedTable, printed
-from deep_clustering.platform.suites.differences import Unit, mean_of
+from deep_clustering.platform.suites.differences import Unit, mean_of, replication
 from deep_clustering.platform.suites.measured import (
     Against,
     Measured,
+    collapsed_of,
     compared,
     failures_of,
     runs_of,
@@ -38,6 +40,7 @@ class Ours:
     runs: int = 0  # finished
     pretrainings: int = 0  # that these stand on
     failed: int = 0
+    collapsed: int = 0  # finished runs with nearly all images in one cluster
     mean: float | None = None
     sd: float | None = None  # over the n; None for n < 2
     sd_within: float | None = None  # over seeds on one pretraining; None where none has two
@@ -62,6 +65,7 @@ class Cell:
     runs: int  # finished
     pretrainings: int  # that these stand on
     failed: int
+    collapsed: int  # finished runs with nearly all images in one cluster
     mean: float | None
     sd: float | None  # over the n; None for n < 2
     sd_within: float | None  # over seeds on one pretraining; None where none has two
@@ -117,6 +121,33 @@ def cells_of(suite: Measured) -> list[Cell]:
     return table
 
 
+class Counted(Protocol):
+    """What a cell was measured over."""
+
+    @property
+    def unit(self) -> Unit | None: ...
+
+    @property
+    def n(self) -> int: ...
+
+    @property
+    def pretrainings(self) -> int: ...
+
+    @property
+    def runs(self) -> int: ...
+
+
+def replications(table: Iterable[Counted]) -> list[str]:
+    """What the cells of a table were measured over, in words, each once."""
+    found = (
+        replication(cell.unit, cell.n, cell.pretrainings, cell.runs)
+        + (", conditional on it" if cell.unit == "training" and cell.pretrainings else "")
+        for cell in table
+        if cell.unit is not None
+    )
+    return list(dict.fromkeys(found))
+
+
 def _cell(
     suite: Measured,
     paper: PrintedTable,
@@ -148,6 +179,7 @@ def _cell(
         runs=ours.runs,
         pretrainings=ours.pretrainings,
         failed=ours.failed,
+        collapsed=ours.collapsed,
         mean=ours.mean,
         sd=ours.sd,
         sd_within=ours.sd_within,
@@ -181,6 +213,7 @@ def _ours(
             runs=len(values),
             pretrainings=len({key.pretraining for key in values} - {None}),
             failed=len(reasons),
+            collapsed=collapsed_of(suite, row, dataset),
             mean=found.mean,
             sd=found.sd,
             sd_within=found.sd_within,

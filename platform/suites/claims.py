@@ -12,7 +12,7 @@ from deep_clustering.platform.suites._columns import columns
 from deep_clustering.platform.suites._printed import printed, printed_sd
 from deep_clustering.platform.suites.cells import mismatch
 from deep_clustering.platform.suites.differences import Replicate, Unit, mean_of
-from deep_clustering.platform.suites.measured import Measured, failures_of, values_of
+from deep_clustering.platform.suites.measured import Measured, collapsed_of, failures_of, values_of
 from deep_clustering.platform.suites.rule import Name
 from deep_clustering.platform.suites.verdicts import Question, Verdict, judge
 
@@ -69,7 +69,9 @@ def judgements(suite: Measured) -> list[JudgedClaim]:
     ]
     questions = [_question(suite, claim, dataset) for claim, dataset in asked]
     return [
-        _judged(definition.name, claim, dataset, question, verdict)
+        _judged(
+            definition.name, claim, dataset, question, verdict, _collapsed(suite, claim, dataset)
+        )
         for (claim, dataset), question, verdict in zip(
             asked, questions, judge(questions), strict=True
         )
@@ -77,7 +79,7 @@ def judgements(suite: Measured) -> list[JudgedClaim]:
 
 
 def _judged(
-    suite: str, claim: Claim, dataset: str, question: Question, verdict: Verdict
+    suite: str, claim: Claim, dataset: str, question: Question, verdict: Verdict, collapsed: str
 ) -> JudgedClaim:
     d = verdict.difference
     return JudgedClaim(
@@ -88,7 +90,7 @@ def _judged(
         metric=claim.metric,
         direction=claim.direction,
         verdict=verdict.name,
-        reason=verdict.reason,
+        reason=f"{verdict.reason}; {collapsed} collapsed" if collapsed else verdict.reason,
         unit=None if d is None else d.unit,
         n=len(question.arm.keys() & question.baseline.keys()) if d is None else d.n,
         correlation=None if d is None else d.correlation,
@@ -106,6 +108,17 @@ def _judged(
         p=verdict.p,
         adjusted=verdict.adjusted,
         further_seeds=verdict.further_seeds,
+    )
+
+
+def _collapsed(suite: Measured, claim: Claim, dataset: str) -> str:
+    """How many runs of each row of a claim collapsed, in words; "" where none did."""
+    by_name = {row.name: row for row in suite.current.suite.rows}
+    counts = {
+        name: collapsed_of(suite, by_name[name], dataset) for name in (claim.row, claim.against)
+    }
+    return " and ".join(
+        f"{count} run{'s' * (count > 1)} of {name}" for name, count in counts.items() if count
     )
 
 

@@ -96,7 +96,23 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
 
 def unit_of(keys: Sequence[Replicate]) -> Unit:
     """What the measurements of some runs are of."""
-    return "pretraining" if len({key.pretraining for key in keys}) > 1 else "training"
+    several = len({key.pretraining for key in keys}) > 1
+    return "pretraining" if several or any(key.seed is None for key in keys) else "training"
+
+
+def replication(unit: Unit, n: int, pretrainings: int, runs: int) -> str:
+    """What was replicated, in words: "6 seeds on 3 pretrainings".
+
+    Args:
+        unit, n: of the measurements.
+        pretrainings: that the runs stand on, 0 for runs without one.
+        runs: at least n.
+    """
+    if unit == "pretraining":
+        of = f"{n} pretraining{'s' * (n > 1)}"
+        return of if runs <= n else f"{runs} seeds on {of}"
+    seeds = f"{n} seed{'s' * (n > 1)}"
+    return f"{seeds} on one pretraining" if pretrainings else seeds
 
 
 def by_unit(values: Mapping[Replicate, float], unit: Unit) -> list[float]:
@@ -148,6 +164,8 @@ def difference(
         InputError: a value is not finite.
     """
     check_finite(arm, baseline)
+    if any(key.seed is None for key in (*arm, *baseline)):
+        arm, baseline = _of_pretrainings(arm), _of_pretrainings(baseline)
     shared = [key for key in arm if key in baseline]
     unit = unit_of(shared)
     a, b = (np.array(by_unit({k: runs[k] for k in shared}, unit)) for runs in (arm, baseline))
@@ -171,6 +189,14 @@ def difference(
         improvement=float(above),
         spreads=spreads,
     )
+
+
+def _of_pretrainings(values: Mapping[Replicate, float]) -> dict[Replicate, float]:
+    """The mean on each pretraining."""
+    groups: dict[int | None, list[float]] = {}
+    for key, value in values.items():
+        groups.setdefault(key.pretraining, []).append(value)
+    return {Replicate(p, None): math.fsum(group) / len(group) for p, group in groups.items()}
 
 
 def check_finite(*arms: Mapping[Replicate, float]) -> None:

@@ -110,8 +110,15 @@ def values_of(
             column = f"{row.head}_{column}"
         value = None if source is None else source.get(column)
         if value is not None:
-            values[Replicate(planned.pretraining, planned.seed)] = float(value) * factor
+            seed = None if row.of_pretraining else planned.seed
+            values.setdefault(Replicate(planned.pretraining, seed), float(value) * factor)
     return values
+
+
+def collapsed_of(suite: Measured, row: Row, dataset: str) -> int:
+    """How many finished runs of a row have nearly all images in one cluster."""
+    rows = [suite.rows.get(run.run_id) for run in runs_of(suite, row, dataset)]
+    return sum(r is not None and r["status"] == "ok" and bool(r.get("collapsed")) for r in rows)
 
 
 def failures_of(suite: Measured, row: Row, dataset: str) -> list[str]:

@@ -61,9 +61,9 @@ class SuiteRun:
         return cls(run_id=run.run_id, **run.labels)
 
     @property
-    def place(self) -> tuple[str, str, int]:
-        """Row, data set and seed."""
-        return self.variant, self.dataset, self.seed
+    def place(self) -> tuple[str, str, int | None, int]:
+        """Row, data set, pretraining and seed."""
+        return self.variant, self.dataset, self.pretraining, self.seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,7 +218,14 @@ def current(plan: Plan) -> Current:
             grown.add(dataset)
     names = [name for name in suite.datasets if name in whole.datasets]
     names += [name for name in sorted(set(whole.datasets)) if name not in names]
-    runs.sort(key=lambda run: (names.index(run.dataset), order[run.variant], run.seed))
+    runs.sort(
+        key=lambda run: (
+            names.index(run.dataset),
+            order[run.variant],
+            -1 if run.pretraining is None else run.pretraining,
+            run.seed,
+        )
+    )
     remarks = [f"{name}: {_ADDED}" for name in sorted(grown)]
     if len({one.digest for one in definitions}) > 1:
         remarks.append("the suite's rows, claims or margins changed after it was first run")
@@ -265,11 +272,11 @@ def _changes(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def arm_of(job: Job) -> str:
-    """What the seeds of one row share: a run's identity without its seed."""
+    """What the runs of one row share: a run's identity without the seeds of run and pretraining."""
     rest = {
         "method": job.method,
         "version": job.version,
-        "config": job.config,
+        "config": {name: value for name, value in job.config.items() if name != "pretrain.seed"},
         "dataset": job.dataset,
         "protocol": job.protocol,
     }

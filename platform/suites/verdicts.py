@@ -19,6 +19,7 @@ from deep_clustering.platform.suites.differences import (
     Replicate,
     check_finite,
     difference,
+    replication,
 )
 from deep_clustering.platform.suites.evidence import Array, Sample
 from deep_clustering.platform.suites.rule import DECISIONS, Name, decide, senseless, sign
@@ -130,6 +131,14 @@ class _Tested:
     difference: MeanDifference
 
     @property
+    def replication(self) -> str:
+        """What the difference was measured over, in words."""
+        keys = self.question.arm.keys() & self.question.baseline.keys()
+        pretrainings = {key.pretraining for key in self.question.arm} - {None}
+        runs = max(len(keys), self.difference.n)
+        return replication(self.difference.unit, self.difference.n, len(pretrainings), runs)
+
+    @property
     def published_error(self) -> float:
         """Standard error of the published difference: as printed, else of two single runs."""
         given = self.question.published_error
@@ -223,7 +232,13 @@ def _case(question: Question) -> _Tested | str:
         return f"{question.failed} {runs} no result, and the runs that finished may be a selection"
     ours = difference(question.arm, question.baseline)
     if ours is None:
+        fixed = any(key.seed is None for key in (*question.arm, *question.baseline))
         shared = question.arm.keys() & question.baseline.keys()
+        if fixed and question.arm and question.baseline:
+            return (
+                "n = 1: what follows from the pretraining alone was measured on one; "
+                "--replicate pretraining gives every seed one of its own"
+            )
         return (
             f"n = {len(shared)}: a difference needs at least two measurements of each arm with "
             "the same pretraining and seed"
@@ -235,10 +250,9 @@ def _reason(
     tested: _Tested, name: Name, bounds: tuple[float, float], claims: int, alpha: float
 ) -> str:
     question, ours = tested.question, tested.difference
-    of = "pretrainings" if ours.unit == "pretraining" else "seeds"
     among = f", for all {claims} claims at once" if claims > 1 else ""
     measured = (
-        f"the difference {ours.delta:+.3g} over {ours.n} {of} "
+        f"the difference {ours.delta:+.3g} over {tested.replication} "
         f"({_between(bounds)} with {100 * (1 - alpha):g} % on either side{among})"
     )
     margin, way = f"{question.margin:.3g}", question.direction

@@ -21,6 +21,8 @@ from deep_clustering.platform.report.markup.parts import (
 )
 from deep_clustering.platform.report.pages._draft import Draft
 from deep_clustering.platform.report.pages._words import slug
+from deep_clustering.platform.suites.cells import replications
+from deep_clustering.platform.suites.differences import Unit
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,12 @@ class _TableLine:
     variant: str
     column: _Column
     mark: str
+    unit: Unit | None
     n: int
+    runs: int
+    pretrainings: int
     failed: int
+    collapsed: int
     mean: float | None
     low: float | None
     high: float | None
@@ -94,7 +100,9 @@ def _dataset(dataset: str, frame: pl.DataFrame) -> list[Part]:
             rows.append(TableRow(cells=[block], look="block"))
         section = row.section
         rows.append(_row(row, columns, printed, remarks, prefix))
-    caption = f"{dataset}: mean ± half of the 95 % interval (runs)"
+    over = "; ".join(replications(lines))
+    caption = f"{dataset}: mean ± half of the 95 % interval (n)"
+    caption += f", over {over}" if over else ""
     table = PageTable(caption=caption, heads=_heads(columns, printed), rows=rows)
     return [table, Footnotes(prefix=prefix, texts=list(remarks))] if remarks else [table]
 
@@ -144,7 +152,7 @@ def _row(
     cells = [label(name)]
     for column in columns:
         line = row.lines.get(column)
-        cells.append(number(_ours(line)))
+        cells.append(number(_ours(line, remarks, prefix)))
         if column in printed:
             cells.append(number(_theirs(line, remarks, prefix)))
     return TableRow(cells=cells, look="published" if only else None)
@@ -168,13 +176,19 @@ def _heads(columns: Sequence[_Column], printed: set[_Column]) -> list[TableRow]:
     return [TableRow(cells=first), *([TableRow(cells=second)] if second else [])]
 
 
-def _ours(line: _TableLine | None) -> Text:
+def _ours(line: _TableLine | None, remarks: dict[str, int], prefix: str) -> Text:
     if line is None or line.mark == "published only":
         return "–"
     if line.mark != "measured":
         return [Small(line.mark)]
     assert line.mean is not None
-    return measures.cell(line.column.metric, line.mean, line.low, line.high, line.n)
+    value = measures.cell(line.column.metric, line.mean, line.low, line.high, line.n)
+    if not line.collapsed:
+        return value
+    text = f"{line.collapsed} of {line.runs} runs collapsed"
+    if line.collapsed < line.runs:
+        text += ": the mean is of two kinds of runs"
+    return [value, FootnoteMark(prefix, remarks.setdefault(f"{text}.", len(remarks) + 1))]
 
 
 def _theirs(line: _TableLine | None, remarks: dict[str, int], prefix: str) -> Text:

@@ -106,7 +106,8 @@ def _first(draft: Draft, measured: Measured, table: pl.DataFrame) -> list[Part]:
             level="good",
             text="Labels were used only to evaluate: every value is that of the last epoch, and "
             "labels chose nothing. Means are over finished runs. Intervals are 95 % t intervals "
-            "over seeds; they say nothing about other data sets.",
+            "over what each table says; they say nothing about other data sets, nor, on one "
+            "pretraining, about others.",
         )
     )
     return [Notes(notes=notes), *failures(draft, lost, "row")]

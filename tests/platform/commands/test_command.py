@@ -594,11 +594,12 @@ def test_a_killed_suite_continues_and_its_failures_are_no_numbers(work: Path) ->
     assert after.height == 6
     kept = after.filter(pl.col("run_id").is_in(before["run_id"].to_list()))
     assert_frame_equal(kept.select(before.columns), before)
-    assert results.stages(str(work / "suite")).collect().height == 1
+    assert results.stages(str(work / "suite")).collect().height == 2  # one for each seed
     name = Store.open(str(work / "suite"), create=False).plans("suite")[0]
     cells = results.cells(name, str(work / "suite")).filter(pl.col("metric") == "acc").collect()
     assert cells["variant"].to_list() == ["full", "random", "wild"]
     assert cells["n"].to_list() == [2, 2, 0]
+    assert cells["unit"].to_list() == ["pretraining", "pretraining", None]
     assert cells["failed"].to_list() == [0, 0, 2]
     assert cells["mean"].is_null().to_list() == [False, False, True]
     verdicts = results.verdicts(name, str(work / "suite")).collect()

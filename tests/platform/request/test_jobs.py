@@ -4,12 +4,14 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from deep_clustering.methods._method import Base, Neighbours, Pretrain
 from deep_clustering.methods.cdc import METHOD
 from deep_clustering.platform.data.dataset import Source
+from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.jobs import Given, Job, of_evaluation, of_run
 from deep_clustering.platform.request.request import Request
@@ -105,8 +107,9 @@ def test_what_decides_about_an_outcome_is_in_the_id(asked: Request) -> None:
 @pytest.mark.parametrize(
     ("method", "ids"),
     [
-        # version 2 of both; version 1 was 914e56d3..., eed9e3ee... and 333d772b..., e95dfcf4...
-        ("cdc", ["96e4a68667017492eb31", "b68aa051571af38d211a"]),
+        # version 2 of both; cdc's with the pretraining seed 1 were 96e4a686... and b68aa051...;
+        # version 1 was 914e56d3..., eed9e3ee... and 333d772b..., e95dfcf4...
+        ("cdc", ["9242dd4bc4dd7a362a5f", "1011bb5e425516849a7d"]),
         ("dpac", ["6a0e2f6fa0a15b544c91", "5a15bbae77a6837ce562"]),
         ("kmeans", ["a585b56324071f0d09aa"]),
     ],
@@ -132,3 +135,39 @@ def test_ids_are_made_as_in_the_first_release(asked: Request) -> None:
     seed = 3 if asked.config.pretrain.seed is None else asked.config.pretrain.seed
     assert stage.id == digest(kind="encoder", config=own, seed=seed, **cdc)
     assert run.id == digest(kind="run", config=flat, seed=3, stage=stage.id, **cdc)
+
+
+# ---- what a seed draws anew
+
+
+def test_replicating_the_pretraining_gives_each_seed_its_own(root: Path) -> None:
+    whole = resolved("cdc", "digits", root=root, replicate="pretraining").wanted(range(3))
+    assert [job.seed for job in whole.before] == [0, 1, 2]
+    by_hand = resolved("cdc", "digits", root=root, sets=["pretrain.seed=none"]).wanted(range(3))
+    assert [job.id for job in whole.jobs] == [job.id for job in by_hand.jobs]
+    one = resolved("cdc", "digits", root=root, replicate="training").wanted(range(3))
+    assert len(one.before) == 1
+    assert one.jobs == resolved("cdc", "digits", root=root).wanted(range(3)).jobs
+
+
+def test_features_and_bases_are_drawn_anew_as_well(root: Path) -> None:
+    features = resolved("kmeans", "digits", root=root, features="dpac", replicate="pretraining")
+    assert [job.seed for job in features.wanted(range(2)).before] == [0, 1]
+    base = resolved("ruc", "digits", root=root, base="scan", replicate="pretraining")
+    encoders = [job for job in base.wanted(range(2)).before if job.kind == "encoder"]
+    assert [job.seed for job in encoders] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"method": "pac", "replicate": "training"}, "pac has no pretraining"),
+        ({"replicate": "pretraining", "sets": ["pretrain.seed=3"]}, "contradict each other"),
+        ({"replicate": "training", "sets": ["pretrain.seed=none"]}, "contradict each other"),
+    ],
+)
+def test_a_replication_that_is_not_there_is_refused(
+    asked: dict[str, Any], message: str, root: Path
+) -> None:
+    with pytest.raises(InputError, match=message):
+        resolved(**{"method": "cdc", "dataset": "digits", "root": root, **asked})

@@ -8,8 +8,8 @@ import pytest
 
 from deep_clustering.platform import results
 from deep_clustering.platform.errors import InputError
-from deep_clustering.platform.store.store import Plan, Store
-from deep_clustering.platform.suites import claims, plans, suites
+from deep_clustering.platform.store.store import Store
+from deep_clustering.platform.suites import cells, claims, plans, suites
 from deep_clustering.platform.suites.measured import measured
 from support.small import resolved
 from support.store_rows import run
@@ -23,16 +23,17 @@ class Place:
         self.store = Store.open(str(folder / "store"))
         self.expansion = None
 
-    def expand(self, suite, datasets, seeds):
+    def expand(self, suite, datasets, seeds, **asked):
         self.expansion = suites.expand(
             suite,
             datasets,
             range(seeds),
             lambda name, method, features, base: resolved(
-                method, name, root=self.folder, outline=True, protocol=suite.protocol
+                method, name, root=self.folder, outline=True, protocol=suite.protocol, **asked
             ),
         )
-        plan = plans.plan_of(self.expansion, Plan(), "2026-01-01T00:00", "platform ablate")
+        before = self.store.read_plan("suite", suite.name)
+        plan = plans.plan_of(self.expansion, before, "2026-01-01T00:00", "platform ablate")
         self.store.write_plan("suite", suite.name, plan)
 
     def finish(self, row, dataset="digits", **columns):
@@ -204,10 +205,65 @@ def test_the_head_of_a_row_gives_its_numbers(place):
     assert cell(place, "cdc-table1", "CDC-Clu", "acc")["mean"] == pytest.approx(0.86)
     assert cell(place, "cdc-table1", "MoCo-v2", "acc")["mean"] == pytest.approx(0.5)
     assert cell(place, "cdc-table1", "MoCo-v2", "ece")["mean"] is None  # k-means has none
+    kmeans = cell(place, "cdc-table1", "MoCo-v2", "acc")
+    assert (kmeans["n"], kmeans["low"], kmeans["unit"]) == (1, None, "pretraining")
+    verdicts = results.verdicts("cdc-table1", place.store).filter(pl.col("metric") == "acc")
+    line = verdicts.collect().row(0, named=True)  # both were measured on one pretraining
+    assert line["verdict"] == "NOT TESTABLE"
+    assert "--replicate pretraining" in line["reason"]
     rows = results.suite("cdc-table1", place.store)
     means = rows.group_by("variant").agg(pl.col("acc").mean()).sort("variant").collect()
     assert dict(means.iter_rows())["CDC-Clu"] == pytest.approx(0.86)
     assert dict(means.iter_rows())["CDC-Cal"] == pytest.approx(0.85)
+
+
+def test_seeds_on_pretrainings_of_their_own_replicate_the_pretraining(place):
+    suite = suites.find("cdc-table1")
+    place.expand(suite, ["digits"], 3, replicate="pretraining")
+    place.finish(
+        "CDC-Cal", acc=[0.9, 0.8, 0.7], ece=[0.1, 0.2, 0.1], clustering_ece=[0.3, 0.3, 0.3],
+        clustering_acc=[0.9, 0.8, 0.7], encoder_kmeans_acc=[0.6, 0.5, 0.55],
+    )  # fmt: skip
+    found = cell(place, "cdc-table1", "MoCo-v2", "acc")
+    assert (found["n"], found["unit"], found["pretrainings"]) == (3, "pretraining", 3)
+    assert found["sd"] == pytest.approx(0.05)
+    verdict = results.verdicts("cdc-table1", place.store).filter(pl.col("metric") == "acc")
+    line = verdict.collect().row(0, named=True)
+    assert (line["n"], line["unit"]) == (3, "pretraining")
+    assert line["difference"] == pytest.approx(0.25)
+    assert "over 3 pretrainings" in line["reason"]
+
+
+def test_seeds_on_two_pretrainings_are_analysed_as_nested(place):
+    suite = suites.find("cdc-table2")
+    values = {0: [0.90, 0.92], 1: [0.80, 0.84]}
+    for pretraining, acc in values.items():
+        place.expand(suite, ["digits"], 2, sets=[f"pretrain.seed={pretraining}"])
+        place.finish("CDC-Cal", acc=acc)
+        place.finish("Fixed Thre. (0.99)", acc=[a - 0.1 for a in acc])
+    found = cell(place, "cdc-table2", "CDC-Cal", "acc")
+    assert (found["n"], found["runs"], found["pretrainings"]) == (2, 4, 2)
+    assert found["mean"] == pytest.approx((0.91 + 0.82) / 2)
+    assert found["sd_within"] == pytest.approx(math.sqrt((2 * 0.01**2 + 2 * 0.02**2) / 2))
+    shown = cells.replications(cells.cells_of(measured(place.store, suite.name)))
+    assert shown == ["4 seeds on 2 pretrainings"]
+    verdicts = results.verdicts("cdc-table2", place.store).filter(
+        pl.col("variant") == "Fixed Thre. (0.99)"
+    )
+    line = verdicts.collect().row(0, named=True)
+    assert (line["n"], line["difference"]) == (2, pytest.approx(-0.1))
+    assert "over 4 seeds on 2 pretrainings" in line["reason"]
+
+
+def test_runs_that_collapsed_are_counted_in_their_arm(place):
+    place.expand(suites.made_up("cdc", "random-init", False), ["digits"], 3)
+    place.finish("full", acc=[0.9, 0.8, 0.1], ece=[0.1] * 3, collapsed=[False, False, True])
+    place.finish("random-init", acc=[0.5] * 3, ece=[0.2] * 3)
+    found = cell(place, "cdc-random-init", "full", "acc")
+    assert (found["collapsed"], found["runs"]) == (1, 3)
+    assert cell(place, "cdc-random-init", "random-init", "acc")["collapsed"] == 0
+    reason = results.verdicts("cdc-random-init", place.store).collect()["reason"][0]
+    assert reason.endswith("; 1 run of full collapsed")
 
 
 def test_time_memory_and_parameters_in_the_papers_units(place):

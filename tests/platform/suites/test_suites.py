@@ -229,6 +229,46 @@ def test_a_changed_configuration_never_shares_a_cell_with_the_old_one(small):
     assert set(plans.current(back).run_ids) == old
 
 
+def test_another_pretraining_adds_runs_to_a_row_and_replaces_none(small):
+    first = plans.plan_of(small(2), Plan(), "2026-01-01T00:00", "a")
+    new = small(2, "pretrain.seed=7")
+    both = joined(first, plans.plan_of(new, first, "2026-01-02T00:00", "b"))
+    now = plans.current(both)
+    full = [run for run in now.runs if run.variant == "full"]
+    assert [(run.variant, run.pretraining, run.seed) for run in full] == [
+        ("full", 5, 0), ("full", 5, 1), ("full", 7, 0), ("full", 7, 1),
+    ]  # fmt: skip
+    again = plans.plan_of(new, both, "2026-01-03T00:00", "c")
+    assert joined(both, again).runs == both.runs
+
+
+def test_the_seed_of_a_pretraining_is_no_setting():
+    suite = suites.find("cdc-table2")
+    assert suite.replicate == "pretraining"
+    assert suites.altered(suite, ["pretrain.seed=none"], None, None) is suite
+    assert suites.altered(suite, ["pretrain.seed=3"], None, None) is suite
+    other = suites.altered(suite, ["pretrain.seed=3", "epochs=2"], None, None)
+    assert other.mismatch == "set by hand: epochs=2"
+
+
+def test_a_base_gives_its_pretraining_to_the_run(tmp_path):
+    suite = suites.find("ruc-table2")
+
+    def runs(replicate):
+        expansion = suites.expand(
+            suite, ["digits"], range(3),
+            lambda name, method, features, base: resolved(
+                method, name, root=tmp_path, outline=True, base=base, replicate=replicate
+            ),
+        )  # fmt: skip
+        plan = plans.plan_of(expansion, Plan(), "2026-01-01T00:00", "a")
+        first = suite.rows[0].name
+        return [r.pretraining for r in plans.current(plan).runs if r.variant == first]
+
+    assert runs("pretraining") == [0, 1, 2]
+    assert runs(None) == [0, 0, 0]  # three seeds of RUC on three of SCAN on one pretraining
+
+
 def test_a_margin_that_changed_is_said_and_the_newest_counts(small):
     first = plans.plan_of(small(2), Plan(), "2026-01-01T00:00", "a")
     claims = tuple(dataclasses.replace(c, margin=0.2) for c in plans.current(first).suite.claims)
