@@ -19,6 +19,20 @@ Precision = Literal["auto", "fp32", "bf16"]
 #: with a scaled loss, as releases train.
 ScaledPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 
+#: First layers of a ResNet: "small" is 3x3, stride 1; "pooled" adds a 2x2 max-pooling of stride 2,
+#: padding 1; "large" is 7x7, stride 2, and a max-pooling; "side" is "small" or "large" by the side.
+Stem = Literal["side", "small", "pooled", "large"]
+
+#: Fresh weights of the 3x3 stem: "fan-in" is PyTorch's default, uniform up to 1 / sqrt(27);
+#: "fan-out" is Kaiming's normal distribution, as of all other convolutions.
+StemWeights = Literal["fan-in", "fan-out"]
+
+#: Names of the encoders, the keys of `networks.encoders.ENCODERS`.
+Backbone = Literal["resnet18", "resnet34", "resnet50", "small"]
+
+#: What a view is made of: the whole picture, or the centred square of its shorter side.
+Frame = Literal["whole", "centre"]
+
 #: One value for each channel.
 Channels = tuple[float, float, float]
 

@@ -5,14 +5,21 @@ that are trained epoch by epoch on images (`build`), or an algorithm that fits a
 (`fit`). Nothing here knows a method.
 """
 
+from __future__ import annotations
+
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar, cast
 
-import numpy as np
-from torch import Tensor
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
 
-from deep_clustering.methods.images.pictures import Pictures
+    from deep_clustering.methods.images.pictures import Pictures
+
+R = TypeVar("R")
 
 
 class Config(Protocol):
@@ -107,6 +114,25 @@ class Clustering(Trainable, Model, Protocol):
     """What `Method.build` returns; `model_state` is what `Method.restore` takes."""
 
     def model_state(self) -> dict[str, Tensor]: ...
+
+
+@dataclass(frozen=True)
+class Later(Generic[R]):
+    """A function that is imported when it is called: a record without PyTorch.
+
+    Attributes:
+        where: "module:function" or "module:Class.function".
+    """
+
+    where: str
+
+    def find(self) -> Callable[..., R]:
+        """The function itself."""
+        module, _, name = self.where.partition(":")
+        return cast("Callable[..., R]", attrgetter(name)(importlib.import_module(module)))
+
+    def __call__(self, *args: object, **kwargs: object) -> R:
+        return self.find()(*args, **kwargs)
 
 
 # ---- what a method stands on

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-#: What a view is made of: the whole picture, or the centred square of its shorter side.
-Frame = Literal["whole", "centre"]
+from deep_clustering.methods._fields import Frame as Frame
 
 
 class Pictures(NamedTuple):

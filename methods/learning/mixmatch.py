@@ -4,9 +4,12 @@ Berthelot et al., "MixMatch: a holistic approach to semi-supervised learning", N
 of equations without another name are those of RUC, which learns from its clean set so.
 """
 
-from typing import Literal
+from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Distance = Literal["entry", "row"]
 

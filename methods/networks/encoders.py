@@ -6,29 +6,17 @@ in torchvision, so that its weights load, and initialised as there.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from deep_clustering.methods._fields import not_one_of
+from deep_clustering.methods._fields import Stem, StemWeights, not_one_of
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.networks.batchnorm import BatchNorm
 
 #: Up to this side (pixels) a ResNet takes the stem for small images: 3x3, stride 1, no pooling.
 SMALL_SIDE = 40
-
-#: First layers of a ResNet: "small" is 3x3, stride 1; "pooled" adds a 2x2 max-pooling of stride 2,
-#: padding 1; "large" is 7x7, stride 2, and a max-pooling; "side" is "small" or "large" by the side.
-Stem = Literal["side", "small", "pooled", "large"]
-
-#: Fresh weights of the 3x3 stem: "fan-in" is PyTorch's default, uniform up to 1 / sqrt(27);
-#: "fan-out" is Kaiming's normal distribution, as of all other convolutions.
-StemWeights = Literal["fan-in", "fan-out"]
-
-
-#: Names of the encoders, the keys of `ENCODERS`.
-Backbone = Literal["resnet18", "resnet34", "resnet50", "small"]
 
 
 class Encoder(nn.Module):

@@ -1,6 +1,6 @@
 """Representations learnt before any clustering.
 
-`pretraining` is what they share; `moco`, `simclr` and `autoencoder` are the pretrainings;
-`representation` is what DPAC keeps learning of them while it clusters. Imports `compute`, `images`,
-`networks`, `clustering` and `learning`.
+`configs` are their configurations and `pretraining` is what they share; `moco`, `simclr`, `pretext`
+and `autoencoder` are the pretrainings; `representation` is what DPAC keeps learning of them while
+it clusters. Imports `compute`, `images`, `networks`, `clustering` and `learning`.
 """

@@ -1,36 +1,15 @@
 """Pretraining of a fully connected autoencoder on clean images (DPAC, Table 5b)."""
 
-from dataclasses import dataclass
 from typing import Unpack
 
 from torch import Tensor, nn
 
-from deep_clustering.methods._fields import Channels, ScaledPrecision
 from deep_clustering.methods.compute.random import seeded
-from deep_clustering.methods.images.pictures import Frame
 from deep_clustering.methods.learning.learner import Context, adam, descend
 from deep_clustering.methods.networks.autoencoder import Pixels, decoder, reconstruction_error
 from deep_clustering.methods.networks.encoders import features_of, place
+from deep_clustering.methods.pretraining.configs import AutoencoderConfig
 from deep_clustering.methods.pretraining.pretraining import Pretraining
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AutoencoderConfig:
-    """Pretraining; the paper gives nothing but "autoencoder"."""
-
-    hidden: tuple[int, ...]  # units of the encoder's hidden layers; the decoder mirrors them
-    dimension: int  # of the code
-    side: int | None  # pixels, of the views; None is the images' own
-    enlargement: float  # clean view: middle of the image at this multiple of side
-    frame: Frame  # of a photograph, that the clean view is made of
-    epochs: int  # passes over the data
-    batch_size: int  # images per step
-    learning_rate: float  # Adam, constant
-    weight_decay: float  # L2, Adam, all parameters
-    mean: Channels | None  # of the normalisation; None is the data set's
-    std: Channels | None  # of the normalisation; None is the data set's
-    precision: ScaledPrecision
-    seed: int | None  # None is the run's own
 
 
 class Autoencoder(Pretraining):

@@ -9,33 +9,19 @@ learning" (https://arxiv.org/abs/2003.04297), in the symmetric form with two que
 import copy
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deep_clustering.methods._fields import (
-    Channels,
-    Rule,
-    ScaledPrecision,
-    check,
-    choice,
-    doc,
-    normalisation,
-    not_negative,
-    positive,
-    share,
-)
 from deep_clustering.methods.compute.random import generator, seeded
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.contrastive import Contrastive
-from deep_clustering.methods.images.pictures import Frame, Pictures
+from deep_clustering.methods.images.pictures import Pictures
 from deep_clustering.methods.learning.learner import Context, descend
 from deep_clustering.methods.learning.state import prepare
 from deep_clustering.methods.networks.encoders import (
-    Backbone,
     Encoder,
     encoder,
     features_of,
@@ -43,88 +29,8 @@ from deep_clustering.methods.networks.encoders import (
     wide,
 )
 from deep_clustering.methods.networks.perceptron import perceptron
+from deep_clustering.methods.pretraining.configs import MoCoConfig
 from deep_clustering.methods.pretraining.pretraining import Pretraining
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MoCoConfig:
-    """Pretraining; the origins are CDC's App. B.1 and, for what it leaves out, its release."""
-
-    backbone: Backbone = doc("resnet34", "App. B.1")
-    stem_padding: int = doc(1, "pixels, of the 3x3 stem; release 1, App. B.1 writes 2")
-    side: int | None = doc(None, "pixels, of the views; None is the images' own")
-    frame: Frame = doc(
-        "whole",
-        'what views are cut from; release. "centre": the centred square of a photograph',
-        added=True,
-    )
-    enlargement: float | None = doc(
-        None,
-        "clean view: middle of the image at this multiple of side; None takes it as stored",
-        added=True,
-    )
-    epochs: int = doc(1000, "passes over the data; App. B.1")
-    batch_size: int = doc(256, "images per step; App. B.1")
-    learning_rate: float = doc(0.5, "SGD, per 256 images of a batch; App. B.1")
-    warmup_epochs: int = doc(50, "linear, per step; App. B.1")
-    warmup_rate: float = doc(3e-5, "learning rate of the first step; release")
-    warmup_closed: bool = doc(
-        False, "the last step of the warm-up has the full rate, not the one after it; release: true"
-    )
-    weight_decay: float = doc(1e-4, "on all parameters; App. B.1")
-    sgd_momentum: float = doc(0.9, "release")
-    queue_size: int = doc(32768, "keys of each queue; App. B.1")
-    temperature: float = doc(0.2, "App. B.1")
-    momentum_start: float = doc(0.99, "of the key encoder, first step; App. B.1")
-    momentum_end: float = doc(
-        0.999, "last step, cosine between; release (App. B.1 writes 0.99 only)"
-    )
-    projector_hidden: int = doc(4096, "units; App. B.1")
-    projector_dimension: int = doc(256, "units; App. B.1")
-    projector_norm: bool = doc(False, "batch normalisation; none in the release, App. B.1 has it")
-    symmetric: bool = doc(True, "each view is query and key, two queues; release")
-    crop_scale: float = doc(0.08, "smallest area of the random crop, share of the image; release")
-    jitter: float = doc(0.8, "probability of the colour jitter; release")
-    grey: float = doc(0.2, "probability of grey; release")
-    blur: float = doc(0.5, "probability of the blur; App. B.1 has none on CIFAR")
-    flip: float = doc(0.5, "probability of the mirror image; release")
-    mean: Channels | None = doc(None, "of the normalisation; None is the data set's")
-    std: Channels | None = doc(None, "of the normalisation; None is the data set's")
-    precision: ScaledPrecision = "auto"
-    seed: int | None = doc(5, "release; None is the run's own, one pretraining for every seed")
-
-    def __post_init__(self) -> None:
-        check(
-            self,
-            [
-                *choice(self, backbone=Backbone, frame=Frame, precision=ScaledPrecision),
-                *positive(self, "epochs", "batch_size", "learning_rate", "queue_size"),
-                *positive(self, "temperature", "projector_hidden", "projector_dimension"),
-                *not_negative(self, "stem_padding", "warmup_epochs", "warmup_rate"),
-                *not_negative(self, "weight_decay"),
-                *share(self, "sgd_momentum", "momentum_start", "momentum_end"),
-                *share(self, "jitter", "grey", "blur", "flip"),
-                *normalisation(self),
-                Rule(self.side is None or self.side > 0, "side", "must be none or above 0"),
-                Rule(
-                    self.enlargement is None or self.enlargement >= 1,
-                    "enlargement",
-                    "must be none or at least 1",
-                ),
-                Rule(0 < self.crop_scale <= 1, "crop_scale", "must be above 0 and at most 1"),
-                Rule(
-                    self.warmup_epochs < self.epochs,
-                    "warmup_epochs",
-                    f"must be below epochs ({self.epochs})",
-                ),
-                Rule(
-                    self.batch_size > 0 and self.queue_size % self.batch_size == 0,
-                    "queue_size",
-                    f"must be a multiple of batch_size ({self.batch_size})",
-                ),
-                Rule(self.seed is None or self.seed >= 0, "seed", "must be none or not negative"),
-            ],
-        )
 
 
 def info_nce(queries: Tensor, keys: Tensor, negatives: Tensor, temperature: float) -> Tensor:

@@ -8,106 +8,27 @@ as anchors, a projector of one hidden layer without batch normalisation, SGD wit
 """
 
 import math
-from dataclasses import dataclass
 from typing import Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deep_clustering.methods._fields import (
-    Channels,
-    Precision,
-    Rule,
-    check,
-    choice,
-    doc,
-    normalisation,
-    not_negative,
-    positive,
-    share,
-)
 from deep_clustering.methods.compute.random import seeded
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.contrastive import Contrastive
-from deep_clustering.methods.images.pictures import Frame
 from deep_clustering.methods.learning.learner import Context, descend, evaluation, sgd
 from deep_clustering.methods.networks.encoders import (
-    Backbone,
     Encoder,
-    Stem,
     encoder,
     features_of,
     place,
     wide,
 )
 from deep_clustering.methods.networks.perceptron import perceptron
+from deep_clustering.methods.pretraining.configs import PretextConfig
 from deep_clustering.methods.pretraining.pretraining import Pretraining
 from deep_clustering.methods.pretraining.simclr import nt_xent, sphere, whole_batch
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PretextConfig:
-    """Pretraining; defaults are those of CIFAR-10, all of them SCAN's release."""
-
-    backbone: Backbone = doc("resnet18", "encoder; a ResNet-50 on ImageNet")
-    stem: Stem = doc("side", 'first layers of a ResNet; "pooled" on STL-10')
-    side: int | None = doc(None, "pixels, of the views; None is the images' own")
-    frame: Frame = doc(
-        "whole",
-        'what views are cut from; "centre": the centred square of a photograph',
-        added=True,
-    )
-    enlargement: float | None = doc(
-        None,
-        "clean view: middle of the image at this multiple of side; None takes it as stored",
-        added=True,
-    )
-    epochs: int = doc(500, "passes over the data")
-    batch_size: int = doc(512, "images per step")
-    learning_rate: float = doc(0.4, "SGD, first epoch")
-    final_rate: float = doc(
-        1e-3, "share of the learning rate that a cosine ends with, epoch by epoch"
-    )
-    sgd_momentum: float = doc(0.9, "momentum, not Nesterov's")
-    weight_decay: float = doc(1e-4, "L2, all parameters")
-    temperature: float = doc(0.1, "of the contrastive loss")
-    symmetric: bool = doc(False, "both views are anchors, as in SimCLR; release: the first alone")
-    projector_hidden: int = doc(512, "units")
-    projector_dimension: int = doc(128, "units")
-    projector_norm: bool = doc(False, "batch normalisation in the projector")
-    crop_scale: float = doc(0.2, "smallest area of the random crop, share of the image")
-    jitter: float = doc(0.8, "probability of the colour jitter")
-    grey: float = doc(0.2, "probability of grey")
-    flip: float = doc(0.5, "probability of the mirror image")
-    mine_projection: bool = doc(
-        True, "neighbours by the projection; False: by the encoder's features"
-    )
-    mean: Channels | None = doc(None, "of the normalisation; None is the data set's")
-    std: Channels | None = doc(None, "of the normalisation; None is the data set's")
-    precision: Precision = "auto"
-    seed: int | None = doc(0, "None is the run's own; otherwise one pretraining for every seed")
-
-    def __post_init__(self) -> None:
-        check(
-            self,
-            [
-                *choice(self, backbone=Backbone, stem=Stem, frame=Frame, precision=Precision),
-                *positive(self, "epochs", "batch_size", "learning_rate", "temperature"),
-                *positive(self, "projector_hidden", "projector_dimension"),
-                *not_negative(self, "weight_decay"),
-                *share(self, "final_rate", "sgd_momentum", "jitter", "grey", "flip"),
-                *normalisation(self),
-                Rule(self.side is None or self.side > 0, "side", "must be none or above 0"),
-                Rule(
-                    self.enlargement is None or self.enlargement >= 1,
-                    "enlargement",
-                    "must be none or at least 1",
-                ),
-                Rule(0 < self.crop_scale <= 1, "crop_scale", "must be above 0 and at most 1"),
-                Rule(self.seed is None or self.seed >= 0, "seed", "must be none or not negative"),
-            ],
-        )
 
 
 def learning_rate(epoch: int, *, epochs: int, peak: float, final: float) -> float:

@@ -9,13 +9,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple, Protocol, Unpack
+from typing import NamedTuple, Protocol, Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deep_clustering.methods._fields import Rule, check, choice, doc, positive
 from deep_clustering.methods.compute.random import seeded
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.clean import clean_view
@@ -24,12 +23,16 @@ from deep_clustering.methods.learning.learner import Context
 from deep_clustering.methods.networks.autoencoder import Pixels, decoder, reconstruction_error
 from deep_clustering.methods.networks.encoders import Encoder, features_of, place, wide
 from deep_clustering.methods.networks.perceptron import perceptron
-from deep_clustering.methods.pretraining.autoencoder import Autoencoder, AutoencoderConfig
-from deep_clustering.methods.pretraining.moco import MoCo, MoCoConfig, Queues, info_nce
+from deep_clustering.methods.pretraining.autoencoder import Autoencoder
+from deep_clustering.methods.pretraining.configs import (
+    AutoencoderConfig,
+    MoCoConfig,
+    PretrainConfig,
+)
+from deep_clustering.methods.pretraining.moco import MoCo, Queues, info_nce
 from deep_clustering.methods.pretraining.pretraining import Pretraining
 from deep_clustering.methods.pretraining.simclr import (
     SimCLR,
-    SimCLRConfig,
     projector,
     simclr_encoder,
     strong_view,
@@ -37,38 +40,8 @@ from deep_clustering.methods.pretraining.simclr import (
     whole_batch,
 )
 
-Framework = Literal["simclr", "moco", "autoencoder"]
-
 #: Share of the key networks that a clustering step keeps: where MoCo's own schedule ends.
 KEY_MOMENTUM = 0.999
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PretrainConfig(SimCLRConfig):
-    """SimCLR, or in its place MoCo or an autoencoder on the same images, epochs and batches."""
-
-    framework: Framework = doc("simclr", 'Sec. 4.2; "moco": Table 5a, "autoencoder": Table 5b')
-    moco_queue: int = doc(18, 'batches of keys in each queue, "moco"; ours, 4,320 keys')
-    moco_temperature: float = doc(0.2, 'of "moco"; MoCo v2')
-    moco_learning_rate: float = doc(0.5, 'SGD, per 256 images of a batch, "moco"; as CDC trains it')
-    code_hidden: tuple[int, int, int] = doc((500, 500, 2000), 'units, "autoencoder"; DEC')
-    code_dimension: int = doc(10, 'units of the code, "autoencoder"; DEC')
-
-    def __post_init__(self) -> None:
-        SimCLRConfig.__post_init__(self)
-        check(
-            self,
-            [
-                *choice(self, framework=Framework),
-                *positive(self, "moco_queue", "moco_temperature", "moco_learning_rate"),
-                *positive(self, "code_dimension"),
-                Rule(
-                    len(self.code_hidden) == 3 and min(self.code_hidden) > 0,
-                    "code_hidden",
-                    "must be three numbers above 0",
-                ),
-            ],
-        )
 
 
 def moco_config(config: PretrainConfig) -> MoCoConfig:

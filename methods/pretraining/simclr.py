@@ -7,7 +7,6 @@ weakly and one strongly augmented view of each image, a projector of three layer
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Unpack
 
@@ -15,96 +14,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deep_clustering.methods._fields import (
-    Channels,
-    Rule,
-    ScaledPrecision,
-    check,
-    choice,
-    doc,
-    normalisation,
-    not_negative,
-    positive,
-    share,
-)
 from deep_clustering.methods.compute.random import seeded
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.contrastive import Contrastive
-from deep_clustering.methods.images.pictures import Frame
 from deep_clustering.methods.images.strong import Strong
 from deep_clustering.methods.learning.learner import Context, adam, descend
 from deep_clustering.methods.networks.encoders import (
-    Backbone,
     Encoder,
-    Stem,
-    StemWeights,
     encoder,
     features_of,
     place,
     wide,
 )
 from deep_clustering.methods.networks.perceptron import perceptron
+from deep_clustering.methods.pretraining.configs import SimCLRConfig
 from deep_clustering.methods.pretraining.pretraining import Pretraining
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SimCLRConfig:
-    """Pretraining; defaults are those of CIFAR-10. "Paper" and "release" are DPAC's."""
-
-    backbone: Backbone = doc("resnet34", "Sec. 4.2")
-    stem: Stem = doc("side", 'first layers of a ResNet; "pooled" on STL-10, release')
-    stem_padding: int = doc(1, "pixels, of the 3x3 stem; release")
-    stem_weights: StemWeights = doc("fan-out", "fresh weights of the 3x3 stem; release")
-    side: int | None = doc(None, "pixels, of the views; None is the images' own")
-    frame: Frame = doc(
-        "whole",
-        "of a photograph: the weak view crops it, the others squash it; release. "
-        '"centre": its centred square in all views',
-        added=True,
-    )
-    enlargement: float = doc(
-        1.25, "clean view: middle of the image at this multiple of side; release"
-    )
-    epochs: int = doc(1000, "passes over the data; Sec. 4.2")
-    batch_size: int = doc(240, "images per step; Sec. 4.2")
-    learning_rate: float = doc(1e-4, "Adam, constant; Sec. 4.2")
-    weight_decay: float = doc(1e-4, "L2, Adam, all parameters; Sec. 4.2")
-    temperature: float = doc(0.5, "Sec. 4.2")
-    projector_hidden: int = doc(512, "units of each of the two hidden layers; release")
-    projector_dimension: int = doc(128, "units; release")
-    crop_scale: float = doc(0.2, "smallest area of the random crop, share, weak view; release")
-    jitter: float = doc(0.8, "probability of the colour jitter, weak view; SimCLR, s = 0.5")
-    grey: float = doc(0.2, "probability of grey, weak view; SimCLR")
-    blur: float = doc(0.0, "probability of the blur, weak view; release: 0.5 on larger images")
-    flip: float = doc(0.5, "probability of the mirror image, both views; release")
-    strong_crop: float = doc(
-        1.0, "smallest area of the random crop, strong view; 1 is none, release"
-    )
-    operations: int = doc(4, "random operations of the strong view; Sec. 4.2")
-    cutout: int = doc(16, "largest side of the hole in the strong view, pixels; release")
-    mean: Channels | None = doc(None, "of the normalisation; None is the data set's")
-    std: Channels | None = doc(None, "of the normalisation; None is the data set's")
-    precision: ScaledPrecision = "auto"
-    seed: int | None = doc(0, "None is the run's own; otherwise one pretraining for every seed")
-
-    def __post_init__(self) -> None:
-        check(
-            self,
-            [
-                *choice(self, backbone=Backbone, stem=Stem, precision=ScaledPrecision),
-                *choice(self, stem_weights=StemWeights, frame=Frame),
-                *positive(self, "epochs", "batch_size", "learning_rate", "temperature"),
-                *positive(self, "projector_hidden", "projector_dimension"),
-                *not_negative(self, "stem_padding", "weight_decay", "operations", "cutout"),
-                *share(self, "jitter", "grey", "blur", "flip"),
-                *normalisation(self),
-                Rule(self.side is None or self.side > 0, "side", "must be none or above 0"),
-                Rule(self.enlargement >= 1, "enlargement", "must be at least 1"),
-                Rule(0 < self.crop_scale <= 1, "crop_scale", "must be above 0 and at most 1"),
-                Rule(0 < self.strong_crop <= 1, "strong_crop", "must be above 0 and at most 1"),
-                Rule(self.seed is None or self.seed >= 0, "seed", "must be none or not negative"),
-            ],
-        )
 
 
 def nt_xent(

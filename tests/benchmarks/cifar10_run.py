@@ -14,7 +14,8 @@ import torch
 from _bench import MEAN, Setting, flops, peak
 from torch import Tensor
 
-from deep_clustering.methods.cdc import CDC, METHOD, CDCConfig
+from deep_clustering.methods.algorithms.cdc import CDC
+from deep_clustering.methods.cdc import METHOD, CDCConfig
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.images import Images
 from deep_clustering.methods.networks.encoders import encoder as fresh

@@ -24,7 +24,7 @@ from sklearn.datasets import make_blobs
 from threadpoolctl import threadpool_limits
 
 from deep_clustering.methods import pac
-from deep_clustering.methods.pac import near_uniform
+from deep_clustering.methods.algorithms.pac import near_uniform
 
 SWEEPS = 12
 M = 1.03

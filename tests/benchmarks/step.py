@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from _bench import MEAN, STD, Row, Setting, flops, peak, seconds
 from torch import Tensor
 
-from deep_clustering.methods.cdc import CDC, CDCConfig, mini_cluster_targets, select_by_confidence
+from deep_clustering.methods.algorithms.cdc import CDC, mini_cluster_targets, select_by_confidence
+from deep_clustering.methods.cdc import CDCConfig
 from deep_clustering.methods.clustering.kmeans import kmeans
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.clean import Clean
@@ -22,7 +23,8 @@ from deep_clustering.methods.images.images import Images
 from deep_clustering.methods.images.strong import Strong
 from deep_clustering.methods.images.weak import Weak
 from deep_clustering.methods.networks.encoders import autocast, encoder, features_of, place
-from deep_clustering.methods.pretraining.moco import MoCo, MoCoConfig
+from deep_clustering.methods.pretraining.configs import MoCoConfig
+from deep_clustering.methods.pretraining.moco import MoCo
 
 SIDE = 32  # pixels
 

@@ -12,10 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deep_clustering.ablations._variants import applied
-from deep_clustering.methods.cdc import CDC, METHOD, CDCConfig, MoCo, MoCoConfig
+from deep_clustering.methods.algorithms.cdc import CDC
+from deep_clustering.methods.cdc import METHOD, CDCConfig
 from deep_clustering.methods.clustering.kmeans import kmeans
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.images import Images
+from deep_clustering.methods.pretraining.configs import MoCoConfig
+from deep_clustering.methods.pretraining.moco import MoCo
 from support import trials
 from support.trials import State, different
 

@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from deep_clustering.methods.cdc import (
+from deep_clustering.methods.algorithms.cdc import (
     class_counts,
     focal_loss,
     mini_cluster_targets,
-    negative_entropy,
     select_by_confidence,
     smoothed_labels,
     soft_cross_entropy,
 )
+from deep_clustering.methods.learning.clusterer import negative_entropy
 from deep_clustering.methods.learning.selection import (
     Fixed,
     FlexMatch,

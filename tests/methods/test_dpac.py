@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deep_clustering.ablations._variants import applied
+from deep_clustering.methods.algorithms.dpac import DPAC, opa_target, weighted_contrast
 from deep_clustering.methods.compute.replicas import Replicas
-from deep_clustering.methods.dpac import DPAC, METHOD, DPACConfig, opa_target, weighted_contrast
+from deep_clustering.methods.dpac import METHOD, DPACConfig
 from deep_clustering.methods.images.images import Images
-from deep_clustering.methods.pretraining.representation import PretrainConfig
+from deep_clustering.methods.pretraining.configs import PretrainConfig
 from support import dpac_joined, dpac_trials, ranks, trials
 from support.ranks import Results
 from support.trials import different

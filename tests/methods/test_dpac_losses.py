@@ -8,16 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deep_clustering.methods.dpac import (
+from deep_clustering.methods.algorithms.dpac import (
     aggregation,
     aligned,
     distance_sums,
     divergence,
-    negative_entropy,
     opa_target,
     self_labels,
     weighted_contrast,
 )
+from deep_clustering.methods.learning.clusterer import negative_entropy
 from deep_clustering.methods.pretraining.simclr import nt_xent
 
 CASES = [(12, 5, 3, 0), (40, 8, 10, 1), (7, 20, 4, 2)]  # B, d, K, seed

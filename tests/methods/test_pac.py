@@ -20,7 +20,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import check_estimator
 
 from deep_clustering.methods import pac
-from deep_clustering.methods.pac import PAC, critical_m, near_uniform, pac_probabilities
+from deep_clustering.methods.algorithms.pac import PAC, critical_m, near_uniform, pac_probabilities
 
 METRICS = ("sqeuclidean", "cosine")
 WEIGHTS = ("power", "probability")
@@ -369,7 +369,7 @@ def test_float32_is_close_to_float64():
 def test_same_seed_same_result_in_another_process():
     code = (
         "from sklearn.datasets import load_digits; import hashlib;"
-        "from deep_clustering.methods.pac import PAC;"
+        "from deep_clustering.methods.algorithms.pac import PAC;"
         "p = PAC(10, random_state=3).fit(load_digits().data).probabilities_;"
         "print(hashlib.sha256(p.tobytes()).hexdigest())"
     )
@@ -382,7 +382,7 @@ def test_same_seed_same_result_in_another_process():
 
 @pytest.mark.ray
 def test_importing_does_not_load_the_compiler():
-    code = "import sys, deep_clustering.methods.pac; assert 'numba' not in sys.modules"
+    code = "import sys, deep_clustering.methods.algorithms.pac; assert 'numba' not in sys.modules"
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
 
 

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from deep_clustering.methods._method import Method
-from deep_clustering.methods.cdc import CDC, select_by_confidence
+from deep_clustering.methods.algorithms.cdc import CDC, select_by_confidence
+from deep_clustering.methods.algorithms.dpac import DPAC
 from deep_clustering.methods.cdc import METHOD as CDC_METHOD
 from deep_clustering.methods.compute.replicas import Replicas
-from deep_clustering.methods.dpac import DPAC
 from deep_clustering.methods.dpac import METHOD as DPAC_METHOD
 from deep_clustering.methods.learning.learner import LossScale, adam, descend
 from deep_clustering.methods.networks.encoders import autocast, encoder, features_of, place

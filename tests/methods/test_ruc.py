@@ -14,6 +14,7 @@ from torch import Tensor
 
 from deep_clustering.methods import ruc
 from deep_clustering.methods._method import BaseOutputs
+from deep_clustering.methods.algorithms.ruc import RUC
 from deep_clustering.methods.compute.random import derived
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.learning.clean_set import (
@@ -24,7 +25,7 @@ from deep_clustering.methods.learning.clean_set import (
     with_fewest,
 )
 from deep_clustering.methods.networks.batchnorm import BatchNorm
-from deep_clustering.methods.ruc import METHOD, RUC, RUCConfig
+from deep_clustering.methods.ruc import METHOD, RUCConfig
 from support import ranks, ruc_joined, trials
 from support.ranks import Results
 from support.ruc_joined import TRUTH, base, batches, config, trained

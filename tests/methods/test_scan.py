@@ -12,11 +12,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
-from deep_clustering.methods.compute.replicas import Replicas
-from deep_clustering.methods.learning.learner import evaluation
-from deep_clustering.methods.pretraining.pretext import anchored, learning_rate
-from deep_clustering.methods.scan import (
-    METHOD,
+from deep_clustering.methods.algorithms.scan import (
     SCAN,
     Heads,
     confident_labels,
@@ -24,6 +20,10 @@ from deep_clustering.methods.scan import (
     label_weights,
     selection_scores,
 )
+from deep_clustering.methods.compute.replicas import Replicas
+from deep_clustering.methods.learning.learner import evaluation
+from deep_clustering.methods.pretraining.pretext import anchored, learning_rate
+from deep_clustering.methods.scan import METHOD
 from deep_clustering.platform import results
 from deep_clustering.platform.run.execute import execute
 from deep_clustering.platform.run.failure import Cancelled
@@ -188,7 +188,7 @@ def test_the_epoch_with_the_lowest_score_goes_on(
         value = next(given)
         return torch.tensor([value + 1, value])
 
-    monkeypatch.setattr("deep_clustering.methods.scan.selection_scores", score)
+    monkeypatch.setattr("deep_clustering.methods.algorithms.scan.selection_scores", score)
     after = []
     for _ in scores:
         last = model.state()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deep_clustering.methods._method import Method
+from deep_clustering.methods._method import Later, Method, Pretrain
 from deep_clustering.platform import registry
 from deep_clustering.platform.data.catalogue import CATALOGUE
 from deep_clustering.platform.evaluation import contract
@@ -38,6 +38,24 @@ def test_a_method_is_complete(name: str) -> None:
     assert (method.fit is None) != (method.build is None)
     config = method.config()
     assert configs.build(method.config, configs.flatten(config)) == config
+
+
+def test_what_a_method_imports_later_is_there() -> None:
+    later = [
+        function
+        for name in METHODS
+        for record in [registry.method(name)]
+        for function in (
+            record.build,
+            record.restore,
+            record.fit,
+            *(need.build for need in record.needs if isinstance(need, Pretrain)),
+        )
+        if isinstance(function, Later)
+    ]
+    assert len(later) >= 12
+    for function in later:
+        assert callable(function.find()), function.where
 
 
 @pytest.mark.parametrize("name", registry.names("search_spaces"))

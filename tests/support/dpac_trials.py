@@ -3,8 +3,10 @@
 from typing import Any
 
 from deep_clustering.ablations._variants import applied
-from deep_clustering.methods.dpac import DPAC, DPACConfig
-from deep_clustering.methods.pretraining.representation import PretrainConfig, pretraining
+from deep_clustering.methods.algorithms.dpac import DPAC
+from deep_clustering.methods.dpac import DPACConfig
+from deep_clustering.methods.pretraining.configs import PretrainConfig
+from deep_clustering.methods.pretraining.representation import pretraining
 from support import trials
 
 PRETRAIN = PretrainConfig(

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 
 from deep_clustering.methods._method import BaseOutputs
+from deep_clustering.methods.algorithms.ruc import RUC
 from deep_clustering.methods.compute.replicas import Replicas
-from deep_clustering.methods.ruc import RUC, RUCConfig
+from deep_clustering.methods.ruc import RUCConfig
 from support import ranks, trials
 
 TRUTH = torch.arange(trials.COUNT) % 3

@@ -5,8 +5,10 @@ from typing import Any
 import torch
 
 from deep_clustering.ablations._variants import applied
-from deep_clustering.methods.pretraining.pretext import Pretext, PretextConfig
-from deep_clustering.methods.scan import SCAN, SCANConfig
+from deep_clustering.methods.algorithms.scan import SCAN
+from deep_clustering.methods.pretraining.configs import PretextConfig
+from deep_clustering.methods.pretraining.pretext import Pretext
+from deep_clustering.methods.scan import SCANConfig
 from support import trials
 
 PRETRAIN = PretextConfig(

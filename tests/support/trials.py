@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from deep_clustering.methods.cdc import CDC, CDCConfig
+from deep_clustering.methods.algorithms.cdc import CDC
+from deep_clustering.methods.cdc import CDCConfig
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.images import Images
 from deep_clustering.methods.networks.encoders import Encoder
-from deep_clustering.methods.pretraining.moco import MoCo, MoCoConfig
+from deep_clustering.methods.pretraining.configs import MoCoConfig
+from deep_clustering.methods.pretraining.moco import MoCo
 
 COUNT = 96
 State = dict[str, torch.Tensor]

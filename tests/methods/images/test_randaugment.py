@@ -6,6 +6,7 @@ import torch
 from deep_clustering.methods.images.operations import Operation
 from deep_clustering.methods.images.pictures import Pictures
 from deep_clustering.methods.images.randaugment import STRENGTHS, RandAugment
+from deep_clustering.methods.ruc import OPERATIONS
 
 
 def draws(n: int = 4000, **changes: int) -> dict[str, torch.Tensor]:
@@ -19,6 +20,7 @@ def test_operations_are_distinct_and_executed_half_of_the_time() -> None:
     assert not bool((done.all(1) & (operation[:, 0] == operation[:, 1])).any())
     # one draw in fourteen is the identity itself
     assert done.float().mean().item() == pytest.approx(0.5 * 13 / 14, abs=0.02)
+    assert len(STRENGTHS) == OPERATIONS == 14
     for kind, strength in STRENGTHS.items():
         mine = magnitude[operation == kind]
         if kind != Operation.IDENTITY:

@@ -8,13 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from deep_clustering.methods.compute.replicas import Replicas
-from deep_clustering.methods.pretraining.moco import (
-    MoCo,
-    MoCoConfig,
-    info_nce,
-    learning_rate,
-    momentum,
-)
+from deep_clustering.methods.pretraining.configs import MoCoConfig
+from deep_clustering.methods.pretraining.moco import MoCo, info_nce, learning_rate, momentum
 from support import trials
 
 

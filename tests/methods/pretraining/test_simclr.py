@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.networks.autoencoder import Pixels, reconstruction_error
 from deep_clustering.methods.networks.encoders import encoder
-from deep_clustering.methods.pretraining.representation import PretrainConfig, moco_config
-from deep_clustering.methods.pretraining.simclr import SimCLRConfig, nt_xent
+from deep_clustering.methods.pretraining.configs import PretrainConfig, SimCLRConfig
+from deep_clustering.methods.pretraining.representation import moco_config
+from deep_clustering.methods.pretraining.simclr import nt_xent
 from support import dpac_trials, trials
 
 ALL = torch.arange(trials.COUNT)

@@ -12,7 +12,8 @@ from torch import Tensor
 from deep_clustering.methods._method import Base, BaseOutputs, Method, Neighbours, Pretrain
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.images import Images
-from deep_clustering.methods.pretraining.moco import MoCo, MoCoConfig
+from deep_clustering.methods.pretraining.configs import MoCoConfig
+from deep_clustering.methods.pretraining.moco import MoCo
 
 
 @dataclass(frozen=True, kw_only=True)

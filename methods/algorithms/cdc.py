@@ -1,0 +1,556 @@
+"""CDC at work: losses and targets in the order of the paper, then the model.
+
+Eq., Sec., Table and App. are those of the paper that `methods.cdc` cites; "release" is the authors'
+code, whose reading is the default where the paper is silent.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import NamedTuple, Unpack
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deep_clustering.methods.cdc import CDCConfig
+from deep_clustering.methods.clustering.kmeans import kmeans
+from deep_clustering.methods.compute.aside import Aside
+from deep_clustering.methods.compute.random import generator
+from deep_clustering.methods.compute.replicas import Replicas
+from deep_clustering.methods.images.pictures import Frame, Pictures
+from deep_clustering.methods.images.strong import Strong
+from deep_clustering.methods.images.weak import Weak
+from deep_clustering.methods.learning.clusterer import Clusterer, negative_entropy
+from deep_clustering.methods.learning.learner import Context, Parts, adam, evaluation
+from deep_clustering.methods.learning.prototypes import prototypes
+from deep_clustering.methods.learning.selection import (
+    Fixed,
+    FlexMatch,
+    FreeMatch,
+    Gradients,
+    Prototypes,
+)
+from deep_clustering.methods.learning.state import unpack
+from deep_clustering.methods.networks.batchnorm import BatchNorm
+from deep_clustering.methods.networks.encoders import encoder
+
+# --- Losses and targets, in the order of the paper ------------------------------------------------
+
+
+def mini_cluster_targets(probabilities: Tensor, assignment: Tensor, regions: int) -> Tensor:
+    """Targets of Eq. 1: each sample gets the mean prediction of its mini-cluster.
+
+    Args:
+        probabilities: (B, C), predictions of the clustering head; no gradient passes.
+        assignment: (B,) mini-cluster of each sample, 0 to K - 1; some may be empty.
+        regions: K.
+
+    Returns:
+        (B, C) distributions with the same sum over the batch as `probabilities`.
+    """
+    probabilities = probabilities.detach()
+    member = assignment[:, None] == torch.arange(regions, device=assignment.device)
+    weights = member.to(probabilities.dtype)
+    sizes = weights.sum(0).clamp_min(1)  # an empty mini-cluster is never looked up
+    means = (weights.T @ probabilities) / sizes[:, None]
+    return means[assignment]
+
+
+def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy (n,) of each sample's logits (n, C) against a distribution (n, C); Eq. 1."""
+    return -(targets * logits.log_softmax(1)).sum(1)
+
+
+def focal_loss(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
+    """-sum of t (1 - p)^gamma log p for each sample (n,); gamma 0 is the cross-entropy."""
+    log_p = logits.log_softmax(1)
+    return -(targets * (1 - log_p.exp()).pow(gamma) * log_p).sum(1)
+
+
+def class_counts(confidence: Tensor, cap: int) -> Tensor:
+    """Eq. 4: floor(M * mean confidence of a class's M candidates) samples to take from it.
+
+    The product is float32, as in the release: a class saturated up to rounding yields M - 1.
+
+    Args:
+        confidence: (M, C), largest probability of each candidate.
+        cap: M.
+
+    Returns:
+        (C,) counts from 0 to M, of the dtype of `confidence`.
+    """
+    return (cap * confidence.mean(0)).floor()
+
+
+def select_by_confidence(probabilities: Tensor, cap: int) -> Tensor:
+    """Samples worth learning from, by the confidence of their class (Sec. 3.2, Eq. 4).
+
+    For each class the M samples of the whole batch with the largest probability of it are its
+    candidates; the first n_c (Eq. 4) of them are taken. A sample may enter through a class that is
+    not its own most probable one, and counts once. Samples whose probabilities are exactly equal
+    are ranked in the order of the batch, so that every kind of device takes the same ones.
+
+    Args:
+        probabilities: (B, C) of the calibration head on weak views.
+        cap: M, at most B.
+
+    Returns:
+        (B,) bool.
+    """
+    order = probabilities.argsort(dim=0, descending=True, stable=True)  # `topk` leaves ties open
+    candidates = order[:cap]  # (M, C), best first
+    counts = class_counts(probabilities.amax(1)[candidates], cap)
+    taken = torch.arange(cap, device=probabilities.device)[:, None] < counts
+    hits = torch.zeros(len(probabilities), device=probabilities.device)
+    return hits.index_add_(0, candidates.flatten(), taken.flatten().to(hits.dtype)) > 0
+
+
+def smoothed_labels(probabilities: Tensor, smoothing: float) -> Tensor:
+    """Hard labels of the predictions (B, C) as distributions (B, C), some of it spread evenly."""
+    classes = probabilities.shape[1]
+    best = probabilities.argmax(1, keepdim=True)
+    hard = torch.zeros_like(probabilities).scatter_(1, best, 1.0)
+    return (1 - smoothing) * hard + smoothing / classes
+
+
+# --- Choices, each looked up once when the class is built -----------------------------------------
+
+
+class Calibrator(NamedTuple):
+    """How the calibration head is taught.
+
+    `targets(features (B, D), probabilities (B, C))` makes distributions (B, C) from the clean views
+    of a whole batch; `loss(logits (n, C), targets (n, C), epoch)` is a loss (n,) for each sample,
+    the epoch counted from 0.
+    """
+
+    targets: Callable[[Tensor, Tensor], Tensor]
+    loss: Callable[[Tensor, Tensor, int], Tensor]
+
+
+def _mini_clusters(config: CDCConfig) -> Calibrator:
+    def targets(features: Tensor, probabilities: Tensor) -> Tensor:
+        points = F.normalize(features, p=1.0, dim=1) if config.unit_features else features
+        found = kmeans(points, config.mini_clusters, restarts=config.kmeans_restarts)
+        return mini_cluster_targets(probabilities, found.labels, config.mini_clusters)
+
+    return Calibrator(targets, lambda logits, targets, epoch: soft_cross_entropy(logits, targets))
+
+
+def _label_smoothing(config: CDCConfig) -> Calibrator:
+    return Calibrator(
+        lambda features, p: smoothed_labels(p, config.label_smoothing),
+        lambda logits, targets, epoch: soft_cross_entropy(logits, targets),
+    )
+
+
+def _focal(config: CDCConfig) -> Calibrator:
+    def loss(logits: Tensor, targets: Tensor, epoch: int) -> Tensor:
+        gamma = config.focal_gamma if epoch >= config.focal_warmup else 0.0
+        return focal_loss(logits, targets, gamma)
+
+    return Calibrator(lambda features, p: smoothed_labels(p, 0.0), loss)
+
+
+def _l1(config: CDCConfig) -> Calibrator:
+    def loss(logits: Tensor, targets: Tensor, epoch: int) -> Tensor:
+        return soft_cross_entropy(logits, targets) + config.l1_weight * logits.abs().sum(1)
+
+    return Calibrator(lambda features, p: smoothed_labels(p, 0.0), loss)
+
+
+CALIBRATORS: dict[str, Callable[[CDCConfig], Calibrator]] = {
+    "mini-cluster": _mini_clusters,
+    "label-smoothing": _label_smoothing,
+    "focal": _focal,
+    "l1": _l1,
+}
+
+
+class Calibrated(nn.Module):
+    """The selection rule of CDC, in the form of the rules in `learning.selection`."""
+
+    def __init__(self, cap: int) -> None:
+        super().__init__()
+        self.cap = cap
+
+    def forward(self, probabilities: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
+        selected = select_by_confidence(probabilities, self.cap)
+        confidence = probabilities.amax(1)
+        return selected, torch.where(selected, confidence, 1.0).amin()
+
+
+RULES: dict[str, Callable[[CDCConfig, int, Tensor], nn.Module]] = {
+    "calibrated": lambda config, images, trained: Calibrated(
+        config.class_cap or config.batch_size // config.clusters
+    ),
+    "flexmatch": lambda config, images, trained: FlexMatch(
+        images,
+        trained,
+        config.clusters,
+        threshold=config.flexmatch_threshold,
+        warmup=config.flexmatch_warmup,
+    ),
+    "freematch": lambda config, images, trained: FreeMatch(
+        config.clusters, momentum=config.freematch_momentum
+    ),
+}
+
+FILTERS: dict[str, Callable[[CDCConfig, int], nn.Module]] = {
+    "ppf": lambda config, dimension: Prototypes(
+        config.clusters, dimension, floor=config.filter_floor, momentum=config.filter_momentum
+    ),
+    "gsf": lambda config, dimension: Gradients(
+        config.clusters,
+        dimension,
+        floor=config.filter_floor,
+        momentum=config.filter_momentum,
+        score=config.gsf_score,
+    ),
+}
+
+
+class _NoFilter(nn.Module):
+    def forward(self, selected: Tensor, *others: object) -> Tensor:
+        return selected
+
+
+# --- The model ------------------------------------------------------------------------------------
+
+
+class Head(nn.Module):
+    """Features (n, D) to logits (n, C): linear, batch normalisation, ReLU, linear (Sec. 3.3)."""
+
+    def __init__(self, dimension: int, hidden: int, clusters: int, replicas: Replicas) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(dimension, hidden)
+        self.norm = BatchNorm(hidden, replicas=replicas)
+        self.output = nn.Linear(hidden, clusters)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.output(self.norm(self.hidden(features)).relu_())
+
+    @torch.no_grad()
+    def install(self, first: Tensor, second: Tensor) -> None:
+        """Puts prototypes (H, D) and (C, H) in as weights, in place, and clears the biases."""
+        self.hidden.weight.copy_(first)
+        self.output.weight.copy_(second)
+        self.hidden.bias.zero_()
+        self.output.bias.zero_()
+
+
+@dataclass
+class _Batch:
+    """What the sub-steps of one batch need; tensors hold this rank's rows, slice after slice."""
+
+    strong: Tensor  # (n, 3, S, S) strong views
+    clean: Tensor  # (n, 3, S, S) clean views
+    features: Tensor  # (n, D) of the clean views, no gradient
+    labels: Tensor  # (n,) pseudo-labels
+    selected: Tensor  # (n,) 1.0 where selected
+    counts: Tensor  # (slices,) selected samples of each slice, over all ranks
+    empty: Tensor  # (slices,) 1.0 where there are none
+    targets: Callable[[], Tensor]  # (n, C), made at the first call
+
+
+class CDC(Clusterer):
+    """Joint training of a clustering and a calibration head (Algorithm 1); see `Clusterer`.
+
+    Args:
+        config: the method.
+        encoder_state: pretrained weights of exactly the configured backbone; None starts from
+            random ones.
+        context: see `Context`; the features of the images trained on make the prototypes.
+
+    Raises:
+        ValueError: a batch that the processes cannot share, or weights that are not those of the
+            backbone.
+    """
+
+    _heads: Mapping[str, Head]
+
+    def __init__(
+        self,
+        config: CDCConfig,
+        *,
+        encoder_state: Mapping[str, Tensor] | None = None,
+        **context: Unpack[Context],
+    ) -> None:
+        self.config = config
+        self._slices = config.batch_size // config.sub_batch_size
+        super().__init__(
+            config,
+            {
+                "encoder": lambda side, replicas: encoder(
+                    config.pretrain.backbone,
+                    side=side,
+                    replicas=replicas,
+                    stem_padding=config.pretrain.stem_padding,
+                )
+            },
+            side=config.pretrain.side,
+            enlargement=config.pretrain.enlargement,
+            mean=config.mean,
+            std=config.std,
+            slices=self._slices,
+            **context,
+        )
+        self._share = config.sub_batch_size // self._replicas.world
+        if encoder_state is not None:
+            unpack(encoder_state, {"": self._encoder})
+
+        side, device, dimension = self._side, self._device, self._encoder.dimension
+        crops = config.weak_crop, config.strong_crop
+        # Without a crop a view is the centred square, as SCAN's are.
+        frames: list[Frame] = [config.pretrain.frame if crop < 1 else "centre" for crop in crops]
+        self._weak = Weak(side, (crops[0], 1.0), config.weak_flip, frames[0])
+        operations = config.operations, config.cutout
+        self._strong = Strong(side, (crops[1], 1.0), config.strong_flip, *operations, frames[1])
+        self._generators = {
+            name: generator(self._seed, f"{name} view") for name in ("weak", "strong")
+        }
+        self._make_heads(
+            HEADS[config.heads],
+            lambda name: Head(dimension, config.hidden, config.clusters, self._replicas),
+        )
+        self._clustering = self._heads["clustering"]
+        self._final = self._heads[self.final_head]
+        rates = {"encoder": config.encoder_lr, **dict.fromkeys(self.heads, config.head_lr)}
+        self._optimisers = {
+            name: adam((module.parameters(), rates[name]), weight_decay=config.weight_decay)
+            for name, module in self._networks().items()
+        }
+
+        self._calibrator = CALIBRATORS[config.calibration_loss](config)
+        rule = RULES[config.selection]
+        self._rule = (
+            rule(config, len(self._images), self._index)
+            if config.fixed_threshold is None
+            else Fixed(config.fixed_threshold)
+        ).to(device)
+        self._filter = (
+            _NoFilter() if config.filter is None else FILTERS[config.filter](config, dimension)
+        ).to(device)
+        self._update = UPDATES[config.heads, config.stop_gradient]
+        self._side_stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    # --- Sec. 3.3 -------------------------------------------------------------------------------
+
+    def initialise(self) -> dict[str, float]:
+        """Prepares the heads (Sec. 3.3).
+
+        Returns:
+            With prototypes, `prototype_overlap`: the largest cosine between two clusters' rows of
+            the second layer, near 1 when clusters coincide. Otherwise nothing.
+
+        Raises:
+            ValueError: fewer images than a batch, or than prototypes.
+        """
+        self._require_a_batch()
+        return INITIALISATIONS[self.config.initialisation](self)
+
+    def _install_prototypes(self) -> dict[str, float]:
+        config = self.config
+        if len(self._index) < config.hidden:
+            raise ValueError(
+                f"hidden: {config.hidden} prototypes need as many images, got {len(self._index)}; "
+                "choose a smaller hidden"
+            )
+        features = self._of_all(self.features)
+        # K-means seed 0 for every run, as in the release: the prototypes follow from the features.
+        first, second = prototypes(features, config.hidden, config.clusters, 0)
+        for head in self._heads.values():
+            head.install(first, second)
+        rows = F.normalize(second, dim=1)
+        cosines = (rows @ rows.T).fill_diagonal_(-1.0)
+        return {"prototype_overlap": float(cosines.amax())}
+
+    # --- Algorithm 1, one batch -----------------------------------------------------------------
+
+    def step(self, indices: Tensor) -> dict[str, Tensor]:
+        """Selection and targets for a global batch, then one optimiser step for each slice of it.
+
+        Args:
+            indices: (batch_size,) of the images, the same on every rank.
+
+        Returns:
+            `clustering_loss` (Eq. 5; 0 when nothing was selected), `calibration_loss` (Eq. 1) and
+            `entropy` (of the mean prediction, in nats, -Eq. 2), means over the slices; `selected`,
+            share of the batch; `skipped`, slices without a selected sample, whose clustering step
+            is left out unless `empty_step`; `threshold`, the confidence asked (the lowest selected
+            one where the rule is by counts); `confidence`, mean over the batch on weak views.
+        """
+        pictures = self._images.take(self._mine(indices))
+        indices = indices.to(self._device)
+        batch, metrics = self._observed(indices, pictures)
+        losses = torch.stack([self._update(self, batch, j) for j in range(self._slices)])
+        clustering, calibration, entropy = losses.sum(0)
+        # The first two are this rank's shares of the sum, the entropy is of all.
+        clustering, calibration = self._replicas.total(torch.stack([clustering, calibration]))
+        taught = (self._slices - batch.empty.sum()).clamp_min(1)
+        self._steps += 1
+        return {
+            "clustering_loss": clustering / taught,
+            "calibration_loss": calibration / self._slices,
+            "entropy": entropy / self._slices,
+            **metrics,
+        }
+
+    @torch.no_grad()
+    def _observed(self, indices: Tensor, pictures: Pictures) -> tuple[_Batch, dict[str, Tensor]]:
+        """Predictions of clean and weak views, pseudo-labels, selection and targets (Sec. 3.1-2).
+
+        Also the passes whose output nobody reads are made: they feed the running statistics that
+        evaluation uses.
+        """
+        clean = self.clean(pictures)
+        running = evaluation(*self._networks().values())
+        with nullcontext() if self.config.batch_statistics else running:
+            features = self._encoded(clean)
+            clean_logits = self._clustering(features)
+            weak_view = self._viewed(self._weak, pictures, self._generators["weak"])
+            weak_features = self._encoded(weak_view)
+            weak_logits = {name: head(weak_features) for name, head in self._heads.items()}
+        whole = self._replicas.gather
+        size = len(indices)
+        weak = whole(weak_logits[self.final_head].softmax(1), self._rows, size)
+        selected, threshold = self._rule(weak, indices)
+        selected = self._filter(
+            selected,
+            weak,
+            lambda: whole(weak_features, self._rows, size),
+            self._clustering,
+        )
+        confidence, labels = weak.max(1)
+        all_features = whole(features, self._rows, size)
+        all_clean = whole(clean_logits.softmax(1), self._rows, size)
+        chosen = selected.float()
+        counts = chosen.view(self._slices, -1).sum(1)
+        empty = (counts == 0).float()
+        batch = _Batch(
+            strong=self._viewed(self._strong, pictures, self._generators["strong"]),
+            clean=clean,
+            features=features,
+            labels=labels[self._rows],
+            selected=chosen[self._rows],
+            counts=counts,
+            empty=empty,
+            targets=Aside(
+                lambda: self._calibrator.targets(all_features, all_clean)[self._rows],
+                self._side_stream,
+            ),
+        )
+        return batch, {
+            "selected": chosen.mean(),
+            "skipped": empty.sum(),
+            "threshold": threshold,
+            "confidence": confidence.mean(),
+        }
+
+    def _part(self, values: Tensor, j: int) -> Tensor:
+        return values[j * self._share : (j + 1) * self._share]
+
+    def _clustering_loss(self, batch: _Batch, j: int) -> Tensor:
+        """Eq. 5 on a slice: this rank's part of the mean over its selected samples."""
+        logits = self._clustering(self._encoded(self._part(batch.strong, j)))
+        losses = F.cross_entropy(logits, self._part(batch.labels, j), reduction="none")
+        return (losses * self._part(batch.selected, j)).sum() / batch.counts[j].clamp_min(1)
+
+    def _calibration_losses(self, batch: _Batch, features: Tensor, j: int) -> tuple[Tensor, Tensor]:
+        """Eqs. 1 and 2 on a slice: this rank's part of the first, and the second of all ranks."""
+        logits = self._final(features)
+        size = self.config.sub_batch_size
+        targets = self._part(batch.targets(), j)
+        losses = self._calibrator.loss(logits, targets, self._steps // self._per_epoch)
+        mean = self._replicas.global_sum(logits.softmax(1).sum(0) / size)
+        return losses.sum() / size, negative_entropy(mean)
+
+    def _learn_clusters(self, batch: _Batch, j: int) -> Tensor:
+        """Table 2-III: the clustering step of a slice alone."""
+        loss = self._clustering_loss(batch, j)
+        self._descend(
+            loss, batch, j, taught=("encoder", "clustering"), gated=("encoder", "clustering")
+        )
+        zero = torch.zeros_like(loss.detach())
+        return torch.stack([loss.detach(), zero, zero])
+
+    def _learn_in_turn(self, batch: _Batch, j: int) -> Tensor:
+        """Algorithm 1: the clustering step of a slice, then the calibration step.
+
+        The second sees features stored before the first, so nothing of it reaches the encoder.
+        """
+        clustering = self._learn_clusters(batch, j)[0]
+        calibration, negative = self._calibration_losses(batch, self._part(batch.features, j), j)
+        loss = calibration + self.config.entropy_weight * negative
+        self._descend(loss, batch, j, taught=("calibration",), gated=())
+        return torch.stack([clustering, calibration.detach(), -negative.detach()])
+
+    def _learn_jointly(self, batch: _Batch, j: int) -> Tensor:
+        """Table 2-IV: one head, both losses in one step; the encoder sees the first alone."""
+        return self._joint(batch, j, self._part(batch.features, j), gated=("encoder",))
+
+    def _learn_through(self, batch: _Batch, j: int) -> Tensor:
+        """Table 2-V: both losses in one step, and both reach the encoder."""
+        features = self._encoded(self._part(batch.clean, j))
+        gated = () if len(self.heads) == 1 else ("clustering",)
+        return self._joint(batch, j, features, gated=gated)
+
+    def _joint(self, batch: _Batch, j: int, features: Tensor, gated: tuple[str, ...]) -> Tensor:
+        clustering = self._clustering_loss(batch, j)
+        calibration, negative = self._calibration_losses(batch, features, j)
+        loss = clustering + calibration + self.config.entropy_weight * negative
+        self._descend(loss, batch, j, taught=("encoder", *self.heads), gated=gated)
+        return torch.stack([clustering.detach(), calibration.detach(), -negative.detach()])
+
+    def _descend(
+        self, loss: Tensor, batch: _Batch, j: int, taught: tuple[str, ...], gated: tuple[str, ...]
+    ) -> None:
+        """One Adam step on the `taught` networks.
+
+        Those `gated` by the selection stay exactly as they are, optimiser state included, when the
+        slice has no selected sample, unless `empty_step`: a gradient of zero still moves them. The
+        switch is the one that gradient scaling uses, which the device reads without telling the
+        host.
+        """
+        networks = self._networks()
+        parameters = [p for name in taught for p in networks[name].parameters()]
+        for parameter in parameters:
+            parameter.grad = None
+        loss.backward()
+        self._replicas.reduce_gradients(parameters)
+        for name in taught:
+            optimiser = self._optimisers[name]
+            left_out = name in gated and not self.config.empty_step
+            optimiser.found_inf = batch.empty[j] if left_out else None  # type: ignore[attr-defined]
+            optimiser.step()
+
+    def _parts(self) -> Parts:
+        modules = {**self._networks(), "rule": self._rule, "filter": self._filter}
+        optimisers: dict[str, torch.optim.Optimizer] = {
+            f"optimiser.{name}": optimiser for name, optimiser in self._optimisers.items()
+        }
+        generators = {f"generator.{name}": g for name, g in self._generators.items()}
+        return modules, optimisers, generators
+
+
+HEADS: dict[str, tuple[str, ...]] = {
+    "dual": ("clustering", "calibration"),
+    "single": ("clustering",),
+    "single-calibrated": ("clustering",),
+}
+
+INITIALISATIONS: dict[str, Callable[[CDC], dict[str, float]]] = {
+    "prototype": CDC._install_prototypes,
+    "random": lambda model: {},
+}
+
+#: (heads, stop_gradient) -> the update of one slice; returns the losses (3,) it had.
+UPDATES: dict[tuple[str, bool], Callable[[CDC, _Batch, int], Tensor]] = {
+    ("dual", True): CDC._learn_in_turn,
+    ("dual", False): CDC._learn_through,
+    ("single", True): CDC._learn_clusters,
+    ("single", False): CDC._learn_clusters,
+    ("single-calibrated", True): CDC._learn_jointly,
+    ("single-calibrated", False): CDC._learn_through,
+}

@@ -1,0 +1,282 @@
+"""Configurations of the pretrainings, without the networks that they train.
+
+What a configuration is of, and the works that its origins cite, is in the file of its name: `moco`,
+`simclr`, `pretext`, `autoencoder`; `PretrainConfig` is of `representation`. Nothing here imports
+PyTorch, so that a command that only lists loads none.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from deep_clustering.methods._fields import (
+    Backbone,
+    Channels,
+    Frame,
+    Precision,
+    Rule,
+    ScaledPrecision,
+    Stem,
+    StemWeights,
+    check,
+    choice,
+    doc,
+    normalisation,
+    not_negative,
+    positive,
+    share,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MoCoConfig:
+    """Pretraining; the origins are CDC's App. B.1 and, for what it leaves out, its release."""
+
+    backbone: Backbone = doc("resnet34", "App. B.1")
+    stem_padding: int = doc(1, "pixels, of the 3x3 stem; release 1, App. B.1 writes 2")
+    side: int | None = doc(None, "pixels, of the views; None is the images' own")
+    frame: Frame = doc(
+        "whole",
+        'what views are cut from; release. "centre": the centred square of a photograph',
+        added=True,
+    )
+    enlargement: float | None = doc(
+        None,
+        "clean view: middle of the image at this multiple of side; None takes it as stored",
+        added=True,
+    )
+    epochs: int = doc(1000, "passes over the data; App. B.1")
+    batch_size: int = doc(256, "images per step; App. B.1")
+    learning_rate: float = doc(0.5, "SGD, per 256 images of a batch; App. B.1")
+    warmup_epochs: int = doc(50, "linear, per step; App. B.1")
+    warmup_rate: float = doc(3e-5, "learning rate of the first step; release")
+    warmup_closed: bool = doc(
+        False, "the last step of the warm-up has the full rate, not the one after it; release: true"
+    )
+    weight_decay: float = doc(1e-4, "on all parameters; App. B.1")
+    sgd_momentum: float = doc(0.9, "release")
+    queue_size: int = doc(32768, "keys of each queue; App. B.1")
+    temperature: float = doc(0.2, "App. B.1")
+    momentum_start: float = doc(0.99, "of the key encoder, first step; App. B.1")
+    momentum_end: float = doc(
+        0.999, "last step, cosine between; release (App. B.1 writes 0.99 only)"
+    )
+    projector_hidden: int = doc(4096, "units; App. B.1")
+    projector_dimension: int = doc(256, "units; App. B.1")
+    projector_norm: bool = doc(False, "batch normalisation; none in the release, App. B.1 has it")
+    symmetric: bool = doc(True, "each view is query and key, two queues; release")
+    crop_scale: float = doc(0.08, "smallest area of the random crop, share of the image; release")
+    jitter: float = doc(0.8, "probability of the colour jitter; release")
+    grey: float = doc(0.2, "probability of grey; release")
+    blur: float = doc(0.5, "probability of the blur; App. B.1 has none on CIFAR")
+    flip: float = doc(0.5, "probability of the mirror image; release")
+    mean: Channels | None = doc(None, "of the normalisation; None is the data set's")
+    std: Channels | None = doc(None, "of the normalisation; None is the data set's")
+    precision: ScaledPrecision = "auto"
+    seed: int | None = doc(5, "release; None is the run's own, one pretraining for every seed")
+
+    def __post_init__(self) -> None:
+        check(
+            self,
+            [
+                *choice(self, backbone=Backbone, frame=Frame, precision=ScaledPrecision),
+                *positive(self, "epochs", "batch_size", "learning_rate", "queue_size"),
+                *positive(self, "temperature", "projector_hidden", "projector_dimension"),
+                *not_negative(self, "stem_padding", "warmup_epochs", "warmup_rate"),
+                *not_negative(self, "weight_decay"),
+                *share(self, "sgd_momentum", "momentum_start", "momentum_end"),
+                *share(self, "jitter", "grey", "blur", "flip"),
+                *normalisation(self),
+                Rule(self.side is None or self.side > 0, "side", "must be none or above 0"),
+                Rule(
+                    self.enlargement is None or self.enlargement >= 1,
+                    "enlargement",
+                    "must be none or at least 1",
+                ),
+                Rule(0 < self.crop_scale <= 1, "crop_scale", "must be above 0 and at most 1"),
+                Rule(
+                    self.warmup_epochs < self.epochs,
+                    "warmup_epochs",
+                    f"must be below epochs ({self.epochs})",
+                ),
+                Rule(
+                    self.batch_size > 0 and self.queue_size % self.batch_size == 0,
+                    "queue_size",
+                    f"must be a multiple of batch_size ({self.batch_size})",
+                ),
+                Rule(self.seed is None or self.seed >= 0, "seed", "must be none or not negative"),
+            ],
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SimCLRConfig:
+    """Pretraining; defaults are those of CIFAR-10. "Paper" and "release" are DPAC's."""
+
+    backbone: Backbone = doc("resnet34", "Sec. 4.2")
+    stem: Stem = doc("side", 'first layers of a ResNet; "pooled" on STL-10, release')
+    stem_padding: int = doc(1, "pixels, of the 3x3 stem; release")
+    stem_weights: StemWeights = doc("fan-out", "fresh weights of the 3x3 stem; release")
+    side: int | None = doc(None, "pixels, of the views; None is the images' own")
+    frame: Frame = doc(
+        "whole",
+        "of a photograph: the weak view crops it, the others squash it; release. "
+        '"centre": its centred square in all views',
+        added=True,
+    )
+    enlargement: float = doc(
+        1.25, "clean view: middle of the image at this multiple of side; release"
+    )
+    epochs: int = doc(1000, "passes over the data; Sec. 4.2")
+    batch_size: int = doc(240, "images per step; Sec. 4.2")
+    learning_rate: float = doc(1e-4, "Adam, constant; Sec. 4.2")
+    weight_decay: float = doc(1e-4, "L2, Adam, all parameters; Sec. 4.2")
+    temperature: float = doc(0.5, "Sec. 4.2")
+    projector_hidden: int = doc(512, "units of each of the two hidden layers; release")
+    projector_dimension: int = doc(128, "units; release")
+    crop_scale: float = doc(0.2, "smallest area of the random crop, share, weak view; release")
+    jitter: float = doc(0.8, "probability of the colour jitter, weak view; SimCLR, s = 0.5")
+    grey: float = doc(0.2, "probability of grey, weak view; SimCLR")
+    blur: float = doc(0.0, "probability of the blur, weak view; release: 0.5 on larger images")
+    flip: float = doc(0.5, "probability of the mirror image, both views; release")
+    strong_crop: float = doc(
+        1.0, "smallest area of the random crop, strong view; 1 is none, release"
+    )
+    operations: int = doc(4, "random operations of the strong view; Sec. 4.2")
+    cutout: int = doc(16, "largest side of the hole in the strong view, pixels; release")
+    mean: Channels | None = doc(None, "of the normalisation; None is the data set's")
+    std: Channels | None = doc(None, "of the normalisation; None is the data set's")
+    precision: ScaledPrecision = "auto"
+    seed: int | None = doc(0, "None is the run's own; otherwise one pretraining for every seed")
+
+    def __post_init__(self) -> None:
+        check(
+            self,
+            [
+                *choice(self, backbone=Backbone, stem=Stem, precision=ScaledPrecision),
+                *choice(self, stem_weights=StemWeights, frame=Frame),
+                *positive(self, "epochs", "batch_size", "learning_rate", "temperature"),
+                *positive(self, "projector_hidden", "projector_dimension"),
+                *not_negative(self, "stem_padding", "weight_decay", "operations", "cutout"),
+                *share(self, "jitter", "grey", "blur", "flip"),
+                *normalisation(self),
+                Rule(self.side is None or self.side > 0, "side", "must be none or above 0"),
+                Rule(self.enlargement >= 1, "enlargement", "must be at least 1"),
+                Rule(0 < self.crop_scale <= 1, "crop_scale", "must be above 0 and at most 1"),
+                Rule(0 < self.strong_crop <= 1, "strong_crop", "must be above 0 and at most 1"),
+                Rule(self.seed is None or self.seed >= 0, "seed", "must be none or not negative"),
+            ],
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PretextConfig:
+    """Pretraining; defaults are those of CIFAR-10, all of them SCAN's release."""
+
+    backbone: Backbone = doc("resnet18", "encoder; a ResNet-50 on ImageNet")
+    stem: Stem = doc("side", 'first layers of a ResNet; "pooled" on STL-10')
+    side: int | None = doc(None, "pixels, of the views; None is the images' own")
+    frame: Frame = doc(
+        "whole",
+        'what views are cut from; "centre": the centred square of a photograph',
+        added=True,
+    )
+    enlargement: float | None = doc(
+        None,
+        "clean view: middle of the image at this multiple of side; None takes it as stored",
+        added=True,
+    )
+    epochs: int = doc(500, "passes over the data")
+    batch_size: int = doc(512, "images per step")
+    learning_rate: float = doc(0.4, "SGD, first epoch")
+    final_rate: float = doc(
+        1e-3, "share of the learning rate that a cosine ends with, epoch by epoch"
+    )
+    sgd_momentum: float = doc(0.9, "momentum, not Nesterov's")
+    weight_decay: float = doc(1e-4, "L2, all parameters")
+    temperature: float = doc(0.1, "of the contrastive loss")
+    symmetric: bool = doc(False, "both views are anchors, as in SimCLR; release: the first alone")
+    projector_hidden: int = doc(512, "units")
+    projector_dimension: int = doc(128, "units")
+    projector_norm: bool = doc(False, "batch normalisation in the projector")
+    crop_scale: float = doc(0.2, "smallest area of the random crop, share of the image")
+    jitter: float = doc(0.8, "probability of the colour jitter")
+    grey: float = doc(0.2, "probability of grey")
+    flip: float = doc(0.5, "probability of the mirror image")
+    mine_projection: bool = doc(
+        True, "neighbours by the projection; False: by the encoder's features"
+    )
+    mean: Channels | None = doc(None, "of the normalisation; None is the data set's")
+    std: Channels | None = doc(None, "of the normalisation; None is the data set's")
+    precision: Precision = "auto"
+    seed: int | None = doc(0, "None is the run's own; otherwise one pretraining for every seed")
+
+    def __post_init__(self) -> None:
+        check(
+            self,
+            [
+                *choice(self, backbone=Backbone, stem=Stem, frame=Frame, precision=Precision),
+                *positive(self, "epochs", "batch_size", "learning_rate", "temperature"),
+                *positive(self, "projector_hidden", "projector_dimension"),
+                *not_negative(self, "weight_decay"),
+                *share(self, "final_rate", "sgd_momentum", "jitter", "grey", "flip"),
+                *normalisation(self),
+                Rule(self.side is None or self.side > 0, "side", "must be none or above 0"),
+                Rule(
+                    self.enlargement is None or self.enlargement >= 1,
+                    "enlargement",
+                    "must be none or at least 1",
+                ),
+                Rule(0 < self.crop_scale <= 1, "crop_scale", "must be above 0 and at most 1"),
+                Rule(self.seed is None or self.seed >= 0, "seed", "must be none or not negative"),
+            ],
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AutoencoderConfig:
+    """Pretraining; the paper gives nothing but "autoencoder"."""
+
+    hidden: tuple[int, ...]  # units of the encoder's hidden layers; the decoder mirrors them
+    dimension: int  # of the code
+    side: int | None  # pixels, of the views; None is the images' own
+    enlargement: float  # clean view: middle of the image at this multiple of side
+    frame: Frame  # of a photograph, that the clean view is made of
+    epochs: int  # passes over the data
+    batch_size: int  # images per step
+    learning_rate: float  # Adam, constant
+    weight_decay: float  # L2, Adam, all parameters
+    mean: Channels | None  # of the normalisation; None is the data set's
+    std: Channels | None  # of the normalisation; None is the data set's
+    precision: ScaledPrecision
+    seed: int | None  # None is the run's own
+
+
+Framework = Literal["simclr", "moco", "autoencoder"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PretrainConfig(SimCLRConfig):
+    """SimCLR, or in its place MoCo or an autoencoder on the same images, epochs and batches."""
+
+    framework: Framework = doc("simclr", 'Sec. 4.2; "moco": Table 5a, "autoencoder": Table 5b')
+    moco_queue: int = doc(18, 'batches of keys in each queue, "moco"; ours, 4,320 keys')
+    moco_temperature: float = doc(0.2, 'of "moco"; MoCo v2')
+    moco_learning_rate: float = doc(0.5, 'SGD, per 256 images of a batch, "moco"; as CDC trains it')
+    code_hidden: tuple[int, int, int] = doc((500, 500, 2000), 'units, "autoencoder"; DEC')
+    code_dimension: int = doc(10, 'units of the code, "autoencoder"; DEC')
+
+    def __post_init__(self) -> None:
+        SimCLRConfig.__post_init__(self)
+        check(
+            self,
+            [
+                *choice(self, framework=Framework),
+                *positive(self, "moco_queue", "moco_temperature", "moco_learning_rate"),
+                *positive(self, "code_dimension"),
+                Rule(
+                    len(self.code_hidden) == 3 and min(self.code_hidden) > 0,
+                    "code_hidden",
+                    "must be three numbers above 0",
+                ),
+            ],
+        )
