@@ -3,6 +3,7 @@
 import typing
 from collections.abc import Callable
 from dataclasses import Field
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -297,24 +298,37 @@ def ablate(**options: object) -> int:
     return command.ablate(_record(records.Ablate, options))
 
 
-def _evaluations(function: F) -> F:
+class _Evaluate(_Command):
+    """`platform evaluate`, whose options follow its argument and are those of the evaluations.
+
+    They are read when this command is asked for: no other needs what evaluations import.
+    """
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        run, *others = super().get_params(ctx)
+        return [run, *_evaluations(), *others]
+
+
+@cache
+def _evaluations() -> list[click.Option]:
     """An option for each evaluation, under its name, and for each of its parameters."""
-    for name in reversed(contract.names()):
+    options = []
+    for name in contract.names():
         record = contract.find(name)
-        for field in reversed(list(contract.options(record).values())):
-            function = _parameter(name, record, field)(function)
-        option = click.option(
-            f"--{name}",
-            multiple=True,
-            metavar=record.metavar,
-            help=record.help,
-            shell_complete=_dataset_names if record.sets else None,
+        options.append(
+            click.Option(
+                [f"--{name}"],
+                multiple=True,
+                metavar=record.metavar,
+                help=record.help,
+                shell_complete=_dataset_names if record.sets else None,
+            )
         )
-        function = option(function)
-    return function
+        options += [_parameter(name, record, x) for x in contract.options(record).values()]
+    return options
 
 
-def _parameter(name: str, record: contract.Evaluation, field: Field[Any]) -> Callable[[F], F]:
+def _parameter(name: str, record: contract.Evaluation, field: Field[Any]) -> click.Option:
     """The option of a parameter of an evaluation; what is not said stays None or empty."""
     assert record.parameters is not None
     kind = typing.get_type_hints(record.parameters)[field.name]
@@ -324,8 +338,8 @@ def _parameter(name: str, record: contract.Evaluation, field: Field[Any]) -> Cal
         choices = click.Choice([str(value) for value in typing.get_args(kind)])
     plain = [k for k in (kind, *typing.get_args(kind)) if k in (int, float, str)]
     default = "" if field.default in (None, ()) else f" [default: {records.text(field.default)}]"
-    return click.option(
-        f"--{field.name.replace('_', '-')}",
+    return click.Option(
+        [f"--{field.name.replace('_', '-')}"],
         type=choices or plain[0],
         multiple=several,
         metavar=None if choices else {int: "N", float: "X", str: "NAME"}[plain[0]],
@@ -344,13 +358,12 @@ def _parameters(name: str, record: contract.Evaluation, said: dict[str, object])
 
 
 @cli.command(
-    cls=_Command,
+    cls=_Evaluate,
     epilog="platform evaluate 3f2a --ood svhn --ood folder:photos\n"
     "platform evaluate 3f2a --attack fgsm --eps 0.1 --eps 0.2\n"
     "platform evaluate 3f2a --clean own",
 )
 @click.argument("run")
-@_evaluations
 @click.option("--skip-broken", is_flag=True, help="Leave unreadable images out and say which.")
 @_store
 @_data

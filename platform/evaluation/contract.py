@@ -3,25 +3,26 @@
 Nothing here knows an evaluation; they are the files of `evaluations/`.
 """
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
 from deep_clustering.platform import registry
-from deep_clustering.platform.data.dataset import ImageSet, Progress
 from deep_clustering.platform.request.configs import Value
-from deep_clustering.platform.request.jobs import Job
 from deep_clustering.platform.request.options import text
-from deep_clustering.platform.store.store import Store
 
 if TYPE_CHECKING:
     import torch
+    from rich.table import Table
 
+    from deep_clustering.platform.data.dataset import ImageSet, Progress
     from deep_clustering.platform.evaluation.drawing import Densities
+    from deep_clustering.platform.request.jobs import Job
+    from deep_clustering.platform.store.store import Store
 
 #: A row of `runs` or of `stages`.
 Row = Mapping[str, Value]
@@ -40,7 +41,7 @@ class Subject:
     image_side: int  # stored side, pixels
 
     @classmethod
-    def of_row(cls, row: Row) -> "Subject":
+    def of_row(cls, row: Row) -> Subject:
         """A finished run, by its row."""
         side, seed = row["image_side"], row["seed"]
         assert isinstance(side, int)
@@ -56,7 +57,7 @@ class Subject:
         )
 
     @classmethod
-    def of_job(cls, job: Job, dataset: ImageSet) -> "Subject":
+    def of_job(cls, job: Job, dataset: ImageSet) -> Subject:
         """A planned run on a prepared dataset."""
         return cls(
             run=job.id,
@@ -106,7 +107,7 @@ class Finished:
     row: Row
     root: Path
     config: Mapping[str, Value]
-    device: "torch.device"
+    device: torch.device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +158,7 @@ class Evaluation:
     heading: Callable[[Sequence[Row]], str]
     table: Callable[[Sequence[Row]], Table]
     notes: tuple[str, ...] = ()
-    drawing: "Callable[[Store, Row, str | None], Densities] | None" = None
+    drawing: Callable[[Store, Row, str | None], Densities] | None = None
     sets: bool = False
     parameters: type | None = None
 
@@ -178,7 +179,7 @@ def find(name: str) -> Evaluation:
     return record
 
 
-def options(record: Evaluation) -> "Mapping[str, dataclasses.Field[Any]]":
+def options(record: Evaluation) -> Mapping[str, dataclasses.Field[Any]]:
     """Field -> its declaration, of an evaluation's parameters."""
     kind = record.parameters
     return {} if kind is None else {field.name: field for field in dataclasses.fields(kind)}

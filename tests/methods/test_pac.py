@@ -19,7 +19,7 @@ from sklearn.datasets import load_digits, make_blobs
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import check_estimator
 
-from deep_clustering.methods import pac
+from deep_clustering.methods.algorithms import pac
 from deep_clustering.methods.algorithms.pac import PAC, critical_m, near_uniform, pac_probabilities
 
 METRICS = ("sqeuclidean", "cosine")
