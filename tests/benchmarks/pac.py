@@ -23,7 +23,7 @@ from _bench import Row, Setting
 from sklearn.datasets import make_blobs
 from threadpoolctl import threadpool_limits
 
-from deep_clustering.methods import pac
+from deep_clustering.methods.algorithms import pac
 from deep_clustering.methods.algorithms.pac import near_uniform
 
 SWEEPS = 12

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deep_clustering.methods import ruc
+from deep_clustering.methods.algorithms import ruc
 from deep_clustering.methods._method import BaseOutputs
 from deep_clustering.methods.algorithms.ruc import RUC
 from deep_clustering.methods.compute.random import derived
