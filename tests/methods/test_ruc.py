@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deep_clustering.methods.algorithms import ruc
 from deep_clustering.methods._method import BaseOutputs
+from deep_clustering.methods.algorithms import ruc
 from deep_clustering.methods.algorithms.ruc import RUC
 from deep_clustering.methods.compute.random import derived
 from deep_clustering.methods.compute.replicas import Replicas
