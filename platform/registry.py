@@ -5,6 +5,7 @@ with the one name that is read from it. A folder of the same import path elsewhe
 (`somewhere/deep_clustering/methods`, `somewhere` on PYTHONPATH) adds its files.
 """
 
+import functools
 import importlib
 import pkgutil
 import typing
@@ -34,9 +35,19 @@ def folders(kind: str) -> list[Path]:
 
 def names(kind: str = "methods") -> list[str]:
     """Names in a registry, without importing any of them."""
-    places = [str(folder) for folder in folders(kind)]
-    modules = pkgutil.iter_modules(places)
-    return sorted({m.name for m in modules if not m.ispkg and not m.name.startswith("_")})
+    places = {str(folder): folder.stat().st_mtime_ns for folder in folders(kind)}
+    return sorted({name for place in places.items() for name in _modules(*place)})
+
+
+@functools.cache
+def _modules(folder: str, changed: int) -> frozenset[str]:
+    """Names of the files in a folder, looked for again when it has changed.
+
+    Args:
+        changed: time of its last change.
+    """
+    modules = pkgutil.iter_modules([folder])
+    return frozenset(m.name for m in modules if not m.ispkg and not m.name.startswith("_"))
 
 
 def method(name: str) -> "Method":

@@ -11,13 +11,13 @@ works while a search is writing.
 
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 from polars.io.plugins import register_io_source
 
 from deep_clustering.platform.errors import InputError, nearest
+from deep_clustering.platform.request.options import default_store
 from deep_clustering.platform.store import schema
 from deep_clustering.platform.store.store import Store, StoreDamage
 
@@ -36,14 +36,6 @@ __all__ = [
 ]
 
 Place = Store | str | os.PathLike[str] | None
-
-
-def default_store() -> str:
-    """Address of the store that is used when none is named.
-
-    `$DEEP_CLUSTERING_STORE`, else the folder `store` in the current one.
-    """
-    return os.environ.get("DEEP_CLUSTERING_STORE") or str(Path("store").absolute())
 
 
 def runs(store: Place = None) -> pl.LazyFrame:

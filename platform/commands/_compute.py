@@ -17,9 +17,15 @@ from deep_clustering.platform.commands._live import LiveView
 from deep_clustering.platform.data.dataset import default_root
 from deep_clustering.platform.errors import InputError, Interrupted, StorageError
 from deep_clustering.platform.request.jobs import Job
-from deep_clustering.platform.request.options import Asked, Compute, Options, Stored, command_line
+from deep_clustering.platform.request.options import (
+    Asked,
+    Compute,
+    Options,
+    Stored,
+    command_line,
+    default_store,
+)
 from deep_clustering.platform.request.request import Request, Wanted, resolve
-from deep_clustering.platform.results import default_store
 from deep_clustering.platform.run.failure import Failure, Kind
 from deep_clustering.platform.run.progress import Line, Submitted
 from deep_clustering.platform.store.store import Store

@@ -10,9 +10,8 @@ from deep_clustering.platform.commands._live import clock
 from deep_clustering.platform.metrics import registry as metrics
 from deep_clustering.platform.request.configs import Value
 from deep_clustering.platform.request.jobs import Job
-from deep_clustering.platform.request.options import Runs, Train, command_line, text
+from deep_clustering.platform.request.options import Runs, Train, command_line, default_store, text
 from deep_clustering.platform.request.request import Request
-from deep_clustering.platform.results import default_store
 from deep_clustering.platform.store.store import Store
 
 

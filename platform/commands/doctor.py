@@ -19,7 +19,7 @@ def examine(store: str | None, data: Path | None) -> int:
 
     from deep_clustering.platform.data import catalogue, dataset
     from deep_clustering.platform.errors import PlatformError
-    from deep_clustering.platform.results import default_store
+    from deep_clustering.platform.request.options import default_store
     from deep_clustering.platform.store.store import Store
 
     table = Table(box=None, pad_edge=False, show_header=False)

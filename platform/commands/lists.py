@@ -13,6 +13,7 @@ from deep_clustering.methods._fields import not_one_of
 from deep_clustering.platform import registry
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.request import configs
+from deep_clustering.platform.request.options import default_store
 
 if TYPE_CHECKING:
     from deep_clustering.platform.request.request import Request
@@ -105,26 +106,17 @@ def spaces(name: str | None) -> None:
 
 def suites(store: str | None, data: Path | None) -> None:
     """All ablation suites, with what the store has of each."""
-    from deep_clustering.platform.commands import _compute as work
-    from deep_clustering.platform.results import default_store
-    from deep_clustering.platform.store.store import Store
-    from deep_clustering.platform.suites import plans
+    from deep_clustering.platform.data.dataset import default_root
     from deep_clustering.platform.suites import suites as registered
 
     console = Console(highlight=False)
-    place = store or default_store()
-    opened = Store.open(place, create=False) if store or Path(place).is_dir() else None
-    finished = opened.finished() if opened else set()
-    in_store = (
-        {name: plans.current(opened.read_plan("suite", name)) for name in opened.plans("suite")}
-        if opened
-        else {}
-    )
+    in_store, finished = _planned(store)
+    root = (data or default_root()).expanduser().resolve()
     table = _table("suite", "rows", "runs", "done", "what it shows")
     known = registered.known()
     for name, suite in known.items():
         done = _done(in_store[name], finished) if name in in_store else "-"
-        runs = _runs(suite, work.data_root(data))
+        runs = _runs(suite, root)
         table.add_row(name, str(len(suite.rows)), runs, done, suite.title)
     for name in sorted(in_store.keys() - known.keys()):
         suite, runs = in_store[name].suite, str(len(in_store[name].run_ids))
@@ -138,6 +130,19 @@ def suites(store: str | None, data: Path | None) -> None:
     )
 
 
+def _planned(store: str | None) -> tuple[dict[str, "Current"], set[str]]:
+    """The suites that a store has plans of, and the ids of its finished runs."""
+    place = store or default_store()
+    if store is None and not Path(place).is_dir():
+        return {}, set()
+    from deep_clustering.platform.store.store import Store
+    from deep_clustering.platform.suites import plans
+
+    opened = Store.open(place, create=False)
+    named = opened.plans("suite")
+    return {n: plans.current(opened.read_plan("suite", n)) for n in named}, opened.finished()
+
+
 def _done(current: "Current", finished: set[str]) -> str:
     """How many of a suite's runs the store has."""
     return f"{len(finished.intersection(current.run_ids))} of {len(current.run_ids)}"
@@ -145,6 +150,8 @@ def _done(current: "Current", finished: set[str]) -> str:
 
 def _runs(suite: Suite, root: Path) -> str:
     """Number of distinct runs of a suite on its own datasets."""
+    if not suite.rows:
+        return "0"
     from deep_clustering.platform.request.options import Asked
     from deep_clustering.platform.request.request import resolve
     from deep_clustering.platform.suites import suites as registered
@@ -160,8 +167,9 @@ def _runs(suite: Suite, root: Path) -> str:
         )
         return resolve(asked, root=root, outline=True)
 
-    expansion = registered.expand(suite, suite.datasets, range(suite.seeds), request)
-    return str(len(expansion.runs))
+    # The seed is part of a run: each seed has as many distinct ones as the first.
+    expansion = registered.expand(suite, suite.datasets, range(1), request)
+    return str(len(expansion.runs) * suite.seeds)
 
 
 def variants(method: str | None) -> None:

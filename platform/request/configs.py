@@ -5,6 +5,7 @@ pretraining); nested fields are written with a dot, `pretrain.epochs`.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -22,9 +23,16 @@ Value: TypeAlias = "bool | int | float | str | Sequence[Value] | Mapping[str, Va
 C = TypeVar("C", bound=Config)
 
 
-def fields(config_class: type[Config]) -> dict[str, object]:
+@functools.cache
+def _hints(config_class: type[Config]) -> dict[str, object]:
+    """Field name -> its type."""
+    return typing.get_type_hints(config_class)
+
+
+@functools.cache
+def fields(config_class: type[Config]) -> Mapping[str, object]:
     """Dotted field name -> its type, in the order of the dataclass."""
-    hints = typing.get_type_hints(config_class)
+    hints = _hints(config_class)
     kinds: dict[str, object] = {}
     for field in dataclasses.fields(config_class):
         kind = hints[field.name]
@@ -37,7 +45,7 @@ def fields(config_class: type[Config]) -> dict[str, object]:
 
 def defaults(config_class: type[Config]) -> dict[str, Value]:
     """Dotted field name -> default; a field without one is left out."""
-    hints = typing.get_type_hints(config_class)
+    hints = _hints(config_class)
     values: dict[str, Value] = {}
     for field in dataclasses.fields(config_class):
         kind = hints[field.name]
@@ -51,7 +59,7 @@ def defaults(config_class: type[Config]) -> dict[str, Value]:
 
 def meanings(config_class: type[Config]) -> dict[str, str]:
     """Dotted field name -> what it is, of the fields that say so."""
-    hints = typing.get_type_hints(config_class)
+    hints = _hints(config_class)
     told: dict[str, str] = {}
     for field in dataclasses.fields(config_class):
         kind = hints[field.name]
@@ -107,7 +115,7 @@ def build(config_class: type[C], *layers: Mapping[str, Value]) -> C:
 
 
 def _assemble(config_class: type[C], values: Mapping[str, Value], wrong: list[str]) -> C | None:
-    hints = typing.get_type_hints(config_class)
+    hints = _hints(config_class)
     given: dict[str, object] = {}
     for field in dataclasses.fields(config_class):
         kind = hints[field.name]
@@ -142,13 +150,19 @@ def _normal(kind: object, value: Value) -> object:
 def flatten(config: Config) -> dict[str, Value]:
     """Dotted field name -> JSON value of a configuration."""
     values: dict[str, Value] = {}
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            values |= {f"{field.name}.{k}": v for k, v in flatten(value).items()}
+    for name, nested in _nested(type(config)).items():
+        value = getattr(config, name)
+        if nested:
+            values |= {f"{name}.{k}": v for k, v in flatten(value).items()}
         else:
-            values[field.name] = list(value) if isinstance(value, tuple) else value
+            values[name] = list(value) if isinstance(value, tuple) else value
     return values
+
+
+@functools.cache
+def _nested(config_class: type[Config]) -> dict[str, bool]:
+    """Field name -> whether it is a configuration of its own."""
+    return {name: dataclasses.is_dataclass(kind) for name, kind in _hints(config_class).items()}
 
 
 def identity(config: Config) -> dict[str, Value]:

@@ -5,6 +5,7 @@ with some options changed.
 """
 
 import dataclasses
+import os
 import shlex
 import typing
 from collections.abc import Iterator
@@ -16,6 +17,14 @@ from deep_clustering.ablations._suite import Replicated
 
 #: In place of a flag: the word that stands without one.
 ARGUMENT = ""
+
+
+def default_store() -> str:
+    """Address of the store that is used when none is named.
+
+    `$DEEP_CLUSTERING_STORE`, else the folder `store` in the current one.
+    """
+    return os.environ.get("DEEP_CLUSTERING_STORE") or str(Path("store").absolute())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,11 @@
 """What a command asks for, checked as a whole before anything starts."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from deep_clustering.methods._method import Config, Method
 from deep_clustering.platform import registry
@@ -18,7 +20,9 @@ from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.configs import Value
 from deep_clustering.platform.request.jobs import ENCODER, Given, Job, Work, of_run, pretraining
 from deep_clustering.platform.request.options import Asked
-from deep_clustering.platform.store.store import Store
+
+if TYPE_CHECKING:
+    from deep_clustering.platform.store.store import Store
 
 T = TypeVar("T")
 Layer = tuple[str, Mapping[str, Value]]

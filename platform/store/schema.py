@@ -477,7 +477,7 @@ def _readable(name: str) -> Iterator[None]:
 @functools.cache
 def polars_type(kind: pa.DataType) -> pl.DataType:
     """The polars type of an Arrow type."""
-    return pl.from_arrow(pa.array([], kind)).dtype  # type: ignore[union-attr]
+    return pl.Schema(pa.schema([("", kind)]))[""]
 
 
 def core_schema(kind: str) -> dict[str, pl.DataType]:
