@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import click
+
 from deep_clustering.platform.cli import cli
 from deep_clustering.platform.suites import suites
 
@@ -10,7 +12,8 @@ README = (Path(__file__).parents[3] / "README.md").read_text()
 
 
 def test_every_command_and_option_it_names_exists() -> None:
-    known = {o for c in cli.commands.values() for p in c.params for o in p.opts}
+    commands = cli.commands.values()
+    known = {o for c in commands for p in c.get_params(click.Context(c)) for o in p.opts}
     text = re.sub(r"`python tests/benchmarks[^`]*`", "", README)  # a program of its own
     for word in text.replace("`", " ").replace(",", " ").split():
         if word.startswith("--") and word != "---":
