@@ -73,9 +73,11 @@ def read(line: str) -> Options:
 
 @pytest.mark.parametrize("name", RECORDS)
 def test_every_option_is_a_field_and_every_field_an_option(name: str) -> None:
+    command = cli.commands[name]
     options = {
         parameter.name: ARGUMENT if isinstance(parameter, click.Argument) else parameter.opts[0]
-        for parameter in cli.commands[name].params
+        for parameter in command.get_params(click.Context(command))
+        if "--help" not in parameter.opts
     }
     if name == "evaluate":  # the evaluations are options of their own, and one field
         for evaluation in registry.names("evaluations"):
