@@ -30,11 +30,14 @@ def labels_of(dataset: Dataset) -> np.ndarray | None:
     return None if dataset.labels is None else dataset.labels[dataset.score]
 
 
-def of_model(model: Model, dataset: Dataset, reference: criteria.Reference | None) -> Outcome:
+def of_model(
+    model: Model, dataset: Dataset, reference: criteria.Reference | None, whole: bool = True
+) -> Outcome:
     """Metrics of every head, and the criteria of the final one.
 
     Args:
         reference: the space in which the criteria are computed; None leaves them out.
+        whole: see `metrics.evaluate.evaluate`.
 
     Raises:
         NotFinite: names the head.
@@ -46,7 +49,7 @@ def of_model(model: Model, dataset: Dataset, reference: criteria.Reference | Non
     for head, p in probabilities.items():
         if not np.isfinite(p).all():
             raise NotFinite(f"the probabilities of the {head} head are not finite")
-        own = evaluate(p, labels)
+        own = evaluate(p, labels, whole)
         values |= {f"{head}_{name}": value for name, value in own.items()}
         if head == model.final_head:
             values |= own

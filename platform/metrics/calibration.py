@@ -1,7 +1,11 @@
 """How well confidences agree with how often a cluster is right."""
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import special
 
 from deep_clustering.platform.metrics.arrays import Array, by_confidence, finite
 from deep_clustering.platform.metrics.metric import PERCENT, Metric
@@ -12,8 +16,21 @@ BINS = 15
 #: Smallest probability inside the logarithm of the NLL: one image costs at most 27.6 nats.
 SMALLEST = 1e-12
 
-_FLOOR_REPEATS = 100  # simulated heads; the floor's standard error is a tenth of one head's spread
-_FLOOR_PARTS = 64  # of each bin, within which confidences are taken as equal
+_REPEATS = 1000  # simulated heads and bootstrap samples
+_PARTS = 16  # of each bin, within which confidences are taken as equal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Floor:
+    """The `ece` of perfectly calibrated heads.
+
+    Attributes:
+        mean: about half of the heads lie above it.
+        point: 95 % lie below it: an `ece` at or below it cannot be told from perfect calibration.
+    """
+
+    mean: float
+    point: float
 
 
 def reliability(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> dict[str, Array]:
@@ -52,10 +69,7 @@ def ece(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> float:
         correct: (N,) booleans.
         bins: of equal width.
     """
-    confidence, correct = finite(confidence), np.asarray(correct)
-    which, _ = _bins(confidence, bins)
-    _, right, sums = _per_bin(which, bins, correct, np.minimum(confidence.astype(float), 1))
-    return float(np.abs(right - sums).sum() / len(confidence))
+    return float(np.abs(_gaps(confidence, correct, bins)).sum())
 
 
 def ece_equal_mass(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> float:
@@ -71,11 +85,93 @@ def ece_equal_mass(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) 
     return float(np.abs(np.add.reduceat(gap, starts)).sum() / n)
 
 
-def ece_floor(confidence: ArrayLike, bins: int = BINS, seed: int = 0) -> float:
-    """The mean `ece` of a perfectly calibrated head with these confidences: noise, not error.
+def over_and_under(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> dict[str, float]:
+    """The two parts of `ece`: bins that are surer than they are right, and bins that are less sure.
 
-    Each image is right with exactly its confidence, simulated 100 times with a fixed seed. An
-    `ece` at or below this value cannot be told from perfect calibration at this N.
+    Args:
+        confidence: (N,) in [0, 1].
+        correct: (N,) booleans.
+        bins: as in `ece`.
+
+    Returns:
+        `overconfidence` and `underconfidence`, which add up to `ece`.
+    """
+    gaps = _gaps(confidence, correct, bins)
+    return {
+        "overconfidence": float(-gaps[gaps < 0].sum()),
+        "underconfidence": float(gaps[gaps > 0].sum()),
+    }
+
+
+def ece_debiased(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> float:
+    """`ece` less what noise adds to it, at least 0 (Kumar et al. 2019, for absolute distances).
+
+    In each bin the share of right images is taken as normal about the one that was found; what the
+    mean distance then is above the distance found is the noise's part. It is too little where a bin
+    is calibrated, so that a calibrated head keeps about half of its floor.
+
+    Args:
+        confidence: (N,) in [0, 1].
+        correct: (N,) booleans.
+        bins: as in `ece`.
+    """
+    confidence, correct = finite(confidence), np.asarray(correct)
+    which, _ = _bins(confidence, bins)
+    count, right, sums = _per_bin(which, bins, correct, np.minimum(confidence.astype(float), 1))
+    used = count > 0
+    gap = np.abs(right - sums)[used]
+    share = right[used] / count[used]
+    spread = np.sqrt(count[used] * share * (1 - share))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = gap / spread
+        folded = spread * math.sqrt(2 / math.pi) * np.exp(-(z**2) / 2) + gap * special.erf(
+            z / math.sqrt(2)
+        )
+    noise = np.where(spread > 0, folded - gap, 0.0)
+    return float(max(0.0, (gap - noise).sum()) / len(confidence))
+
+
+def ece_interval(
+    confidence: ArrayLike,
+    correct: ArrayLike,
+    floor: Floor,
+    bins: int = BINS,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """A 95 % interval of the calibration error, over samples of images of this size.
+
+    The bootstrap's spread about what the error is after its bias, which the bootstrap shows as
+    well: resampling adds to the error about as much as sampling did. From 0 where `ece` lies within
+    the 95 % of heads that are perfectly calibrated. Simulated coverage: 90 to 100 %.
+
+    Args:
+        confidence: (N,) in [0, 1].
+        correct: (N,) booleans.
+        floor: `ece_floor` of these confidences.
+        bins: as in `ece`.
+        seed: of the bootstrap.
+    """
+    confidence, correct = finite(confidence), np.asarray(correct).astype(bool)
+    n = len(confidence)
+    cells = _cells(confidence, bins)
+    counts = np.stack([_count(cells.part, ~correct, bins), _count(cells.part, correct, bins)], 1)
+    used = counts > 0
+    drawn = np.zeros((_REPEATS, *counts.shape))
+    rng = np.random.default_rng(seed)
+    drawn[:, used] = rng.multinomial(n, counts[used] / n, _REPEATS)
+    gaps = drawn[:, :, 1] - drawn.sum(2) * cells.mean
+    errors = np.abs(gaps.reshape(_REPEATS, bins, _PARTS).sum(2)).sum(1) / n
+    found = ece(confidence, correct, bins)
+    reach = float(np.quantile(errors, 0.975) - errors.mean())
+    bias = float(errors.mean()) - found
+    low = 0.0 if found <= floor.point else max(0.0, found - bias - reach)
+    return low, min(1.0, found + reach)
+
+
+def ece_floor(confidence: ArrayLike, bins: int = BINS, seed: int = 0) -> Floor:
+    """The `ece` of a perfectly calibrated head with these confidences: noise, not error.
+
+    Each image is right with exactly its confidence, simulated 1,000 times with a fixed seed.
 
     Args:
         confidence: (N,) in [0, 1].
@@ -83,23 +179,44 @@ def ece_floor(confidence: ArrayLike, bins: int = BINS, seed: int = 0) -> float:
         seed: of the simulation.
     """
     confidence = finite(confidence)
+    cells = _cells(confidence, bins)
+    used = cells.count > 0
+    # The number right among images of equal confidence is binomial.
+    right = np.random.default_rng(seed).binomial(
+        cells.count[used], cells.mean[used], (_REPEATS, int(used.sum()))
+    )
+    gaps = np.zeros((_REPEATS, bins * _PARTS))
+    gaps[:, used] = right - cells.count[used] * cells.mean[used]
+    per_bin = gaps.reshape(_REPEATS, bins, _PARTS).sum(2)
+    errors = np.abs(per_bin).sum(1) / len(confidence)
+    return Floor(mean=float(errors.mean()), point=float(np.quantile(errors, 0.95)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Cells:
+    """Bins cut into parts so narrow that confidences inside a part count as equal.
+
+    Their spread inside a part changes the variance of what is simulated by less than one in a
+    thousand.
+    """
+
+    part: Array  # (N,) of each image
+    count: Array  # (bins * parts,) images
+    mean: Array  # confidence, 0 in an empty part
+
+
+def _cells(confidence: Array, bins: int) -> _Cells:
     which, edges = _bins(confidence, bins)
     clipped = np.minimum(confidence.astype(np.float64), 1)
-    # The number right among images of equal confidence is binomial. Each bin is cut into parts so
-    # narrow that their spread inside a part changes the variance by less than one in a thousand.
-    offset = (clipped - edges[which]) * bins * _FLOOR_PARTS
-    part = which * _FLOOR_PARTS + np.clip(offset.astype(np.int64), 0, _FLOOR_PARTS - 1)
-    counts = np.bincount(part, minlength=bins * _FLOOR_PARTS)
-    sums = np.bincount(part, clipped, bins * _FLOOR_PARTS)
-    used = counts > 0
-    chance = np.clip(sums[used] / counts[used], 0, 1)
-    right = np.random.default_rng(seed).binomial(
-        counts[used], chance, (_FLOOR_REPEATS, int(used.sum()))
-    )
-    gaps = np.zeros((_FLOOR_REPEATS, bins * _FLOOR_PARTS))
-    gaps[:, used] = right - sums[used]
-    per_bin = gaps.reshape(_FLOOR_REPEATS, bins, _FLOOR_PARTS).sum(2)
-    return float(np.abs(per_bin).sum(1).mean() / len(confidence))
+    offset = (clipped - edges[which]) * bins * _PARTS
+    part = which * _PARTS + np.clip(offset.astype(np.int64), 0, _PARTS - 1)
+    count = np.bincount(part, minlength=bins * _PARTS)
+    sums = np.bincount(part, clipped, bins * _PARTS)
+    return _Cells(part=part, count=count, mean=np.clip(sums / np.maximum(count, 1), 0, 1))
+
+
+def _count(part: Array, chosen: Array, bins: int) -> Array:
+    return np.bincount(part[chosen], minlength=bins * _PARTS)
 
 
 def brier(probabilities: Array, own: Array) -> float:
@@ -125,6 +242,15 @@ def nll(own: Array) -> float:
 def mean_confidence(confidence: Array) -> float:
     """Mean of the largest probability (N,), in [1/C, 1]."""
     return float(np.minimum(confidence.astype(np.float64), 1).mean())
+
+
+def _gaps(confidence: ArrayLike, correct: ArrayLike, bins: int) -> Array:
+    """(right - confidence) / N of each bin (bins,)."""
+    confidence, correct = finite(confidence), np.asarray(correct)
+    which, _ = _bins(confidence, bins)
+    _, right, sums = _per_bin(which, bins, correct, np.minimum(confidence.astype(float), 1))
+    gaps: Array = (right - sums) / len(confidence)
+    return gaps
 
 
 def _bins(confidence: Array, bins: int) -> tuple[Array, Array]:
@@ -155,7 +281,7 @@ METRICS = (
         objective=True,
         needs_labels=True,
         needs_probabilities=True,
-        floor="ece_floor",
+        floor="ece_floor_95",
         every_epoch=True,
         headline=True,
         view=2,
@@ -163,12 +289,75 @@ METRICS = (
     Metric(
         name="ece_floor",
         title="ECE floor",
-        meaning="The ECE that a perfectly calibrated head shows with these confidences. An ECE at "
-        "or below it cannot be told from perfect calibration.",
-        summary="ECE that a perfectly calibrated model shows at this n",
-        column="ECE that a perfectly calibrated model shows at this n",
+        meaning="The mean ECE of perfectly calibrated heads with these confidences. About half of "
+        "them lie above it.",
+        summary="mean ECE of perfectly calibrated models at this n",
+        column="mean ECE of perfectly calibrated models at this n",
         rank=50,
         unit=PERCENT,
+        needs_probabilities=True,
+    ),
+    Metric(
+        name="ece_floor_95",
+        title="ECE floor, 95 %",
+        meaning="The ECE that 95 % of perfectly calibrated heads with these confidences stay "
+        "below. An ECE at or below it cannot be told from perfect calibration.",
+        summary="ECE that 95 % of perfectly calibrated models stay below at this n",
+        rank=51,
+        unit=PERCENT,
+        needs_probabilities=True,
+    ),
+    Metric(
+        name="ece_low",
+        title="ECE, low end",
+        meaning="Low end of the 95 % interval of the ECE over samples of images.",
+        summary="low end of the 95 % interval of the ECE over samples of images",
+        rank=52,
+        unit=PERCENT,
+        needs_labels=True,
+        needs_probabilities=True,
+    ),
+    Metric(
+        name="ece_high",
+        title="ECE, high end",
+        meaning="High end of the 95 % interval of the ECE over samples of images.",
+        summary="high end of the 95 % interval of the ECE over samples of images",
+        rank=53,
+        unit=PERCENT,
+        needs_labels=True,
+        needs_probabilities=True,
+    ),
+    Metric(
+        name="ece_debiased",
+        title="ECE, debiased",
+        meaning="The ECE less what noise adds to it in each bin. Lower is better.",
+        summary="expected calibration error less what noise adds to it",
+        rank=54,
+        unit=PERCENT,
+        better="min",
+        needs_labels=True,
+        needs_probabilities=True,
+    ),
+    Metric(
+        name="overconfidence",
+        title="overconfidence",
+        meaning="The part of the ECE in bins that are surer than they are right.",
+        summary="part of the ECE in bins that are surer than they are right",
+        rank=55,
+        unit=PERCENT,
+        better="min",
+        needs_labels=True,
+        needs_probabilities=True,
+    ),
+    Metric(
+        name="underconfidence",
+        title="underconfidence",
+        meaning="The part of the ECE in bins that are less sure than they are right.",
+        summary="part of the ECE in bins that are less sure than they are right",
+        rank=56,
+        unit=PERCENT,
+        better="min",
+        needs_labels=True,
         needs_probabilities=True,
     ),
     Metric(

@@ -3,20 +3,24 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deep_clustering.platform.metrics import agreement, calibration, rejection
+from deep_clustering.platform.metrics import agreement, calibration, rejection, reliability
 from deep_clustering.platform.metrics.agreement import ari, match, nmi, probability_of_label
 from deep_clustering.platform.metrics.arrays import checked, integers
 from deep_clustering.platform.metrics.calibration import (
     brier,
     ece,
+    ece_debiased,
     ece_equal_mass,
     ece_floor,
+    ece_interval,
     mean_confidence,
     nll,
+    over_and_under,
 )
 from deep_clustering.platform.metrics.rejection import failure_rejection
+from deep_clustering.platform.metrics.reliability import decomposition, ece_classwise, ece_smooth
 
-_OF_CONFIDENCES = (*calibration.METRICS, *rejection.METRICS)
+_OF_CONFIDENCES = (*calibration.METRICS, *reliability.METRICS, *rejection.METRICS)
 
 #: The metrics that need labels, in the order in which `evaluate` returns them.
 WITH_LABELS = tuple(
@@ -27,7 +31,7 @@ WITH_LABELS = tuple(
 
 
 def evaluate(
-    probabilities: ArrayLike, labels: ArrayLike | None = None
+    probabilities: ArrayLike, labels: ArrayLike | None = None, whole: bool = True
 ) -> dict[str, float | str | None]:
     """Every metric of one head on one set of images.
 
@@ -36,8 +40,13 @@ def evaluate(
     | acc | share of images whose cluster is matched with their label (`match`) | [1/max(C, L), 1] |
     | nmi, ari | mutual information (arithmetic mean), adjusted Rand index | [0, 1], [-1/2, 1] |
     | ece | expected calibration error, see `ece` | [0, 1] |
-    | ece_floor | what `ece` would be for a perfectly calibrated head, see `ece_floor` | [0, 1] |
+    | ece_floor, ece_floor_95 | mean and 95 % point of it for perfectly calibrated heads | [0, 1] |
+    | ece_low, ece_high | its 95 % interval, see `ece_interval` | [0, 1] |
+    | ece_debiased | the same less what noise adds | [0, 1] |
+    | overconfidence, underconfidence | its two parts | [0, 1] |
     | ece_equal_mass | the same with bins of equal count | [0, 1] |
+    | ece_smooth, ece_classwise | without bins; of each cluster's own probability | [0, 1] |
+    | miscalibration, discrimination, uncertainty | squared error by `decomposition` | [0, 1] |
     | brier | squared distance of probabilities from the label, summed over classes | [0, 2] |
     | nll | negative log-probability of the label's cluster, nats, see `SMALLEST` | [0, 27.6] |
     | auroc, aurc, fpr95 | wrong images found by confidence, see `failure_rejection` | [0, 1] |
@@ -50,6 +59,8 @@ def evaluate(
     Args:
         probabilities: (N, C), rows sum to 1.
         labels: integers (N,) from 0, None when nobody knows them.
+        whole: whether to compute what takes long as well: floors, intervals and what has no bins;
+            None in their place if not.
 
     Returns:
         Name -> value. What needs labels is None without them, or when all are the same (matching,
@@ -67,8 +78,10 @@ def evaluate(
     confidence = given[np.arange(n), cluster]
     sizes = np.bincount(cluster, minlength=clusters)
     values: dict[str, float | str | None] = dict.fromkeys(WITH_LABELS)
+    floor = ece_floor(confidence) if whole else None
     values |= {
-        "ece_floor": ece_floor(confidence),
+        "ece_floor": None if floor is None else floor.mean,
+        "ece_floor_95": None if floor is None else floor.point,
         "mean_confidence": mean_confidence(confidence),
         "clusters_used": int(np.count_nonzero(sizes)),
         "largest_share": float(sizes.max() / n),
@@ -89,10 +102,21 @@ def evaluate(
         "nmi": nmi(cluster, truth),
         "ari": ari(cluster, truth),
         "ece": ece(confidence, correct),
+        "ece_debiased": ece_debiased(confidence, correct),
+        **over_and_under(confidence, correct),
         "ece_equal_mass": ece_equal_mass(confidence, correct),
         "brier": brier(p, own),
         "nll": nll(own),
     }
+    if floor is not None:
+        low, high = ece_interval(confidence, correct, floor)
+        values |= {
+            "ece_low": low,
+            "ece_high": high,
+            "ece_smooth": ece_smooth(confidence, correct),
+            "ece_classwise": ece_classwise(given, assignment, truth),
+            **decomposition(confidence, correct),
+        }
     return values | failure_rejection(confidence, correct)
 
 
@@ -117,7 +141,7 @@ def evaluate_partition(
     codes = integers(given, len(given) if given.ndim else 0)
     sizes = np.bincount(codes, minlength=clusters or 1)
     values: dict[str, float | str | None] = dict.fromkeys(
-        (*WITH_LABELS, "ece_floor", "mean_confidence")
+        (*WITH_LABELS, "ece_floor", "ece_floor_95", "mean_confidence")
     )
     values |= {
         "clusters_used": int(np.count_nonzero(sizes)),

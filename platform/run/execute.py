@@ -80,7 +80,7 @@ def _train(job: Job, place: Workplace, observer: Observer) -> Numbers:
     def evaluate() -> Numbers:
         everything = not all(_every_epoch(name) for name in job.watch)
         try:
-            outcome = of_model(trainable, dataset, reference if everything else None)
+            outcome = of_model(trainable, dataset, reference if everything else None, whole=False)
         except NotFinite as error:
             raise Diverged(f"diverged: {error}") from error
         plain = record.numbers(outcome.values)

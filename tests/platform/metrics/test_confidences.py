@@ -3,15 +3,29 @@
 import numpy as np
 import pytest
 
-from deep_clustering.platform.metrics import calibration, criteria, partition, rejection
+from deep_clustering.platform.evaluations import ood
+from deep_clustering.platform.metrics import (
+    calibration,
+    criteria,
+    partition,
+    rejection,
+    reliability,
+)
 from deep_clustering.platform.metrics.evaluate import evaluate
 
 RIGHT = np.array([True, False, True, True])
+FLOOR = calibration.Floor(mean=0.1, point=0.2)
 #: Each takes confidences (4,).
 OF_CONFIDENCES = {
     "ece": lambda c: calibration.ece(c, RIGHT),
     "ece_equal_mass": lambda c: calibration.ece_equal_mass(c, RIGHT),
     "ece_floor": calibration.ece_floor,
+    "ece_debiased": lambda c: calibration.ece_debiased(c, RIGHT),
+    "ece_interval": lambda c: calibration.ece_interval(c, RIGHT, FLOOR),
+    "over_and_under": lambda c: calibration.over_and_under(c, RIGHT),
+    "ece_smooth": lambda c: reliability.ece_smooth(c, RIGHT),
+    "decomposition": lambda c: reliability.decomposition(c, RIGHT),
+    "separation": lambda c: ood.separation(c, c),
     "reliability": lambda c: calibration.reliability(c, RIGHT),
     "failure_rejection": lambda c: rejection.failure_rejection(c, RIGHT),
     "risk_coverage": lambda c: rejection.risk_coverage(c, RIGHT),

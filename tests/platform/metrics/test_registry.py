@@ -16,14 +16,15 @@ TEXTS = {"metrics_reason"}
 
 
 def test_all_records_are_found():
-    assert len(METRICS) == 33
+    assert len(METRICS) == 44
     assert {name: len(group) for name, group in GROUPS.items()} == {
         "agreement": 3,
-        "calibration": 6,
+        "calibration": 12,
         "criteria": 6,
         "features": 1,
         "partition": 2,
         "rejection": 3,
+        "reliability": 5,
         "selection": 4,
         "training": 8,
     }
@@ -60,7 +61,7 @@ def test_every_number_of_a_head_and_of_a_partition_has_a_record():
     of_head = evaluate(p, truth)
     assert of_head.keys() - TEXTS == {
         m.name
-        for group in ("agreement", "calibration", "partition", "rejection")
+        for group in ("agreement", "calibration", "partition", "rejection", "reliability")
         for m in GROUPS[group]
     }
     assert of_head.keys() == evaluate_partition(p.argmax(1), truth).keys()
