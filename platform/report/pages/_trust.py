@@ -24,7 +24,8 @@ def trust_in_criteria(draft: Draft, select: str, record: StudyRecord) -> list[Pa
             number(str(r.n)),
             number(r.reason or _with_interval(r.spearman, r.spearman_interval)),
             number(_with_interval(r.kendall, None)),
-            number(_percent(r.regret, r.regret_interval)),
+            number(_percent(r.regret)),
+            number(_percent(r.chance)),
         ]
         for r in records
     ]
@@ -36,33 +37,28 @@ def trust_in_criteria(draft: Draft, select: str, record: StudyRecord) -> list[Pa
     )
     known = [m.name for m in GROUPS["criteria"] if m.name in record.objectives]
     aim = f" {measures.name(known[0])} was the objective here." if known else ""
-    heads = ["criterion", "trials", "n", "Spearman", "Kendall", "regret in ACC %"]
+    heads = ["criterion", "trials", "n", "Spearman", "Kendall", "regret in ACC %", "at random"]
     return [
         Paragraph(
             "For each criterion that needs no labels: how well it ranks the trials by accuracy "
             "(Spearman, Kendall), and how much accuracy is lost by taking the trial that it likes "
-            "best (regret). Intervals are 95 % bootstrap intervals over trials. A criterion that "
-            "was the objective of the search chose the trials itself, so its numbers prove "
-            f"little.{aim}"
+            "best (regret), beside what taking one at random loses. Both are of these trials. "
+            "Intervals of Spearman's are 95 % intervals over trials. A criterion that was the "
+            f"objective of the search chose the trials itself, so its numbers prove little.{aim}"
         ),
         table("Would a label-free criterion have found the best?", heads, lines),
         query,
     ]
 
 
-def _with_interval(
-    value: float | None, interval: tuple[float, float] | None, decimals: int = 2
-) -> str:
+def _with_interval(value: float | None, interval: tuple[float, float] | None) -> str:
     if value is None:
         return "–"
-    text = f"{value:.{decimals}f}"
+    text = f"{value:.2f}"
     if interval is not None:
-        text += f" [{interval[0]:.{decimals}f}, {interval[1]:.{decimals}f}]"
+        text += f" [{interval[0]:.2f}, {interval[1]:.2f}]"
     return text.replace("-", "−")
 
 
-def _percent(value: float | None, interval: tuple[float, float] | None) -> str:
-    if value is None:
-        return "–"
-    scaled = None if interval is None else (100 * interval[0], 100 * interval[1])
-    return _with_interval(100 * value, scaled, decimals=1)
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"
