@@ -6,7 +6,9 @@ all trials are scored in the features of their shared pretraining, prepared once
 
 Every criterion has a partition that is good for it and for nothing else (a random partition with
 certain probabilities has perfect confidence and perfect balance). `guard` names such partitions,
-and under it each criterion takes its worst value: no search can win by collapsing.
+and under it each criterion takes its worst value: no search can win by collapsing. The guard does
+not see a partition that merges classes, and most criteria like it better than the honest one: they
+are shown, and no search optimises them (`Metric.unfit`). The silhouette does not.
 """
 
 import functools
@@ -44,7 +46,7 @@ METRICS = (
         high=None,
         better="max",
         worst=0.0,
-        objective=True,
+        unfit="a partition that merges classes has a higher value than the honest one",
         short="CH",
     ),
     Metric(
@@ -57,7 +59,7 @@ METRICS = (
         low=-1.0,
         better="max",
         worst=-1.0,
-        objective=True,
+        unfit="a partition that merges classes has a higher value than the honest one",
         short="agreement",
     ),
     Metric(
@@ -70,7 +72,7 @@ METRICS = (
         unit=PERCENT,
         better="max",
         worst=0.0,
-        objective=True,
+        unfit="a partition that merges classes, or is random in part, can be the surest",
         needs_probabilities=True,
     ),
     Metric(
@@ -83,7 +85,7 @@ METRICS = (
         low=-1.0,
         better="max",
         worst=-1.0,
-        objective=True,
+        unfit="a partition that merges classes has a higher value than the honest one",
         needs_probabilities=True,
         short="consistency",
     ),
@@ -96,6 +98,7 @@ METRICS = (
         rank=450,
         better="max",
         worst=0.0,
+        unfit="a random partition is perfectly balanced",
         view=7,
     ),
 )

@@ -49,6 +49,8 @@ class Metric:
         better: which end is the better one; None where neither is.
         worst: stands for a value that does not exist: diverged, undefined, or guarded.
         objective: whether a search may optimise it.
+        unfit: why it is shown and not optimised, where one might want to: what worse partition has
+            a better value.
         needs_labels: whether it is computed from labels.
         needs_probabilities: whether it is computed from probabilities; clusters are enough if not.
         floor: the metric that says which values cannot be told from the best one.
@@ -72,6 +74,7 @@ class Metric:
     better: Literal["max", "min"] | None = None
     worst: float | None = None
     objective: bool = False
+    unfit: str = ""
     needs_labels: bool = False
     needs_probabilities: bool = False
     floor: str | None = None
@@ -84,5 +87,7 @@ class Metric:
     def __post_init__(self) -> None:
         if not self.short:
             object.__setattr__(self, "short", self.name)
+        if self.objective and self.unfit:
+            raise ValueError(f"{self.name} is an objective and unfit to be one")
         if self.objective and (self.better is None or self.worst is None):
             raise ValueError(f"the objective {self.name} needs `better` and `worst`")

@@ -32,10 +32,10 @@ def parse_objective(text: str, *, labelled: bool = True) -> tuple[Metric, ...]:
     if not names:
         raise InputError(f"--objective: needs a name. Known: {', '.join(OBJECTIVES)}.")
     for name in names:
-        if name == "balance":
+        if name in METRICS and METRICS[name].unfit:
             raise InputError(
-                "balance is reported and guarded, but is no objective: a random partition is "
-                f"perfectly balanced. Label-free objectives: {', '.join(_free())}."
+                f"{name} is reported and guarded, but is no objective: {METRICS[name].unfit}. "
+                f"Label-free objectives: {', '.join(_free())}."
             )
         if name not in OBJECTIVES:
             known = (*OBJECTIVES, "label-free")

@@ -90,7 +90,7 @@ def test_columns_follow_from_the_records():
 
 def test_objectives_follow_from_the_records():
     assert list(OBJECTIVES) == [m.name for m in METRICS.values() if m.objective]
-    assert len(OBJECTIVES) == 14
+    assert len(OBJECTIVES) == 10
 
 
 @pytest.mark.parametrize(
