@@ -83,7 +83,7 @@ class Commits:
         """Undo a move that met what another writer had just put in place of a damaged row."""
         data = self._files.read(aside)
         with contextlib.suppress(Damaged, FileExistsError):
-            schema.decode(data, path, path.partition("/")[0])
+            self._rows.decoded(path, data)
             self._files.write(path, data, exclusive=True)
 
     def discard_unnamed(self, kind: str, id: str, paths: Iterable[str]) -> None:

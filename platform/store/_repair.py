@@ -125,10 +125,9 @@ class Upkeep:
                 yield Finding(said, partial(self._mend_part, part, path))
 
     def _read(self, part: Part) -> None:
-        data = self._files.read(part.path)
         if part.sha256 is None:
-            schema.decode(data, part.path, part.kind)
-        elif hashlib.sha256(data).hexdigest() != part.sha256:
+            self._rows.one(part.kind, part.path)
+        elif hashlib.sha256(self._files.read(part.path)).hexdigest() != part.sha256:
             raise Damaged(part.path, "its checksum does not match")
 
     def _copies(self, kind: str) -> Iterator[Finding]:

@@ -127,7 +127,15 @@ class Rows:
         Raises:
             Damaged, NewerSchema, OSError: it is not what was written, or cannot be read.
         """
-        frame = schema.decode(self._files.read(path), path, path.partition("/")[0], columns)
+        return self.decoded(path, self._files.read(path), columns)
+
+    def decoded(self, path: str, data: bytes, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """The row that some bytes are, if they belong under a name.
+
+        Raises:
+            Damaged, NewerSchema: they are not what was written there.
+        """
+        frame = schema.decode(data, path, path.partition("/")[0], columns)
         if frame.height != 1 or frame[_key(path)][0] != id_in(path):
             raise Damaged(path, "it holds another row than its name says")
         return frame

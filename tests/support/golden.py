@@ -11,6 +11,7 @@ import json
 import sys
 import tarfile
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,6 @@ from deep_clustering.platform.run.checkpoints import Checkpoints, EpochRow, Hist
 from deep_clustering.platform.store import schema
 from deep_clustering.platform.store.store import Plan, PlannedRun, Store
 from support.store_rows import commit, epochs, run, stage
-
-TABLES = ("runs", "stages", "epochs", "predictions", "probabilities")
 
 
 def fill(store: Store) -> None:
@@ -47,34 +46,45 @@ def fill(store: Store) -> None:
     store.seal()
 
 
-def seen(store: Store) -> dict[str, Any]:
-    """All that a release reads from it, as JSON."""
-    tables = {
-        name: getattr(results, name)(store).sort(pl_keys(name)).collect().to_dicts()
-        for name in TABLES
-    }
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=str))
+
+
+def _table(name: str) -> Callable[[Store], Any]:
+    keys = {"stages": ["stage_id"], "epochs": ["run_id", "epoch"], "runs": ["run_id"]}
+
+    def read(store: Store) -> Any:
+        frame = getattr(results, name)(store).collect()
+        return _plain(frame.sort(keys.get(name, ["run_id", "sample"])).to_dicts())
+
+    return read
+
+
+def _checkpoint(store: Store) -> Any:
     found = Checkpoints(store, "half").load()
-    assert found is not None
-    plain = {
-        **tables,
-        "study": results.study("s", store).collect()["run_id"].to_list(),
-        "suite": results.suite("t", store).collect()["variant"].to_list(),
-        "commands": list(store.read_plan("train", "cdc-digits").commands),
-        "failures": store.failures(),
-        "models": {f"r{n}": store.model_path(f"r{n}").read_text() for n in range(3)},
-        "artefacts": {
-            n: store.stage_artefact("enc", n).read_text() for n in ("encoder", "features")
-        },
-        "checkpoint": [found.epoch, found.state["w"].tolist(), found.history.as_json()],
-    }
-    return json.loads(json.dumps(plain, default=str))  # type: ignore[no-any-return]
+    if found is None:
+        return None
+    return _plain([found.epoch, found.state["w"].tolist(), found.history.as_json()])
 
 
-def pl_keys(name: str) -> list[str]:
-    """What orders the rows of a table."""
-    return {"stages": ["stage_id"], "epochs": ["run_id", "epoch"]}.get(name, ["run_id"]) + (
-        ["sample"] if name in ("predictions", "probabilities") else []
-    )
+#: What is read from it, as JSON, one by one: a name and how.
+READS: Mapping[str, Callable[[Store], Any]] = {
+    **{name: _table(name) for name in ("runs", "stages", "epochs", "predictions", "probabilities")},
+    "study": lambda store: results.study("s", store).collect()["run_id"].to_list(),
+    "suite": lambda store: _plain(results.suite("t", store).collect().to_dicts()),
+    "commands": lambda store: list(store.read_plan("train", "cdc-digits").commands),
+    "failures": lambda store: store.failures(),
+    "model": lambda store: store.model_path("r1").read_text(),
+    "soft": lambda store: {h: v.tolist() for h, v in store.probabilities("r1").items()},
+    "encoder": lambda store: store.stage_artefact("enc", "encoder").read_text(),
+    "features": lambda store: store.stage_artefact("enc", "features").read_text(),
+    "checkpoint": _checkpoint,
+}
+
+
+def seen(store: Store) -> dict[str, Any]:
+    """All that a release reads from it."""
+    return {name: read(store) for name, read in READS.items()}
 
 
 def main(folder: str) -> None:

@@ -13,10 +13,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +30,6 @@ from support.store_rows import commit, epochs, predictions, probabilities, run, 
 
 RUN_TABLES = ("epochs", "predictions", "probabilities")
 _CHILD = [sys.executable, "-m", "support.store_child"]
-
-
-@pytest.fixture
-def shelf(tmp_path: Path) -> Iterator[Path]:
-    """A folder in memory where there is one: what a dying process leaves is the same there."""
-    memory = Path("/dev/shm")
-    if not os.access(memory, os.W_OK):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir=memory) as folder:
-        yield Path(folder)
 
 
 def _hidden(folder: Path) -> list[Path]:
@@ -530,3 +517,14 @@ def test_an_empty_or_foreign_file_in_place_of_a_row(tmp_path: Path) -> None:
     store.repair()
     assert store.verify() == []
     assert results.runs(store).collect().height == 1
+
+
+def test_a_row_of_another_run_makes_way(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    commit(store, "a", 0.25)
+    shutil.copy(tmp_path / "runs/a.ok.parquet", tmp_path / "runs/b.ok.parquet")
+    with pytest.warns(StoreDamage, match="it holds another row than its name says"):
+        assert commit(store, "b", 0.75)
+    assert (whole(store, "a"), whole(store, "b")) == (0.25, 0.75)
+    assert len(store.list("quarantine")) == 1
+    assert store.verify() == []
