@@ -133,6 +133,21 @@ _features = click.option(
     "--set), or a stage id of `platform results stages`. [default: pixels, or the dataset's "
     "vectors]",
 )
+_encoder = _options(
+    click.option(
+        "--encoder",
+        metavar="NAME|FILE",
+        help="Cluster the features of a frozen encoder: efficientnet-lite0 (needs no download), "
+        "dinov2, dinov2-b, clip, siglip, timm:NAME, torchvision:NAME, or a file of weights; "
+        "@PIXELS after it sets the side of the images it sees.",
+    ),
+    click.option(
+        "--architecture",
+        metavar="NAME",
+        help="The network that --encoder FILE has weights of: timm:NAME, torchvision:NAME or "
+        "efficientnet-lite0.",
+    ),
+)
 _base = click.option(
     "--base",
     metavar="RUN|METHOD",
@@ -190,12 +205,14 @@ def cli() -> None:
     cls=_Command,
     epilog="platform train cdc --dataset digits --seeds 3\n"
     "platform train cdc --dataset folder:photos --set clusters=10\n"
-    "platform train pac --dataset cifar10 --features dpac --set metric=cosine",
+    "platform train pac --dataset cifar10 --features dpac --set metric=cosine\n"
+    "platform train kmeans --dataset folder:photos --encoder dinov2 --set clusters=10",
 )
 @_method
 @_dataset
 @_request
 @_features
+@_encoder
 @_base
 @_seeds
 @_compute
@@ -219,6 +236,7 @@ def train(**options: object) -> int:
 @_dataset
 @_request
 @_features
+@_encoder
 @_base
 @_seeds
 @_compute

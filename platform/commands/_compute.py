@@ -4,7 +4,7 @@ import contextlib
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +15,9 @@ from deep_clustering.platform import registry
 from deep_clustering.platform.commands import _say as say
 from deep_clustering.platform.commands._live import LiveView
 from deep_clustering.platform.data.dataset import default_root
+from deep_clustering.platform.encoders.names import Encoder
 from deep_clustering.platform.errors import InputError, Interrupted, StorageError
-from deep_clustering.platform.request.jobs import Job
+from deep_clustering.platform.request.jobs import FROZEN, Job
 from deep_clustering.platform.request.options import (
     Asked,
     Compute,
@@ -100,6 +101,21 @@ def missing(wanted: Wanted, store: Store, retry: str | None) -> list[Job]:
                 needed.add(need)
                 open_jobs.append(before[need])
     return [*(job for job in wanted.before if job.id in needed), *runs]
+
+
+def weights(todo: Iterable[Job]) -> None:
+    """Download the weights of frozen encoders that jobs need, and refuse files that do not fit.
+
+    Args:
+        todo: jobs that are not in the store.
+    """
+    for job in todo:
+        if job.kind == FROZEN:
+            from deep_clustering.platform.encoders import network
+            from deep_clustering.platform.encoders import weights as published
+
+            encoder = Encoder.from_config(job.config)
+            network.load(encoder, published.obtain(encoder, job.source.root))
 
 
 def submit(wanted: Wanted, store: Store, session: "Session", retry: str | None, owner: str) -> None:

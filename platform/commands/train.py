@@ -10,7 +10,7 @@ from rich.text import Text
 from deep_clustering.platform.commands import _compute as work
 from deep_clustering.platform.commands import _say as say
 from deep_clustering.platform.commands._live import LiveView
-from deep_clustering.platform.request.jobs import RUN, Job
+from deep_clustering.platform.request.jobs import FROZEN, RUN, Job
 from deep_clustering.platform.request.options import Train, command_line, text
 from deep_clustering.platform.request.request import Request, Wanted
 from deep_clustering.platform.run import _ray
@@ -29,6 +29,7 @@ def train(options: Train) -> int:
     if options.dry_run:
         _print_dry_run(request, wanted, todo, store)
         return 0
+    work.weights(todo)
     name = f"{options.method}-{request.dataset.name.partition(':')[0]}"
     runs = [job.id for job in wanted.runs]
     store.write_plan("train", name, Plan.of(runs, command_line(options)))
@@ -117,6 +118,9 @@ def _print_dry_run(request: Request, wanted: Wanted, todo: list[Job], store: Sto
             console.print(f"  {name}: {changed}", soft_wrap=True, markup=False)
     console.print(f"in the store: {len(runs) - len(left)} of {len(runs)} runs")
     bases = sum(job.kind == RUN for job in todo) - len(left)
-    stages = len(todo) - len(left) - bases
+    passes = ", 1 encoder" if any(job.kind == FROZEN for job in todo) else ""
+    stages = len(todo) - len(left) - bases - bool(passes)
     base = f", {bases} base runs" if bases else ""
-    console.print(f"would run: {stages} pretraining{base}, {len(left)} runs{say.cost(todo, store)}")
+    console.print(
+        f"would run: {stages} pretraining{passes}{base}, {len(left)} runs{say.cost(todo, store)}"
+    )

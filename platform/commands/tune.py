@@ -53,6 +53,7 @@ def tune(options: Tune) -> int:
         study = Study(store, name, settings)
         again = study.enqueue_failed() if options.retry else 0
         if len(study.over()) < trials + again:
+            work.weights(work.missing(settings.request.wanted([0]), store, options.retry))
             _search(study, settings, trials + again, store, options)
         return _close(study, settings, store, options, trials)
 

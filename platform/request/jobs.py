@@ -18,6 +18,8 @@ from deep_clustering.methods._method import (
     TrainedConfig,
 )
 from deep_clustering.platform.data.dataset import Dataset, Source
+from deep_clustering.platform.encoders import weights
+from deep_clustering.platform.encoders.names import Encoder
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.configs import Value
 
@@ -28,12 +30,19 @@ NEIGHBOURS = 20
 FEATURES = "features"
 
 #: Raised when a change alters what these stages hold; part of their ids.
+_FROZEN_VERSION = 1
 _NEIGHBOURS_VERSION = 1
 _OUTPUTS_VERSION = 2
 
 #: Kinds of work, and the word for each in a sentence. All others are evaluations, by their name.
-RUN, ENCODER, LIST, OUTPUTS = "run", "encoder", "neighbours", "outputs"
-WORDS = {RUN: "run", ENCODER: "pretraining", LIST: "list of neighbours", OUTPUTS: "base's outputs"}
+RUN, ENCODER, FROZEN, LIST, OUTPUTS = "run", "encoder", "frozen", "neighbours", "outputs"
+WORDS = {
+    RUN: "run",
+    ENCODER: "pretraining",
+    FROZEN: "encoder",
+    LIST: "list of neighbours",
+    OUTPUTS: "base's outputs",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +52,8 @@ class Job:
     Attributes:
         id: hash of what decides the outcome.
         kind: "run", a kind of stage, or the name of an evaluation.
-        method: registered name; of an evaluation and of a run's outputs, that of the run.
+        method: registered name; of an evaluation and of a run's outputs, that of the run; of the
+            features of a frozen encoder, the encoder's.
         version: declared by what computes it.
         config: flat configuration, dotted names.
         seed: non-negative.
@@ -70,7 +80,7 @@ class Job:
 
     @property
     def stage(self) -> str | None:
-        """The pretraining that it stands on, or whose features it clusters."""
+        """The pretraining that it stands on, or the stage whose features it clusters."""
         return next((i for name, i in self.needs.items() if name in _STARTS), None)
 
     def as_json(self) -> dict[str, Value]:
@@ -88,7 +98,7 @@ class Job:
         return cls(**plain, source=Source.from_json(source), watch=tuple(watch))  # type: ignore[arg-type]
 
 
-#: Names of the needs that are a pretraining: column `stage_id` of a run.
+#: Names of the needs that give features: column `stage_id` of a run.
 _STARTS = ("encoder_state", FEATURES)
 
 
@@ -105,7 +115,8 @@ class Given:
     """What a run is to stand on that its configuration does not say.
 
     Attributes:
-        features: for a method that fits at once: the pretraining whose features are its points.
+        features: for a method that fits at once: the pretraining or the frozen encoder whose
+            features are its points.
         base: for a method that starts from a finished run: that run.
     """
 
@@ -223,6 +234,30 @@ def pretraining(
 def _pretrain(flat: Mapping[str, Value]) -> dict[str, Value]:
     """The fields of a pretraining, without the prefix."""
     return {k.removeprefix("pretrain."): v for k, v in flat.items() if k.startswith("pretrain.")}
+
+
+def frozen(encoder: Encoder, dataset: Dataset, source: Source) -> Job:
+    """The features of the scored images by a frozen encoder."""
+    identity: dict[str, Value] = {
+        "version": _FROZEN_VERSION,
+        "weights": weights.identity(encoder),
+        "architecture": encoder.architecture,
+        "view": [encoder.side, list(encoder.mean), list(encoder.std)],
+        "dataset": dataset.fingerprint,
+        "protocol": dataset.protocol,
+    }
+    return Job(
+        id=_id(FROZEN, identity),
+        kind=FROZEN,
+        method=encoder.name,
+        version=_FROZEN_VERSION,
+        config={**encoder.as_config(), "weights": identity["weights"]},
+        seed=0,
+        dataset=dataset.fingerprint,
+        protocol=dataset.protocol,
+        source=source,
+        epochs=1,
+    )
 
 
 def neighbours(start: Job, need: Neighbours, config: Mapping[str, Value]) -> Job:

@@ -85,6 +85,8 @@ class Asked(Images):
             method that has one (computed where it is missing, and shared by all who ask for it;
             `preset` and the fields `pretrain.*` of `sets` are then its own as well), or the first
             letters of a stage's id.
+        encoder: for a method that fits at once, the frozen encoder whose features it clusters, see
+            `encoders.names`; `architecture` goes with a file of weights.
         base: for a method that starts from a finished run: a method (with its defaults on the same
             images, a run for each seed), or the first letters of a run's id.
     """
@@ -92,6 +94,8 @@ class Asked(Images):
     method: Annotated[str, ARGUMENT]
     dataset: Annotated[str, "--dataset"]
     features: Annotated[str | None, "--features"] = None
+    encoder: Annotated[str | None, "--encoder"] = None
+    architecture: Annotated[str | None, "--architecture"] = None
     base: Annotated[str | None, "--base"] = None
 
 
@@ -224,10 +228,15 @@ def _words(options: Options, changes: dict[str, object]) -> Iterator[str]:
                 yield from (flag, text(one))
 
 
+_FIRST = (
+    *(ARGUMENT, "--suite", "--variants", "--dataset", "--features", "--encoder"),
+    *("--architecture", "--base", "--preset"),
+)
+
+
 def _place(flag: str) -> int:
     """What is worked on comes first, then what is changed, then where and how."""
-    first = (ARGUMENT, "--suite", "--variants", "--dataset", "--features", "--base", "--preset")
-    return first.index(flag) if flag in first else len(first)
+    return _FIRST.index(flag) if flag in _FIRST else len(_FIRST)
 
 
 def text(value: object) -> str:

@@ -15,10 +15,21 @@ from deep_clustering.platform.data.catalogue import CATALOGUE, Entry, ImageEntry
 from deep_clustering.platform.data.dataset import Dataset, ImageSet, PointSet, Progress, Source
 from deep_clustering.platform.data.pixels import view_side
 from deep_clustering.platform.data.protocols import HELD_OUT
+from deep_clustering.platform.encoders import names as encoders
+from deep_clustering.platform.encoders.names import Encoder
 from deep_clustering.platform.errors import InputError, nearest
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.configs import Value
-from deep_clustering.platform.request.jobs import ENCODER, Given, Job, Work, of_run, pretraining
+from deep_clustering.platform.request.jobs import (
+    ENCODER,
+    FROZEN,
+    Given,
+    Job,
+    Work,
+    frozen,
+    of_run,
+    pretraining,
+)
 from deep_clustering.platform.request.options import Asked
 
 if TYPE_CHECKING:
@@ -34,7 +45,7 @@ class Origin:
 
     Attributes:
         asked: as it was asked for.
-        id: of what the store has; None where it is to be computed.
+        id: of the work where every seed has the same; None where each seed has its own.
         work: seed of the run -> what it stands on.
     """
 
@@ -205,6 +216,8 @@ def resolve(
     features = None
     if asked.features is not None and names.other is not None:
         features = _pretrained(asked, names.other, prepared, source, names.inner)
+    elif names.encoder is not None:
+        features = _frozen(names.encoder, prepared, source)
     elif asked.features is not None:
         assert store is not None
         stage = _stage(asked.features, store, prepared)
@@ -228,6 +241,7 @@ class _Names:
 
     record: Method
     other: Method | None  # whose pretraining gives the features
+    encoder: Encoder | None  # a frozen one that gives them
     entry: Entry | None  # of a named dataset
     chosen: Mapping[str, Value]  # fields set of the method
     inner: Mapping[str, Value]  # and of the other's pretraining
@@ -248,11 +262,12 @@ def _check(asked: Asked, store: Store | None) -> _Names:
         raise InputError("\n".join(mistakes))
     other = None
     if features is not None:
-        _noted(lambda: _takes_features(method, record), mistakes)
+        _noted(lambda: _takes_features(method, record, "features"), mistakes)
         if features in registry.names():
             other = _noted(lambda: _with_pretraining(features), mistakes)
         elif store is None:
             mistakes.append(_no_features(features, "and no store was given to look for its id in"))
+    encoder = _noted(lambda: _encoder(asked, record), mistakes)
     _noted(lambda: _takes_base(asked, record), mistakes)
     _noted(lambda: _replicates(asked), mistakes)
     readings = [*record.readings, *(other.readings if other is not None else ())]
@@ -275,7 +290,9 @@ def _check(asked: Asked, store: Store | None) -> _Names:
         view = view_side(entry.side) if isinstance(entry, ImageEntry) else 0
         layers = [layer for _, layer in _layers(record, asked.dataset, view, asked.preset)]
         configs.build(record.config, *layers, _counted(record, entry.classes), chosen)
-    return _Names(record=record, other=other, entry=entry, chosen=chosen, inner=inner)
+    return _Names(
+        record=record, other=other, encoder=encoder, entry=entry, chosen=chosen, inner=inner
+    )
 
 
 def _replicates(asked: Asked) -> None:
@@ -389,12 +406,32 @@ def check_sizes(config: Config, dataset: Dataset, only: str = "") -> None:
 # ---- features that a method clusters
 
 
-def _takes_features(method: str, record: Method) -> None:
+def _takes_features(method: str, record: Method, option: str) -> None:
     if record.fit is None:
         raise InputError(
-            f"{method} trains networks on images and takes no --features; methods that take "
+            f"{method} trains networks on images and takes no --{option}; methods that take "
             f"features: {', '.join(registry.at_once())}."
         )
+
+
+def _encoder(asked: Asked, record: Method) -> Encoder | None:
+    """The frozen encoder that was asked for."""
+    if asked.encoder is None:
+        if asked.architecture is not None:
+            raise InputError("--architecture belongs to --encoder FILE; say which file.")
+        return None
+    _takes_features(asked.method, record, "encoder")
+    if asked.features is not None:
+        raise InputError("--encoder and --features both say what is clustered; give one of them.")
+    return encoders.find(asked.encoder, asked.architecture)
+
+
+def _frozen(encoder: Encoder, prepared: Dataset, source: Source) -> Origin:
+    """The features of a frozen encoder."""
+    if isinstance(prepared, PointSet):
+        raise InputError(f"{prepared.name} has vectors, and an encoder takes images; leave it out.")
+    stage = frozen(encoder, prepared, source)
+    return Origin(asked=encoder.name, id=stage.id, work=lambda _: (stage,))
 
 
 def _with_pretraining(name: str) -> Method:
@@ -433,7 +470,7 @@ def _pretrained(
 def _stage(text: str, store: Store, prepared: Dataset) -> str:
     """The id of the finished pretraining that begins with `text`, on this very dataset."""
     known = sorted(i for i in store.stages() if i.startswith(text))
-    known = [i for i in known if store.stage_row(i)["kind"] == ENCODER]
+    known = [i for i in known if store.stage_row(i)["kind"] in (ENCODER, FROZEN)]
     if not known:
         raise InputError(_no_features(text, f"and {store.uri} has no pretraining that begins so"))
     if len(known) > 1:

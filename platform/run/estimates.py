@@ -197,8 +197,10 @@ def _epoch(job: Job, samples: "Samples", device: "torch.device") -> float | None
     from deep_clustering.methods._method import Config, Pretrain, Trainable
     from deep_clustering.methods.compute.replicas import Replicas
 
+    if job.kind not in (RUN, ENCODER):
+        return None
     method = registry.method(job.method)
-    if job.kind not in (RUN, ENCODER) or method.fit is not None:
+    if method.fit is not None:
         return None
     if any(not isinstance(need, Pretrain) for need in method.needs) and job.kind == RUN:
         return None

@@ -24,7 +24,7 @@ from deep_clustering.platform.evaluation.evaluate import (
 from deep_clustering.platform.metrics.features import kmeans_accuracy
 from deep_clustering.platform.metrics.registry import EVERY_EPOCH
 from deep_clustering.platform.request import configs
-from deep_clustering.platform.request.jobs import ENCODER, LIST, OUTPUTS, RUN, Job
+from deep_clustering.platform.request.jobs import ENCODER, FROZEN, LIST, OUTPUTS, RUN, Job
 from deep_clustering.platform.run import evaluations, points, record, stages
 from deep_clustering.platform.run._loop import train
 from deep_clustering.platform.run.checkpoints import Checkpoints, EpochRow
@@ -35,6 +35,7 @@ from deep_clustering.platform.run.workplace import Workplace
 #: Kinds of stages; a kind that is neither one of these nor a run is an evaluation's name.
 _STAGES: Mapping[str, Callable[[Job, Workplace, Observer], None]] = {
     ENCODER: stages.encoder,
+    FROZEN: stages.frozen,
     LIST: stages.neighbours,
     OUTPUTS: stages.outputs,
 }

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
-from safetensors.torch import load as load_tensors
+from safetensors.torch import load_file
 from torch import Tensor
 
 from deep_clustering.methods._method import Base, BaseOutputs, Method, Need, Neighbours, Pretrain
@@ -120,4 +120,4 @@ class Workplace:
         return points
 
     def _artefact(self, stage: str, name: str) -> dict[str, Tensor]:
-        return load_tensors(self.store.stage_artefact(stage, name).read_bytes())
+        return load_file(self.store.stage_artefact(stage, name))  # memory-mapped

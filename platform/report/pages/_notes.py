@@ -1,7 +1,9 @@
 """What a reader has to know before any number: warnings, and runs without a result."""
 
+import json
 from collections.abc import Iterable, Sequence
 
+from deep_clustering.platform.encoders.names import MEANING, Encoder
 from deep_clustering.platform.evaluation import measures
 from deep_clustering.platform.report.markup.parts import (
     Badge,
@@ -16,12 +18,30 @@ from deep_clustering.platform.report.markup.parts import (
 )
 from deep_clustering.platform.report.pages._draft import Draft, RunRow
 from deep_clustering.platform.report.pages._words import ids, listed
+from deep_clustering.platform.request.jobs import FROZEN
 
 _FLAGS = {
     "collapsed": "Nearly all images are in one cluster",
     "empty_clusters": "Some clusters have no images",
     "constant_confidence": "All images have the same confidence, which then says nothing",
 }
+
+
+def trained_with(draft: Draft, row: RunRow) -> list[Note]:
+    """A note on the frozen encoder that a run builds on, where it builds on one."""
+    if row["stage_id"] is None or row["stage_id"] not in draft.store.stages():
+        return []
+    stage = draft.store.stage_row(row["stage_id"])
+    if stage["kind"] != FROZEN:
+        return []
+    encoder = Encoder.from_config(json.loads(stage["config_json"]))
+    return [
+        Note(
+            level="plain" if encoder.labels in ("none", "captions") else "bad",
+            head=f"On features of the encoder {encoder.name}.",
+            text=MEANING[encoder.labels],
+        )
+    ]
 
 
 def flagged(rows: Iterable[tuple[str, RunRow]]) -> list[Note]:

@@ -29,7 +29,7 @@ from deep_clustering.platform.report.pages._confidences import (
 )
 from deep_clustering.platform.report.pages._draft import Draft, RunRow
 from deep_clustering.platform.report.pages._epochs import run_epochs
-from deep_clustering.platform.report.pages._notes import failures, flagged, mixtures
+from deep_clustering.platform.report.pages._notes import failures, flagged, mixtures, trained_with
 from deep_clustering.platform.report.pages._provenance import glossary, provenance
 from deep_clustering.platform.report.pages._words import listed, quoted
 
@@ -109,6 +109,7 @@ def _first(draft: Draft, row: RunRow) -> list[Part]:
     if row["status"] != "ok":
         reason = row["reason"] or "no reason is on record"
         notes.append(Note(level="bad", head=f"No result ({row['status']}).", text=f"{reason}."))
+    notes += trained_with(draft, row)
     notes += flagged([(f"this one, of seed {row['seed']}", row)])
     why = row.get("metrics_reason")
     if why:
