@@ -1,5 +1,6 @@
 """What the benchmarks share: rows of the table, timing on CPU and CUDA, the device's peak."""
 
+import os
 import statistics
 import sys
 import time
@@ -25,6 +26,7 @@ class Setting:
 
     device: torch.device
     quick: bool
+    tiny: bool = False  # sizes that try a benchmark itself
 
     @property
     def cuda(self) -> bool:
@@ -129,7 +131,7 @@ def peak(setting: Setting) -> float:
     On CUDA a large bfloat16 matrix product. On the CPU float32: the better one of a matrix product
     and a 3x3 convolution, because on some processors the product's library uses half the width.
     """
-    side = 8192 if setting.cuda else 1536
+    side = 8192 if setting.cuda else 256 if setting.tiny else 1536
     dtype = torch.bfloat16 if setting.cuda else torch.float32
     a, b = (torch.randn(side, side, device=setting.device).to(dtype) for _ in range(2))
     best = 2 * side**3 / seconds(lambda: a @ b, setting, repeats=20 if setting.cuda else 5)
@@ -152,6 +154,26 @@ def flops(network: nn.Module, view: Tensor) -> tuple[float, float]:
     for parameter in network.parameters():
         parameter.grad = None
     return forward / len(view), both / len(view)
+
+
+def device(asked: str) -> torch.device:
+    """The device of an option: "cpu", "cuda", or "auto", which is CUDA where there is one."""
+    if asked == "auto":
+        asked = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(asked)
+
+
+def machine(where: torch.device | None = None) -> dict[str, Any]:
+    """What was measured on."""
+    where = device("auto") if where is None else where
+    cuda = where.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(where) if cuda else "cpu",
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": sys.version.split()[0],
+    }
 
 
 def find_package() -> None:

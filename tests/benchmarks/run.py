@@ -2,19 +2,16 @@
 
     python tests/benchmarks/run.py                       everything, about 5 minutes on 2 cores
     python tests/benchmarks/run.py --only step,kmeans    some parts
-    python tests/benchmarks/run.py --cdc-cifar10 FOLDER --pretrain-epochs 100 --encoder moco.pt
 
 Times on the CPU are CPU seconds of one thread unless a line says "wall", on CUDA they are taken
 with events; both are medians. The peak that shares refer to is what simple work reaches in the same
 run. Needs PyTorch, NumPy and Pillow; a part that needs more than there is says so and is left out.
-The last form is a whole pretraining and training on the 60,000 images, with an evaluation after
-every epoch, and needs SciPy too.
+`gpu.py` beside it is for a GPU, a whole pretraining and training included.
 """
 
 import argparse
 import importlib
 import json
-import os
 import sys
 import time
 from dataclasses import asdict
@@ -37,29 +34,12 @@ PARTS = {
 
 def main() -> int:
     arguments = _parsed()
-    name = arguments.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
+    device = _bench.device(arguments.device)
     if device.type == "cpu":
         torch.set_num_threads(1)
     setting = _bench.Setting(device=device, quick=arguments.quick)
-    report: dict[str, Any] = {"machine": _machine(device), "quick": arguments.quick}
+    report: dict[str, Any] = {"machine": _bench.machine(device), "quick": arguments.quick}
     print(" ".join(f"{k} {v}," for k, v in report["machine"].items()).rstrip(","), flush=True)
-    if arguments.cdc_cifar10 is not None:
-        import cifar10_run
-
-        cifar10_run.run(
-            arguments.cdc_cifar10,
-            device=device,
-            epochs=arguments.epochs,
-            pretrain_epochs=arguments.pretrain_epochs,
-            encoder=arguments.encoder,
-            sets=arguments.set,
-            seed=arguments.seed,
-            tell=lambda figures: _write(arguments.output, report | {"cdc-cifar10": figures}),
-        )
-        return 0
     missed = 0
     for part in arguments.only:
         rows = _measured(part, setting)
@@ -74,7 +54,7 @@ def _measured(part: str, setting: _bench.Setting) -> list[_bench.Row]:
     begun = time.monotonic()
     try:
         module = importlib.import_module(PARTS[part])
-        rows: list[_bench.Row] = module.rows(setting)
+        rows: list[_bench.Row] = list(module.rows(setting))
     except ModuleNotFoundError as error:
         print(f"\n{part}: skipped, there is no {error.name}", flush=True)
         return []
@@ -82,17 +62,6 @@ def _measured(part: str, setting: _bench.Setting) -> list[_bench.Row]:
     for row in rows:
         print(row.line(), flush=True)
     return rows
-
-
-def _machine(device: torch.device) -> dict[str, Any]:
-    cuda = device.type == "cuda"
-    return {
-        "device": torch.cuda.get_device_name(device) if cuda else "cpu",
-        "cpus": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "python": sys.version.split()[0],
-    }
 
 
 def _write(output: Path | None, report: dict[str, Any]) -> None:
@@ -120,23 +89,6 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--quick", action="store_true", help="smaller and fewer; under a minute")
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="the figures as JSON")
-    whole = parser.add_argument_group("CDC on CIFAR-10, in place of the table")
-    whole.add_argument(
-        "--cdc-cifar10",
-        type=Path,
-        metavar="FOLDER_OR_NPY",
-        help="SPLIT/CLASS/IMAGE files, or a .npy of uint8 (N, 3, S, S) with NAME.labels.npy by it",
-    )
-    whole.add_argument("--epochs", type=int, default=100, help="of CDC; 0 leaves it out")
-    whole.add_argument("--pretrain-epochs", type=int, default=1000, help="of MoCo; 0: random")
-    whole.add_argument(
-        "--encoder",
-        type=Path,
-        metavar="FILE.pt",
-        help="pretrained weights: used in place of the pretraining if there, else written",
-    )
-    whole.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
-    whole.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: PyTorch sees no CUDA device here; leave the option out")

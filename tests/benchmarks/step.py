@@ -5,6 +5,7 @@ CUDA the k-means runs beside the strong pass, so what counts is its exposed shar
 a step takes than the same step with targets that need no k-means.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +34,8 @@ def _sizes(setting: Setting) -> dict[str, Any]:
     """CIFAR-10's on CUDA; what a laptop does in seconds elsewhere, with the same proportions."""
     if setting.cuda:
         return {"backbone": "resnet34", "batch": 1000, "moco": 256}
+    if setting.tiny:
+        return {"backbone": "small", "batch": 20, "moco": 8}
     batch = 40 if setting.quick else 80
     return {"backbone": "resnet18", "batch": batch, "moco": 32}
 
@@ -44,8 +47,8 @@ def title(setting: Setting) -> str:
     return f"CDC, {sizes['backbone']}, {SIDE} px, B={batch}, b={batch // 2}, K={batch // 2}"
 
 
-def rows(setting: Setting) -> list[Row]:
-    """The table of the step."""
+def rows(setting: Setting) -> Iterator[Row]:
+    """The table of the step, each row as soon as it is known."""
     sizes, device = _sizes(setting), setting.device
     batch, calls = sizes["batch"], 5 if setting.cuda else 1
     replicas = Replicas.alone(device)
@@ -53,7 +56,7 @@ def rows(setting: Setting) -> list[Row]:
     images = Images(pixels.numpy(), mean=MEAN, std=STD, device=device)
     indices = torch.randperm(len(images))[:batch].to(device)
     top = peak(setting)
-    found = [Row(name="peak in this run", value=top / 1e12, unit="TFLOP/s")]
+    yield Row(name="peak in this run", value=top / 1e12, unit="TFLOP/s")
 
     config = CDCConfig(
         pretrain=MoCoConfig(backbone=sizes["backbone"]),
@@ -64,13 +67,12 @@ def rows(setting: Setting) -> list[Row]:
     )
     model = CDC(config, images=images, replicas=replicas, seed=0)
     whole = seconds(lambda: model.step(indices), setting, calls=calls)
-    found.append(Row(name="whole step", value=whole * 1e3, unit="ms"))
-    found.append(Row(name="whole step", value=batch / whole, unit="images/s"))
+    yield Row(name="whole step", value=whole * 1e3, unit="ms")
+    yield Row(name="whole step", value=batch / whole, unit="images/s")
 
-    def part(name: str, took: float, **aim: float) -> None:
-        found.append(
-            Row(name=name, value=took * 1e3, unit="ms", ratio=took / whole, of="of the step", **aim)
-        )
+    def part(name: str, took: float, **aim: float) -> Row:
+        share = took / whole
+        return Row(name=name, value=took * 1e3, unit="ms", ratio=share, of="of the step", **aim)
 
     generator = torch.Generator().manual_seed(0)
     views = (Clean(SIDE), Weak(SIDE), Strong(SIDE))
@@ -82,7 +84,7 @@ def rows(setting: Setting) -> list[Row]:
             made = view.apply(taken, view.draw(batch, generator), mean, std)
         return made
 
-    part("augment, three views", seconds(augment, setting, calls=calls), at_most=0.05)
+    yield part("augment, three views", seconds(augment, setting, calls=calls), at_most=0.05)
 
     network = place(encoder(sizes["backbone"], side=SIDE, replicas=replicas), device)
     low = autocast("auto", device)
@@ -106,35 +108,37 @@ def rows(setting: Setting) -> list[Row]:
     twice = seconds(no_gradient, setting, calls=calls)
     ahead = seconds(forward, setting, calls=calls)
     back = seconds(lambda loss: loss.backward(), setting, prepare=forward)
-    part("clean and weak passes", twice)
-    part("strong pass, forward", ahead)
-    part("strong pass, backward", back)
+    yield part("clean and weak passes", twice)
+    yield part("strong pass, forward", ahead)
+    yield part("strong pass, backward", back)
 
     probabilities = torch.randn(batch, 10, device=device).softmax(1)
     cap = batch // 10
-    part("selection", seconds(lambda: select_by_confidence(probabilities, cap), setting, calls=10))
+    yield part(
+        "selection", seconds(lambda: select_by_confidence(probabilities, cap), setting, calls=10)
+    )
     features = kmeans_reference.features(batch, 512).to(device)
     regions = config.mini_clusters
 
     def targets() -> Tensor:
         return mini_cluster_targets(probabilities, kmeans(features, regions).labels, regions)
 
-    part("k-means targets", seconds(targets, setting))
+    yield part("k-means targets", seconds(targets, setting))
     if setting.cuda:
         plain = replace(config, calibration_loss="label-smoothing")
         without = CDC(plain, images=images, replicas=replicas, seed=0)
         exposed = whole - seconds(lambda: without.step(indices), setting, calls=calls)
-        part("k-means targets, exposed", exposed, at_most=0.10)
+        yield part("k-means targets, exposed", exposed, at_most=0.10)
 
     one, both = flops(network, strong[:4].float())
     # The aim is that of an H200; a CPU is told its share and nothing more.
     aim: dict[str, float] = {"at_least": 0.30} if setting.cuda else {}
-    found += [
+    yield from (
         _rate("rate, no-gradient passes", 2 * one * batch / twice, top),
         _rate("rate, strong pass", both * batch / (ahead + back), top, **aim),
         _rate("rate, whole step", (2 * one + both) * batch / whole, top),
-    ]
-    return found + _moco(setting, images, one, both, top)
+    )
+    yield from _moco(setting, images, one, both, top)
 
 
 def _rate(name: str, rate: float, top: float, **aim: float) -> Row:

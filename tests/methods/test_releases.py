@@ -282,6 +282,7 @@ def test_many_good_steps_double_the_scale() -> None:
     assert float(scale.factor) == 2.0**16
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_on_a_gpu_the_release_computes_in_float16() -> None:
     device = torch.device("cuda")

@@ -19,7 +19,7 @@ COUNT = 96
 State = dict[str, torch.Tensor]
 
 
-def images(count: int = COUNT, side: int = 8) -> Images:
+def images(count: int = COUNT, side: int = 8, device: torch.device | str = "cpu") -> Images:
     """Three kinds of noisy stripes, reproducible."""
     g = np.random.default_rng(0)
     kind = np.arange(count) % 3
@@ -32,7 +32,7 @@ def images(count: int = COUNT, side: int = 8) -> Images:
     base = np.stack([waves[k] for k in kind])[:, None].repeat(3, 1)
     noisy = 128 + 80 * base + 25 * g.standard_normal(base.shape)
     array = noisy.clip(0, 255).astype(np.uint8)
-    return Images(array, mean=(0.5,) * 3, std=(0.25,) * 3, device=torch.device("cpu"))
+    return Images(array, mean=(0.5,) * 3, std=(0.25,) * 3, device=torch.device(device))
 
 
 PRETRAIN = MoCoConfig(

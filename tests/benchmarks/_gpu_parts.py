@@ -1,0 +1,362 @@
+"""The parts of `gpu.py` but for the real run; each is carried out in a process of its own."""
+
+import argparse
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import _bench
+import numpy as np
+import torch
+from _bench import MEAN, ROOT, STD, Row, Setting
+from torch import Tensor
+
+from deep_clustering.methods.algorithms.cdc import CDC
+from deep_clustering.methods.cdc import CDCConfig
+from deep_clustering.methods.compute.replicas import Replicas
+from deep_clustering.methods.images.images import Images
+from deep_clustering.methods.pretraining.configs import MoCoConfig
+from deep_clustering.methods.pretraining.moco import MoCo
+
+#: Pictures, sides, batches: CIFAR-10's, and what tries the script itself.
+COUNT, TINY_COUNT = 60_000, 240
+#: Runs that are packed on one card.
+PACKED = 4
+
+
+def carry_out(arguments: argparse.Namespace) -> None:
+    """A part in this process: writes each row as soon as it is known."""
+    device = _bench.device(arguments.device)
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True  # as in a lane: shapes never change
+    setting = Setting(device=device, quick=True, tiny=arguments.tiny)
+    part: Callable[[argparse.Namespace, Setting], Iterator[Row]] = _PARTS[arguments.part]
+    with arguments.lines.open("a") as file:
+        for row in part(arguments, setting):
+            told = asdict(row) | {"ok": row.ok, "part": arguments.part}
+            file.write(json.dumps(told) + "\n")
+            file.flush()
+
+
+# ---- the pictures
+
+
+def _data(arguments: argparse.Namespace, setting: Setting) -> Iterator[Row]:
+    """Unpacks and decodes the archive once; the other parts map the arrays."""
+    begun = time.monotonic()
+    pixels, labels = _decoded(arguments, setting)
+    np.save(arguments.work / "labels.npy", labels)
+    np.save(arguments.work / "images.npy", pixels)  # last: where it is, both are
+    yield Row(name="pictures decoded or made", value=len(pixels), unit="")
+    yield Row(name="in", value=time.monotonic() - begun, unit="s")
+
+
+def _decoded(arguments: argparse.Namespace, setting: Setting) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 (N, 3, 32, 32) and labels (N,) of the archive, or made up."""
+    if arguments.data is None:
+        random = np.random.default_rng(0)
+        count = TINY_COUNT if setting.tiny else COUNT
+        labels = random.integers(0, 10, count)
+        colours = random.integers(40, 216, (10, 3, 1, 1))
+        noise = random.integers(-40, 40, (count, 3, 32, 32), dtype=np.int16)
+        return (colours[labels] + noise).astype(np.uint8), labels
+    from io import BytesIO
+
+    from PIL import Image
+
+    found: list[tuple[str, np.ndarray]] = []
+    with tarfile.open(arguments.data) as archive:
+        for member in archive:
+            file = archive.extractfile(member) if member.isfile() else None
+            if file is not None:
+                picture = np.asarray(Image.open(BytesIO(file.read())).convert("RGB"))
+                found.append((member.name, picture))
+    found.sort(key=lambda pair: pair[0])
+    classes = [name.split("/")[-2] for name, _ in found]
+    names = {name: i for i, name in enumerate(sorted(set(classes)))}
+    pixels = np.stack([picture for _, picture in found]).transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(pixels), np.array([names[c] for c in classes])
+
+
+def pictures(arguments: argparse.Namespace, setting: Setting) -> tuple[Images, np.ndarray]:
+    """The images on the device and their labels, which no training sees."""
+    if (arguments.work / "images.npy").exists():
+        array = np.load(arguments.work / "images.npy", mmap_mode="r")
+        labels = np.load(arguments.work / "labels.npy")
+    else:  # the part `data` was not asked for, or was cut off
+        array, labels = _decoded(arguments, setting)
+    return Images(array, mean=MEAN, std=STD, device=setting.device), labels
+
+
+# ---- whether it is right
+
+
+def _correct(arguments: argparse.Namespace, setting: Setting) -> Iterator[Row]:
+    """Views, k-means and a few steps of every method, against float64 on the CPU."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    sys.path.insert(0, str(ROOT / "tests"))
+    yield from _views(setting)
+    yield from _kmeans(setting)
+    yield from _steps(setting)
+
+
+def _views(setting: Setting) -> Iterator[Row]:
+    """Each view of the same draws here and on the CPU: the largest difference, in levels."""
+    from deep_clustering.methods.images.clean import Clean
+    from deep_clustering.methods.images.contrastive import Contrastive
+    from deep_clustering.methods.images.randaugment import RandAugment
+    from deep_clustering.methods.images.strong import Strong
+    from deep_clustering.methods.images.weak import Weak
+
+    n, side = (16, 8) if setting.tiny else (512, 32)
+    array = np.random.default_rng(0).integers(0, 256, (n, 3, side, side)).astype(np.uint8)
+    indices = torch.arange(n)
+    views: dict[str, Any] = {
+        "clean": Clean(side),
+        "weak": Weak(side),
+        "strong": Strong(side),
+        "contrastive": Contrastive(side=side),
+        "randaugment": RandAugment(side, (0.2, 1.0), 0.5),
+    }
+    for name, view in views.items():
+        draws = view.draw(n, torch.Generator().manual_seed(0))
+        made = []
+        for device in (torch.device("cpu"), setting.device):
+            images = Images(array, mean=MEAN, std=STD, device=device)
+            made.append(view.apply(images.take(indices), draws, images.mean, images.std).cpu())
+        levels = (made[0] - made[1]).abs() * torch.tensor(STD).view(3, 1, 1) * 255
+        yield Row(name=f"view {name}", value=float(levels.max()), unit="levels", at_most=1.0)
+
+
+def _kmeans(setting: Setting) -> Iterator[Row]:
+    """Inertia here against float64 on the CPU."""
+    from kmeans_reference import features
+
+    from deep_clustering.methods.clustering.kmeans import kmeans
+
+    n, k = (60, 10) if setting.tiny else (1000, 500)
+    ratios = []
+    for seed in range(1 if setting.tiny else 4):
+        x = features(n, 512, seed=seed)
+        here, there = kmeans(x.to(setting.device), k), kmeans(x.double(), k)
+        ratios.append(float(here.inertia) / float(there.inertia))
+    yield Row(
+        name=f"k-means inertia, n={n} K={k}",
+        value=float(np.mean(ratios)),
+        unit="x float64",
+        at_least=0.995,
+        at_most=1.005,
+    )
+
+
+def _steps(setting: Setting) -> Iterator[Row]:
+    """Losses of the tests' tiny trials: the largest relative difference over two steps.
+
+    All models of a method continue from one state, which one on the CPU has after its start.
+    """
+    from support import dpac_trials, ruc_joined, scan_trials, trials
+
+    given: dict[str, tuple[Callable[..., Any], Any]] = {
+        "CDC": (trials.cdc, trials.CONFIG),
+        "MoCo": (trials.moco, trials.PRETRAIN),
+        "SimCLR": (dpac_trials.pretrained, dpac_trials.PRETRAIN),
+        "DPAC": (dpac_trials.dpac, dpac_trials.CONFIG),
+        "SCAN": (scan_trials.scan, scan_trials.CONFIG),
+        "RUC": (ruc_joined.ruc, ruc_joined.CONFIG),
+    }
+    here: dict[str, Any] = {
+        "replicas": Replicas.alone(setting.device),
+        "pictures": trials.images(device=setting.device),
+    }
+    for name, (build, config) in given.items():
+        exactly = replace(config, precision="fp32")
+        first = build(exactly)
+        first.initialise()
+        state = first.state()
+        exact = _losses(build(exactly, dtype=torch.float64), state)
+        for precision, most in (("fp32", 5e-3), ("bf16", 0.15)):
+            told = _losses(build(replace(config, precision=precision), **here), state)
+            off = max(abs(told[k] - v) / max(abs(v), 0.1) for k, v in exact.items())
+            yield Row(name=f"{name}, two steps, {precision}", value=off, unit="", at_most=most)
+
+
+def _losses(model: Any, state: dict[str, Tensor]) -> dict[str, float]:
+    """The losses of two steps from a state on."""
+    from support import trials
+
+    model.load_state(state)
+    told = trials.stepped(model, model.batch_size, 2)
+    return {name: float(v) for name, v in told.items() if re.search("loss|clustering", name)}
+
+
+def _tests(arguments: argparse.Namespace, setting: Setting) -> Iterator[Row]:
+    """The tests that need a GPU; nothing where there is no pytest or no GPU."""
+    if importlib.util.find_spec("pytest") is None:
+        yield Row(name="pytest is not there", value=0, unit="tests")
+        return
+    if not setting.cuda:
+        return
+    ran = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu"),
+            *("--noconftest", "-o", "addopts=", str(ROOT / "tests/methods")),
+        ],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    for word in ("passed", "failed", "error"):
+        number = re.search(rf"(\d+) {word}", ran.stdout)
+        most = {} if word == "passed" else {"at_most": 0.0}
+        yield Row(name=f"GPU tests {word}", value=int(number[1]) if number else 0, unit="", **most)
+
+
+# ---- how fast
+
+
+def _peaks(arguments: argparse.Namespace, setting: Setting) -> Iterator[Row]:
+    """What the device reaches where it is easy: a large product, a large copy."""
+    yield Row(name="product, bf16", value=_bench.peak(setting) / 1e12, unit="TFLOP/s")
+    numbers = (1 << 20) if setting.tiny else (1 << 29)
+    source = torch.empty(numbers, dtype=torch.float32, device=setting.device)
+    target = torch.empty_like(source)
+    took = _bench.seconds(lambda: target.copy_(source), setting)
+    yield Row(name="copy, read and written", value=8 * numbers / took / 1e12, unit="TB/s")
+
+
+def _step(arguments: argparse.Namespace, setting: Setting) -> Iterator[Row]:
+    """The parts of CDC's step against the peak, and a step of MoCo."""
+    import step
+
+    yield from step.rows(setting)
+
+
+def _epochs(arguments: argparse.Namespace, setting: Setting) -> Iterator[Row]:
+    """Whole epochs, without evaluation."""
+    images, _ = pictures(arguments, setting)
+    for name, model in _models(images, setting):
+        begun = time.monotonic()
+        epoch(model, len(images), 0, setting, most=4)  # choice of kernels, allocations
+        warm = time.monotonic() - begun
+        begun = time.monotonic()
+        epoch(model, len(images), 1, setting)
+        took = time.monotonic() - begun
+        yield Row(name=f"epoch of {name}", value=took, unit="s")
+        yield Row(name="  images", value=len(images) / took, unit="1/s")
+        yield Row(name="  first four steps", value=warm, unit="s")
+
+
+def _models(images: Images, setting: Setting) -> Iterator[tuple[str, Any]]:
+    """CDC on a ResNet-34, MoCo on a ResNet-34 and a ResNet-18, in CIFAR-10's sizes."""
+    alone: dict[str, Any] = {"images": images, "replicas": Replicas.alone(setting.device)}
+    sizes = {"batch_size": 40, "sub_batch_size": 20, "mini_clusters": 20} if setting.tiny else {}
+    small = {"batch_size": 16, "queue_size": 64} if setting.tiny else {}
+    for method, backbone in (("CDC", "resnet34"), ("MoCo", "resnet34"), ("MoCo", "resnet18")):
+        first = MoCoConfig(backbone="small" if setting.tiny else backbone, blur=0.0, **small)
+        if method == "MoCo":
+            yield f"MoCo, {backbone}", MoCo(first, seed=0, **alone)
+        else:
+            config = CDCConfig(pretrain=first, initialisation="random", **sizes)
+            yield f"CDC, {backbone}", CDC(config, seed=0, **alone)
+
+
+def epoch(
+    model: Any, count: int, number: int, setting: Setting, most: int | None = None
+) -> dict[str, float]:
+    """The steps of an epoch, in an order of its own, or the first few; the means of the losses."""
+    order = torch.Generator().manual_seed(number)
+    shuffled = torch.randperm(count, generator=order).to(setting.device)
+    ends = list(range(0, count + 1, model.batch_size))
+    losses = [model.step(shuffled[a:b]) for a, b in list(pairwise(ends))[:most]]
+    # `.item` waits for the device, so the clock is right.
+    return {k: torch.stack([x[k].float() for x in losses]).mean().item() for k in losses[0]}
+
+
+# ---- several runs on one card
+
+
+def _packed(arguments: argparse.Namespace, setting: Setting) -> Iterator[Row]:
+    """Throughput of small runs side by side, against one of them."""
+    each = 1.0 if setting.tiny else 6.0
+    rates = {n: _rate(n, each, arguments) for n in (1, PACKED)}
+    for n, rate in rates.items():
+        yield Row(name=f"{n} small runs at once", value=rate, unit="images/s")
+    yield Row(name="packed against one", value=rates[PACKED] / rates[1], unit="x", at_least=2.5)
+
+
+def _rate(count: int, seconds: float, arguments: argparse.Namespace) -> float:
+    """Images per second of some processes together, which begin when all of them are ready."""
+    command = [sys.executable, str(Path(__file__).with_name("gpu.py")), "--part", "load"]
+    command += ["--device", arguments.device, "--limit", str(seconds), "--lines", os.devnull]
+    command += ["--tiny"] if arguments.tiny else []
+    children = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(count)
+    ]
+    for child in children:
+        assert child.stdout is not None
+        child.stdout.readline()  # it is ready
+    for child in children:
+        assert child.stdin is not None
+        child.stdin.write("begin\n")
+        child.stdin.flush()
+    return sum(float(child.communicate()[0]) for child in children) / seconds
+
+
+def _load(arguments: argparse.Namespace, setting: Setting) -> Iterator[Row]:
+    """A small run for some seconds, once it is told to; prints how many images it trained on."""
+    random = np.random.default_rng(0)
+    array = random.integers(0, 256, (400, 3, 32, 32)).astype(np.uint8)
+    images = Images(array, mean=MEAN, std=STD, device=setting.device)
+    batch = 20 if setting.tiny else 200
+    config = CDCConfig(
+        pretrain=MoCoConfig(backbone="small" if setting.tiny else "resnet18"),
+        batch_size=batch,
+        sub_batch_size=batch // 2,
+        mini_clusters=batch // 2,
+        initialisation="random",
+    )
+    model = CDC(config, images=images, replicas=Replicas.alone(setting.device), seed=0)
+    indices: Tensor = torch.arange(batch, device=setting.device)
+    for _ in range(3):  # choice of kernels
+        model.step(indices)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    begun, done = time.monotonic(), 0
+    while time.monotonic() < begun + arguments.limit:
+        losses = model.step(indices)
+        float(next(iter(losses.values())))  # waits for the device
+        done += batch
+    print(done)
+    yield from ()
+
+
+def _run(arguments: argparse.Namespace, setting: Setting) -> Iterator[Row]:
+    import _gpu_run
+
+    images, labels = pictures(arguments, setting)
+    yield from _gpu_run.rows(arguments, setting, images, labels)
+
+
+_PARTS = {
+    "data": _data,
+    "correct": _correct,
+    "tests": _tests,
+    "peaks": _peaks,
+    "step": _step,
+    "epochs": _epochs,
+    "run": _run,
+    "packed": _packed,
+    "load": _load,
+}

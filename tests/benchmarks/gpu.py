@@ -1,0 +1,163 @@
+"""Everything that is to be known of a GPU, by one command that takes at most 8 minutes.
+
+    python tests/benchmarks/gpu.py --data cifar10-jpg.tar.xz --output gpu.json
+    python tests/benchmarks/gpu.py --only run --seconds 30000 --pretrain-epochs 1000 --epochs 100 \\
+        --data cifar10-jpg.tar.xz --encoder moco.pt --output run.json
+
+Needs the repository, PyTorch, torchvision, NumPy, SciPy and scikit-learn, and nothing else: no
+installation, Ray, Optuna or polars. `--data` is the packed archive of CIFAR-10's pictures
+(SPLIT/CLASS/FILE); without it pictures of the same number and size are made up.
+
+Each part is a process of its own with a limit of time, so that none can take the others'. A figure
+is written the moment it is known, to FILE.jsonl beside the output; the table and the JSON file at
+the end have all of them. The second form is a whole pretraining and training.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import _bench
+
+#: Seconds that all parts have together.
+WHOLE = 480.0
+
+#: Part -> seconds that it may take at most, in the order in which they run.
+PARTS = {
+    "data": 60.0,
+    "correct": 100.0,
+    "tests": 60.0,
+    "peaks": 20.0,
+    "step": 60.0,
+    "epochs": 90.0,
+    "run": 120.0,
+    "packed": 45.0,
+}
+#: Seconds that the last part keeps of the whole when those before it take all of their time.
+_KEPT = 40.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a part ended."""
+
+    seconds: float
+    how: str  # "done", "time was up", or the last line of its error
+    rows: list[dict[str, Any]]
+
+
+def main() -> int:
+    arguments = _parsed()
+    if arguments.part is not None:
+        import _gpu_parts
+
+        _gpu_parts.carry_out(arguments)
+        return 0
+    begun = time.monotonic()
+    lines = arguments.output.with_suffix(".jsonl")
+    lines.write_text("")
+    parts: dict[str, Ended] = {}
+    with tempfile.TemporaryDirectory(prefix="deep-clustering-gpu-") as work:
+        for name in arguments.only:
+            left = arguments.seconds - (time.monotonic() - begun)
+            # One part alone has all the time; among others each has its own limit.
+            most = left if len(arguments.only) == 1 else min(PARTS[name], left)
+            if name != arguments.only[-1] and len(arguments.only) > 1:
+                most = min(most, left - _KEPT)
+            parts[name] = _part(name, max(0.0, most), Path(work), lines)
+            _write(arguments.output, parts)
+    print(f"\n{'part':<10}{'seconds':>8}  how it ended")
+    for name, ended in parts.items():
+        print(f"{name:<10}{ended.seconds:>8.1f}  {ended.how}")
+    missed = sum(row["ok"] is False for ended in parts.values() for row in ended.rows)
+    print(f"{missed} aims missed; all figures in {arguments.output}")
+    return 0 if all(ended.how == "done" for ended in parts.values()) else 1
+
+
+def _part(name: str, seconds: float, work: Path, lines: Path) -> Ended:
+    """Carries out a part in a process of its own; its rows are printed when it has ended."""
+    begun, before = time.monotonic(), lines.stat().st_size
+    command = [sys.executable, __file__, *sys.argv[1:], "--part", name]
+    command += ["--work", str(work), "--lines", str(lines), "--limit", f"{seconds:.0f}"]
+    how = "no time was left"
+    if seconds >= 1:
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as child:
+            try:
+                _, error = child.communicate(timeout=seconds + _grace(seconds))
+                told = error.decode(errors="replace").strip().splitlines() or ["it was killed"]
+                how = "done" if child.returncode == 0 else told[-1]
+            except subprocess.TimeoutExpired:
+                child.kill()
+                how = "time was up"
+    with lines.open() as file:
+        file.seek(before)
+        rows = [json.loads(line) for line in file if line.endswith("\n")]
+    print(f"\n{name}")
+    for row in rows:
+        given = {k: v for k, v in row.items() if k not in ("ok", "part")}
+        print(_bench.Row(**given).line(), flush=True)
+    return Ended(time.monotonic() - begun, how, rows)
+
+
+def _grace(seconds: float) -> float:
+    """Seconds after its limit that a part gets which looks at the clock itself."""
+    return min(10.0, seconds / 10)
+
+
+def _write(output: Path, parts: dict[str, Ended]) -> None:
+    """The JSON file, whole or as it was before."""
+    told = {n: {"seconds": p.seconds, "how": p.how, "rows": p.rows} for n, p in parts.items()}
+    beside = output.with_suffix(".partial")
+    beside.write_text(json.dumps({"machine": _bench.machine(), "parts": told}, indent=1))
+    os.replace(beside, output)
+
+
+def _parts(text: str) -> list[str]:
+    asked = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in asked if name not in PARTS]
+    if unknown or not asked:
+        raise argparse.ArgumentTypeError(
+            f"there is no part '{', '.join(unknown)}'; the parts are {', '.join(PARTS)}"
+        )
+    return asked
+
+
+def _parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--only", type=_parts, default=list(PARTS), metavar="PARTS", help=", ".join(PARTS)
+    )
+    parser.add_argument("--data", type=Path, metavar="ARCHIVE", help="see above")
+    parser.add_argument("--output", type=Path, default=Path("gpu.json"), metavar="FILE.json")
+    parser.add_argument("--seconds", type=float, default=WHOLE, help="for all parts together")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--tiny", action="store_true", help="sizes that try the script itself")
+    run = parser.add_argument_group("the part `run`")
+    run.add_argument("--pretrain-epochs", type=int, help="of MoCo. [default: what fits]")
+    run.add_argument("--epochs", type=int, help="of CDC. [default: what fits]")
+    run.add_argument(
+        "--encoder",
+        type=Path,
+        metavar="FILE.pt",
+        help="pretrained weights: used in place of the pretraining if there, else written, at "
+        "least once a minute",
+    )
+    run.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
+    run.add_argument("--seed", type=int, default=0)
+    for hidden, kind in (("part", str), ("work", Path), ("lines", Path), ("limit", float)):
+        parser.add_argument(f"--{hidden}", type=kind, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    _bench.find_package()
+    sys.exit(main())
