@@ -12,7 +12,7 @@ pytestmark = pytest.mark.ray
 
 SCRIPT = Path(__file__).parent / "benchmarks" / "gpu.py"
 #: What such a machine lacks.
-ABSENT = "ray optuna polars pyarrow pandas faiss click rich cloudpickle safetensors psutil".split()
+ABSENT = ["ray", "optuna", "polars", "pyarrow", "pandas", "faiss", "click", "rich", "cloudpickle"]
 
 
 def carried_out(folder: Path, *arguments: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The benchmark table, on demand: what to look for is a change of a ratio, not of a time.
 
-    python tests/benchmarks/run.py                       everything, about 5 minutes on 2 cores
+    python tests/benchmarks/run.py                       all but `tune`, about 5 minutes on 2 cores
     python tests/benchmarks/run.py --only step,kmeans    some parts
 
 Times on the CPU are CPU seconds of one thread unless a line says "wall", on CUDA they are taken
@@ -29,7 +29,10 @@ PARTS = {
     "pac": "pac",
     "platform": "platform_cost",
     "store": "store_cost",
+    "tune": "tune_cost",
 }
+#: Parts that run only when they are named: each takes many minutes.
+LONG = ("tune",)
 
 
 def main() -> int:
@@ -84,7 +87,11 @@ def _parsed() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--only", type=_parts, default=list(PARTS), metavar="PARTS", help=", ".join(PARTS)
+        "--only",
+        type=_parts,
+        default=[p for p in PARTS if p not in LONG],
+        metavar="PARTS",
+        help=", ".join(PARTS),
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--quick", action="store_true", help="smaller and fewer; under a minute")
