@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
 
 from deep_clustering.platform.metrics.arrays import Array, by_confidence, finite
 from deep_clustering.platform.metrics.metric import PERCENT, Metric
@@ -115,6 +114,8 @@ def ece_debiased(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) ->
         correct: (N,) booleans.
         bins: as in `ece`.
     """
+    from scipy import special  # commands that list read the records of this file and need none
+
     confidence, correct = finite(confidence), np.asarray(correct)
     which, _ = _bins(confidence, bins)
     count, right, sums = _per_bin(which, bins, correct, np.minimum(confidence.astype(float), 1))

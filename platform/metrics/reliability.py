@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import ndimage, optimize
 
 from deep_clustering.platform.metrics.arrays import Array, finite
 from deep_clustering.platform.metrics.calibration import BINS, ece
@@ -24,6 +23,8 @@ def ece_smooth(confidence: ArrayLike, correct: ArrayLike) -> float:
         confidence: (N,) in [0, 1].
         correct: (N,) booleans.
     """
+    from scipy import ndimage  # commands that list read the records of this file and need none
+
     confidence = np.clip(finite(confidence).astype(np.float64), 0, 1)
     place = np.minimum((confidence * GRID).astype(np.int64), GRID - 1)
     residual = np.asarray(correct).astype(np.float64) - confidence
@@ -55,6 +56,8 @@ def decomposition(confidence: ArrayLike, correct: ArrayLike) -> dict[str, float]
         confidences save over saying the accuracy of everything; `uncertainty`: the error of that,
         accuracy times its complement. All at least 0.
     """
+    from scipy import optimize  # commands that list read the records of this file and need none
+
     given = np.minimum(finite(confidence).astype(np.float64), 1)
     right = np.asarray(correct).astype(np.float64)
     _, group, counts = np.unique(given, return_inverse=True, return_counts=True)

@@ -12,8 +12,6 @@ from deep_clustering.platform.request.request import resolve
 from deep_clustering.platform.store.store import Store
 from support import store_rows
 
-pytestmark = pytest.mark.ray
-
 #: Each of these costs from a fifth of a second to two.
 TRAINS = {"torch", "torchvision", "sklearn", "scipy", "numba", "ray", "optuna", "pandas"}
 TABLES = {"polars", "pyarrow"}
@@ -63,6 +61,7 @@ def test_lists_import_neither_tables_nor_what_trains(tmp_path: Path) -> None:
         assert not names & (TRAINS | TABLES), command
 
 
+@pytest.mark.ray
 def test_what_is_done_is_told_without_importing_what_trains(tmp_path: Path) -> None:
     data = tmp_path / "data"
     asked = resolve(Asked(method="kmeans", dataset="digits"), root=data)
