@@ -1,7 +1,6 @@
 """Rows of the differences between paper and release: what two readings share, and what not.
 
-Every reference here is written from its definition. Rows that have tests elsewhere: the head of
-DPAC's training pass (`test_dpac_steps`), pixels of the augmentation (`images/test_views`).
+Every reference here is written from its definition; `test_differences` says which test holds a row.
 """
 
 import dataclasses
