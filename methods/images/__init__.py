@@ -1,14 +1,15 @@
 """Images on a device, and the random views of them that are trained on.
 
-`images` holds the images of a dataset; `view` says what a view is; `clean`, `weak`, `strong` and
-`contrastive` are the views; `crops`, `resampling`, `operations` and `colour` are what they are made
-of. Imports PyTorch and NumPy and no other room.
+`images` holds the images of a dataset; `pictures` says how pictures of any size lie in its squares;
+`view` says what a view is; `clean`, `weak`, `strong`, `contrastive` and `randaugment` are the
+views; `crops`, `resampling`, `operations` and `colour` are what they are made of. Imports PyTorch
+and NumPy and no other room.
 
 A view is two steps. ``draw`` makes all random choices of a batch, ``apply`` uses them:
 
     view = Weak(32)
-    draws = view.draw(len(images), generator)
-    x = view.apply(images, draws, mean, std)      # float32 (n, 3, 32, 32), normalised
+    draws = view.draw(n, generator)
+    x = view.apply(images.take(index), draws, mean, std)      # float32 (n, 3, 32, 32), normalised
 
 A row of the result depends on its own image and its own draws and on nothing else, bit for bit. So
 several processes draw for the global batch, and each applies its own rows of images and draws.
