@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from deep_clustering.ablations._variants import applied
 from deep_clustering.methods._method import Method
-from deep_clustering.methods.cdc import CALIBRATORS
+from deep_clustering.methods.algorithms.cdc import CALIBRATORS
+from deep_clustering.methods.algorithms.dpac import opa_target
 from deep_clustering.methods.cdc import METHOD as CDC
 from deep_clustering.methods.dpac import METHOD as DPAC
-from deep_clustering.methods.dpac import opa_target
 from deep_clustering.methods.networks.batchnorm import BatchNorm
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.run._loop import _epoch
