@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from rich.console import Console
-from scipy.stats import chi2
+from scipy.stats import binomtest, chi2, t
 
 from deep_clustering.ablations import _names
 from deep_clustering.ablations._published import PublishedCell, cells, papers
@@ -40,6 +40,13 @@ KNOWN = {
         # (84.1 - 87.3) / 1.6 = -2; (42.4 - 46.4) / 2.3 = -1.739
         "SCAN-2, cifar10: acc 84.1 (table 1) lies 2.00 sd below its own 87.3±1.6",
         "CC, cifar20: acc 42.4 (table 1) lies 1.74 sd below its own 46.4±2.3",
+    ],
+    ("cdc", "sides"): [
+        # two-sided: 2 (C(22, 18) + ... + C(22, 22)) / 2^22 = 18,218 / 4,194,304
+        "CDC-Cal: single runs are better than their own means in 18 of 22 numbers (sign test p = "
+        "0.0043).",
+        "BYOL: single runs are worse than their own means in 14 of 18",
+        "Simsiam: single runs are worse than their own means in 15 of 18",
     ],
     ("cdc", "lead"): [
         "dogs: acc 79.2 of CDC-Cal (Ours) is ahead of ProPos 77.5; its mean of 75.5±2.0 (table 11)",
@@ -335,3 +342,15 @@ def test_best_of_a_sweep_for_metrics_that_fall():
     )
     given[0] = cell("table6", "CDC-Cal", "a", "2.4", "ece", setting="H=256")
     assert audit.examine(given) == []
+
+
+@pytest.mark.parametrize(("most", "count"), [(18, 22), (14, 18), (6, 6), (5, 9), (4, 8)])
+def test_the_sign_test_equals_scipy(most, count):
+    assert _spreads.sign_test(most, count) == pytest.approx(binomtest(most, count).pvalue)
+
+
+@pytest.mark.parametrize(("n", "share"), [(3, 0.48), (5, 0.41)])
+def test_a_single_run_lies_an_sd_from_a_mean_of_few_by_chance(n, share):
+    """x - mean over sd is t with n - 1 degrees of freedom, times sqrt(1 + 1 / n)."""
+    assert 2 * t.sf(1 / math.sqrt(1 + 1 / n), n - 1) == pytest.approx(share, abs=0.005)
+    assert f"{100 * share:.0f} %" in audit.KINDS["single run"]
