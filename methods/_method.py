@@ -260,6 +260,7 @@ class Method:
         presets: data set name -> overrides of the defaults, dotted names.
         by_side: image side in pixels -> the preset for a data set without one of its own; None
             where the defaults serve.
+        tuned: data sets whose preset was tuned with their labels.
         readings: name of a reading ("paper", "release") -> overrides for every data set.
         reading_presets: reading -> data set name -> overrides for that data set alone.
         differences: where paper and release differ.
@@ -275,6 +276,7 @@ class Method:
     needs: tuple[Need, ...] = ()
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     by_side: Callable[[int], str] | None = None
+    tuned: frozenset[str] = frozenset()
     readings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     reading_presets: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     differences: tuple[Difference, ...] = ()
@@ -282,6 +284,8 @@ class Method:
     def __post_init__(self) -> None:
         if (self.build is None) == (self.fit is None):
             raise ValueError("a method has either build or fit; give exactly one of them")
+        if unknown := self.tuned - self.presets.keys():
+            raise ValueError(f"tuned: there is no preset {', '.join(sorted(unknown))}")
         if (self.build is None) != (self.restore is None):
             raise ValueError("build and restore belong together; give both or neither")
         if self.fit is not None and self.needs:

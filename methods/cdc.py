@@ -243,6 +243,7 @@ METHOD = Method(
         ),
     ),
     presets=PRESETS,
+    tuned=frozenset({"digits"}),
     by_side=by_side((12, "digits"), (48, "cifar10"), (223, "stl10"), other="imagenet10"),
     readings={"paper": _PAPER, "release": _RELEASE},
     reading_presets={

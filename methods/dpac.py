@@ -173,6 +173,7 @@ METHOD = Method(
         ),
     ),
     presets=PRESETS,
+    tuned=frozenset({"digits"}),
     by_side=by_side((12, "digits"), (48, "cifar10"), (223, "stl10"), other="imagenet10"),
     readings={
         "paper": {"distance": "squared"},

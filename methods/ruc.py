@@ -183,6 +183,7 @@ METHOD = Method(
     restore=Later("deep_clustering.methods.algorithms.ruc:RUC.restore"),
     needs=(Base(),),
     presets=PRESETS,
+    tuned=frozenset({"digits"}),
     by_side=by_side((12, "digits"), (48, "cifar10"), other="stl10"),
     readings={
         "paper": {"strict": True, "refurbish": "epoch", "distance": "row", "ramp": 0, "cutout": 0},

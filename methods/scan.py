@@ -186,6 +186,7 @@ METHOD = Method(
         Neighbours(count="neighbours"),
     ),
     presets=PRESETS,
+    tuned=frozenset({"digits"}),
     by_side=by_side((12, "digits"), (48, "cifar10"), (223, "stl10"), other="imagenet10"),
     readings={
         "paper": {

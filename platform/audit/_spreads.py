@@ -94,8 +94,8 @@ def _sides(given: Sequence[PublishedCell]) -> Iterator[Finding]:
     """On which side of their own means the single runs of each method lie."""
     by_method: dict[str, list[tuple[PublishedCell, PublishedCell]]] = {}
     for (method, _, _), metrics in quantities(given).items():
-        pairs = (with_mean(same) for same in metrics.values())
-        by_method.setdefault(method, []).extend(pair for pair in pairs if pair is not None)
+        with_means = (with_mean(same) for same in metrics.values())
+        by_method.setdefault(method, []).extend(pair for pair in with_means if pair is not None)
     for method, found in by_method.items():
         better = [pair for pair in found if _better(*pair) > 0]
         worse = [pair for pair in found if _better(*pair) < 0]

@@ -235,6 +235,9 @@ def _print_best(
     console.print(table)
     seen = [o.name for o in settings.objectives if o.needs_labels]
     how = f"chosen with labels ({', '.join(seen)})" if seen else "chosen without labels"
+    request = settings.request
+    if request.dataset.name in request.record.tuned:
+        how += "; the preset that it starts from was tuned with labels"
     console.print(how, style="dim")
     if settings.request.dataset.labels is not None:
         console.print(trust.table([t.user_attrs["metrics"] for t in good]), "")

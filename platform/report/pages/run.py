@@ -29,6 +29,7 @@ from deep_clustering.platform.report.pages._confidences import (
 )
 from deep_clustering.platform.report.pages._draft import Draft, RunRow
 from deep_clustering.platform.report.pages._epochs import run_epochs
+from deep_clustering.platform.report.pages._labels import labels
 from deep_clustering.platform.report.pages._notes import failures, flagged, mixtures, trained_with
 from deep_clustering.platform.report.pages._provenance import glossary, provenance
 from deep_clustering.platform.report.pages._words import listed, quoted
@@ -122,11 +123,12 @@ def _first(draft: Draft, row: RunRow) -> list[Part]:
                 Note(level="good", text=f"{text}it cannot be told from perfect calibration.")
             )
     notes += mixtures([row])
+    if row["status"] == "ok":
+        notes.append(labels([row]))
     notes.append(
         Note(
             level="good",
-            text="Labels were used only to evaluate: every value is that of the last epoch, and "
-            "labels chose nothing. A single run has no interval: only runs with other seeds show "
+            text="A single run has no interval: only runs with other seeds show "
             "how far its values vary.",
         )
     )

@@ -23,6 +23,7 @@ from deep_clustering.platform.report.markup.parts import (
     wide,
 )
 from deep_clustering.platform.report.pages._draft import Draft, RunRow
+from deep_clustering.platform.report.pages._labels import labels
 from deep_clustering.platform.report.pages._notes import (
     failures,
     flagged,
@@ -95,6 +96,8 @@ def _first(
     else:
         notes += _on_search(record)
     notes += mixtures(done)
+    if done:
+        notes.append(labels(done))
     failed = [(row["method"], row) for row in lost[:_FAILED_RUNS]]
     return [Notes(notes=notes), *failures(draft, failed, "method")]
 
@@ -114,7 +117,7 @@ def _on_search(record: StudyRecord) -> list[Note]:
             )
         )
     else:
-        notes.append(Note(level="good", text="No labels chose the best configuration."))
+        notes.append(Note(level="good", text="No labels chose the best among these trials."))
     guarded = sum(bool(metrics(trial).get("guarded")) for trial in record.done)
     if guarded:
         text = f"{measures.plural(guarded, 'trial')} got the worst value of every criterion, "

@@ -13,6 +13,7 @@ from deep_clustering.platform.report.pages._confidences import suite_confidences
 from deep_clustering.platform.report.pages._draft import Draft, RunRow
 from deep_clustering.platform.report.pages._epochs import suite_epochs
 from deep_clustering.platform.report.pages._evaluations import evaluations
+from deep_clustering.platform.report.pages._labels import labels
 from deep_clustering.platform.report.pages._notes import (
     failures,
     flagged,
@@ -101,11 +102,12 @@ def _first(draft: Draft, measured: Measured, table: pl.DataFrame) -> list[Part]:
     if suite.note:
         notes.append(Note(text=sentence(suite.note)))
     notes += mixtures([row for _, row in done])
+    if done:
+        notes.append(labels([row for _, row in done]))
     notes.append(
         Note(
             level="good",
-            text="Labels were used only to evaluate: every value is that of the last epoch, and "
-            "labels chose nothing. Means are over finished runs. Intervals are 95 % t intervals "
+            text="Means are over finished runs. Intervals are 95 % t intervals "
             "over what each table says; they say nothing about other data sets, nor, on one "
             "pretraining, about others.",
         )
