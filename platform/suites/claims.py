@@ -11,7 +11,12 @@ from deep_clustering.ablations._suite import Claim, Direction, Suite
 from deep_clustering.platform.suites._columns import columns
 from deep_clustering.platform.suites._printed import printed, printed_sd
 from deep_clustering.platform.suites.cells import mismatch
-from deep_clustering.platform.suites.differences import Replicate, Unit, mean_of
+from deep_clustering.platform.suites.differences import (
+    Replicate,
+    Unit,
+    mean_of,
+    shared_units,
+)
 from deep_clustering.platform.suites.measured import Measured, collapsed_of, failures_of, values_of
 from deep_clustering.platform.suites.rule import Name
 from deep_clustering.platform.suites.verdicts import Question, Verdict, judge
@@ -92,7 +97,7 @@ def _judged(
         verdict=verdict.name,
         reason=f"{verdict.reason}; {collapsed} collapsed" if collapsed else verdict.reason,
         unit=None if d is None else d.unit,
-        n=len(question.arm.keys() & question.baseline.keys()) if d is None else d.n,
+        n=shared_units(question.arm, question.baseline) if d is None else d.n,
         correlation=None if d is None else d.correlation,
         difference=None if d is None else d.delta,
         low=None if d is None else _finite(d.interval[0]),

@@ -164,8 +164,7 @@ def difference(
         InputError: a value is not finite.
     """
     check_finite(arm, baseline)
-    if any(key.seed is None for key in (*arm, *baseline)):
-        arm, baseline = _of_pretrainings(arm), _of_pretrainings(baseline)
+    arm, baseline = _comparable(arm, baseline)
     shared = [key for key in arm if key in baseline]
     unit = unit_of(shared)
     a, b = (np.array(by_unit({k: runs[k] for k in shared}, unit)) for runs in (arm, baseline))
@@ -189,6 +188,23 @@ def difference(
         improvement=float(above),
         spreads=spreads,
     )
+
+
+def shared_units(arm: Mapping[Replicate, float], baseline: Mapping[Replicate, float]) -> int:
+    """How many units both arms have; a difference needs two."""
+    arm, baseline = _comparable(arm, baseline)
+    shared = [key for key in arm if key in baseline]
+    of_pretrainings = unit_of(shared) == "pretraining"
+    return len({key.pretraining for key in shared}) if of_pretrainings else len(shared)
+
+
+def _comparable(
+    arm: Mapping[Replicate, float], baseline: Mapping[Replicate, float]
+) -> tuple[Mapping[Replicate, float], Mapping[Replicate, float]]:
+    """Both arms by pretraining where one of them follows from the pretraining alone."""
+    if any(key.seed is None for key in (*arm, *baseline)):
+        return _of_pretrainings(arm), _of_pretrainings(baseline)
+    return arm, baseline
 
 
 def _of_pretrainings(values: Mapping[Replicate, float]) -> dict[Replicate, float]:

@@ -20,6 +20,7 @@ from deep_clustering.platform.suites.differences import (
     check_finite,
     difference,
     replication,
+    shared_units,
 )
 from deep_clustering.platform.suites.evidence import Array, Sample
 from deep_clustering.platform.suites.rule import DECISIONS, Name, decide, senseless, sign
@@ -232,15 +233,14 @@ def _case(question: Question) -> _Tested | str:
         return f"{question.failed} {runs} no result, and the runs that finished may be a selection"
     ours = difference(question.arm, question.baseline)
     if ours is None:
-        fixed = any(key.seed is None for key in (*question.arm, *question.baseline))
-        shared = question.arm.keys() & question.baseline.keys()
-        if fixed and question.arm and question.baseline:
+        n = shared_units(question.arm, question.baseline)
+        if n == 1 and any(key.seed is None for key in (*question.arm, *question.baseline)):
             return (
                 "n = 1: what follows from the pretraining alone was measured on one; "
                 "--replicate pretraining gives every seed one of its own"
             )
         return (
-            f"n = {len(shared)}: a difference needs at least two measurements of each arm with "
+            f"n = {n}: a difference needs at least two measurements of each arm with "
             "the same pretraining and seed"
         )
     return _Tested(question=question, difference=ours)

@@ -98,6 +98,15 @@ def test_a_difference_over_pretrainings_averages_seeds_first():
     assert (found.unit, found.n, found.delta) == ("training", 2, 1.5)
 
 
+def test_units_in_common_are_counted_as_they_are_compared():
+    alone = {Replicate(p, None): 0.5 for p in (0, 1, 2)}  # of the pretraining alone
+    assert differences.shared_units(nested([1, 3], [5, 5]), alone) == 2
+    assert differences.shared_units(nested([1, 3]), alone) == 1
+    assert differences.shared_units(nested([1, 3]), nested([0, 1, 2])) == 2
+    assert differences.shared_units(nested([1, 3], [2]), nested([0], [1])) == 2
+    assert differences.shared_units({}, alone) == 0
+
+
 # --- Differences
 
 
