@@ -16,6 +16,7 @@ from deep_clustering.platform.data import dataset as datasets
 from deep_clustering.platform.data.catalogue import CATALOGUE, ImageEntry
 from deep_clustering.platform.data.dataset import ImageSet, Source
 from deep_clustering.platform.errors import InputError
+from deep_clustering.platform.evaluation import tensors
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.configs import Value
 from deep_clustering.platform.store.store import Store
@@ -175,9 +176,7 @@ def labelled(row: Row, root: Path) -> "tuple[ImageSet, np.ndarray]":
 
 def pretext(store: Store, stage: str) -> "torch.Tensor":
     """The features (n, D) float32 of the scored images by a finished pretraining."""
-    from safetensors.torch import load
-
-    return load(store.stage_artefact(stage, "features").read_bytes())["features"].float()
+    return tensors.loaded(store.stage_artefact(stage, "features"))["features"].float()
 
 
 def _three(value: Value) -> tuple[float, float, float]:
@@ -194,15 +193,13 @@ def restored(store: Store, row: Row, images: "Images", device: "torch.device") -
         images: at the row's `image_side`, normalised as the run's own were.
         device: where to compute.
     """
-    from safetensors.torch import load
-
     from deep_clustering.methods.compute.replicas import Replicas
 
     record = registry.method(str(row["method"]))
     assert record.restore is not None
     return record.restore(
         configs.build(record.config, json.loads(str(row["config_json"]))),
-        load(store.model_path(str(row["run_id"])).read_bytes()),
+        tensors.loaded(store.model_path(str(row["run_id"]))),
         images=images,
         replicas=Replicas.alone(device),
     )

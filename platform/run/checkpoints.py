@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -148,7 +149,7 @@ class Checkpoints:
                 manifest.check(data)
                 history = History.from_json(manifest.history)
                 return Checkpoint(epoch=epoch, state=load(data), history=history)
-            except (ValueError, KeyError, OSError, TypeError) as error:
+            except (ValueError, KeyError, OSError, TypeError, SafetensorError) as error:
                 warnings.warn(
                     f"the checkpoint of {self._job} at epoch {epoch} is damaged ({error}); "
                     "the one before it is used",

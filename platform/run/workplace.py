@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from deep_clustering.methods._method import Base, BaseOutputs, Method, Need, Neighbours, Pretrain
@@ -13,6 +12,7 @@ from deep_clustering.methods.images.images import Images
 from deep_clustering.platform.data import dataset as datasets
 from deep_clustering.platform.data.dataset import Dataset, ImageSet
 from deep_clustering.platform.errors import InputError
+from deep_clustering.platform.evaluation import tensors
 from deep_clustering.platform.metrics.arrays import Array
 from deep_clustering.platform.metrics.criteria import Reference
 from deep_clustering.platform.request.jobs import Job
@@ -120,4 +120,4 @@ class Workplace:
         return points
 
     def _artefact(self, stage: str, name: str) -> dict[str, Tensor]:
-        return load_file(self.store.stage_artefact(stage, name))  # memory-mapped
+        return tensors.loaded(self.store.stage_artefact(stage, name))

@@ -7,7 +7,7 @@ from pathlib import Path
 from deep_clustering.platform import _disk
 from deep_clustering.platform._disk import FileState
 from deep_clustering.platform.errors import storage_error
-from deep_clustering.platform.store._files import Files, checked
+from deep_clustering.platform.store._files import Files, inside
 
 
 class Copies:
@@ -33,8 +33,10 @@ class Copies:
             StorageError: a copy could not be written.
         """
         root = self._files.root
+        if not inside(file):
+            return None
         if root is not None:
-            path = root / checked(file)
+            path = root / file
         else:
             path = self.folder / "files" / f"{digest[:32]}-{file.rpartition('/')[2]}"
         now = _disk.state(path)

@@ -92,6 +92,14 @@ def checked(path: str) -> str:
     return "/".join(parts)
 
 
+def inside(path: str) -> bool:
+    """Whether a path that a file of the store names stays inside the store."""
+    try:
+        return checked(path) == path
+    except InputError:
+        return False
+
+
 @contextlib.contextmanager
 def saving(files: Files, what: str) -> Iterator[None]:
     """Turns what the system says about a write into a sentence about `what`.

@@ -9,7 +9,7 @@ import polars as pl
 from deep_clustering.platform._disk import FileState
 from deep_clustering.platform.store import schema
 from deep_clustering.platform.store._damage import problem, warn
-from deep_clustering.platform.store._files import Files, reading
+from deep_clustering.platform.store._files import Files, inside, reading
 from deep_clustering.platform.store._segments import Segments, id_in, pool
 from deep_clustering.platform.store.schema import Damaged, NewerSchema
 
@@ -138,6 +138,10 @@ class Rows:
         frame = schema.decode(data, path, path.partition("/")[0], columns)
         if frame.height != 1 or frame[_key(path)][0] != id_in(path):
             raise Damaged(path, "it holds another row than its name says")
+        if columns is None:
+            for part in parts(frame.row(0, named=True)):
+                if not inside(part.path) or id_in(part.path) != id_in(path):
+                    raise Damaged(path, f"it names a file that is not its own, {part.path!r}")
         return frame
 
     def row(self, path: str) -> dict[str, Any]:
@@ -210,6 +214,8 @@ class Rows:
         Raises:
             Damaged, NewerSchema, OSError: it is not what was written, or cannot be read.
         """
+        if not inside(path):
+            raise Damaged(path, "it is no file of the store")
         frame = schema.decode(self._files.read(path), path, kind)
         if frame.height and frame["run_id"][0] != id_in(path):
             raise Damaged(path, "it holds another run than its name says")

@@ -8,7 +8,7 @@ united, and many are merged into one. What is sealed and not here was lost or ta
 from collections.abc import Collection
 
 from deep_clustering.platform.store._damage import Problem, problem, warn
-from deep_clustering.platform.store._files import Files, reading
+from deep_clustering.platform.store._files import Files, inside, reading
 from deep_clustering.platform.store._json import decoded, encoded
 from deep_clustering.platform.store._rows import Rows
 from deep_clustering.platform.store._segments import short
@@ -122,6 +122,8 @@ def _names(path: str, data: bytes) -> frozenset[str]:
     if path != f"seals/{short(data)}.json":
         raise Damaged(path, "its checksum does not match")
     names = decoded(path, data).get("names")
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, list) or not all(
+        isinstance(name, str) and inside(name) for name in names
+    ):
         raise Damaged(path, "it holds no names")
     return frozenset(names)

@@ -10,7 +10,7 @@ from deep_clustering.platform._disk import attempt
 from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.store._commits import Commits, row_file
 from deep_clustering.platform.store._copies import Copies
-from deep_clustering.platform.store._files import Files, checked, saving, set_aside
+from deep_clustering.platform.store._files import Files, checked, inside, saving, set_aside
 from deep_clustering.platform.store._names import checked_id
 from deep_clustering.platform.store._rows import Rows
 
@@ -29,7 +29,7 @@ class Stages:
         try:
             row = self._rows.row(path)
             sizes = zip(row["artefact_files"] or (), row["artefact_bytes"] or (), strict=True)
-            return all(self._files.size(file) == size for file, size in sizes)
+            return all(inside(f) and self._files.size(f) == size for f, size in sizes)
         except (OSError, StorageError):
             return False
 
