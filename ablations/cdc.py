@@ -191,7 +191,7 @@ SUITES = (
             *against_full("CDC-Cal", ("w/o Init.+CDC",), acc=_POINT, ece=_POINT),
             *against_full("CDC-Cal", _THRESHOLDS, acc=_POINT),
             *against_full("CDC-Cal", ("Single-head (Clu)",), acc=_POINT, ece=_POINT),
-            *against_full("CDC-Cal", ("Single-head (Clu+Cal)",), ece=_POINT),
+            *against_full("CDC-Cal", ("Single-head (Clu+Cal)",), acc=_POINT, ece=_POINT),
             *against_full("CDC-Cal", ("Cal (w/o Stop Gradient)",), acc=_POINT, ece=_POINT),
             Claim(
                 row="After Proposed Init.",
