@@ -84,6 +84,7 @@ def test_a_state_that_changes_after_the_call_is_saved_as_it_was(store: Store) ->
     assert_loaded(store, 3)
 
 
+@pytest.mark.fault(23)
 @pytest.mark.parametrize("suffix", ["safetensors", "json"])
 @pytest.mark.parametrize("how", ["flipped", "cut", "gone"])
 def test_the_one_before_a_damaged_one_is_used(store: Store, suffix: str, how: str) -> None:
@@ -112,6 +113,7 @@ def test_all_damaged_is_as_if_there_were_none(store: Store) -> None:
     assert len(told) == 2
 
 
+@pytest.mark.fault(24)
 def test_one_of_another_job_or_format_is_not_taken(store: Store) -> None:
     saved(store, 1, job="other")
     (path(store, 1, "json").parent).mkdir(parents=True)

@@ -69,6 +69,7 @@ def _race(address: str, round: int) -> list[bytes]:
         return [data for data in pool.map(write, range(WRITERS)) if data is not None]
 
 
+@pytest.mark.fault(28)
 def test_of_several_writers_one_commits_whatever_happens_to_their_requests(through) -> None:
     proxy, behind = through("lost", "late", "refused", "conflict", "slow")
     for round in range(ROUNDS):

@@ -413,6 +413,7 @@ def test_a_result_that_was_taken_away_and_done_again_is_not_read_from_a_copy(
     assert whole(Store.open(tmp_path), "a") == 0.75
 
 
+@pytest.mark.fault(31)
 def test_a_store_can_be_moved_copied_and_sent(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "here")
     commit(store, "a", 0.25)
@@ -601,6 +602,7 @@ def test_a_store_from_before_probabilities_is_read_and_continued(tmp_path: Path)
     assert store.verify() == []
 
 
+@pytest.mark.fault(30)
 def test_tables_of_different_shape_lie_under_each_other(store: Store) -> None:
     store.commit_run(run("a", **{"config.x": 1}), epochs(), predictions())
     store.commit_run(run("b", **{"config.x": 0.5, "only_b": 2.0}), None, None)

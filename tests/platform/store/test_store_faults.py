@@ -85,6 +85,7 @@ def _let_fail(patch: pytest.MonkeyPatch, failing: Failing) -> None:
     patch.setattr(_disk, "open", failing.open_builtin, raising=False)
 
 
+@pytest.mark.fault(19)
 @pytest.mark.parametrize(
     ("number", "forever"),
     [(errno.EIO, False), (errno.EIO, True), (errno.ENOSPC, True), (errno.EACCES, False)],
@@ -197,6 +198,7 @@ def _check(store: Store, operation: str, acknowledged: bool) -> None:
         OPERATIONS[operation](store)  # the same again goes through
 
 
+@pytest.mark.fault(20)
 @pytest.mark.ray
 @pytest.mark.parametrize("operation", list(OPERATIONS))
 def test_a_process_killed_at_every_call(shelf: Path, operation: str) -> None:
@@ -222,6 +224,7 @@ def test_a_process_killed_at_every_call(shelf: Path, operation: str) -> None:
             assert {p for p in _unnamed(store) if not p.startswith("models/")} == set()
 
 
+@pytest.mark.fault(1)
 @pytest.mark.ray
 def test_random_kills_lose_nothing_that_was_acknowledged(shelf: Path) -> None:
     chance = random.Random(20261123)
@@ -251,6 +254,7 @@ def test_random_kills_lose_nothing_that_was_acknowledged(shelf: Path) -> None:
     assert {p for p in _unnamed(store) if not p.startswith("models/")} == set()
 
 
+@pytest.mark.fault(28)
 @pytest.mark.ray
 def test_four_processes_commit_the_same_runs(shelf: Path) -> None:
     rounds = 40
@@ -498,6 +502,7 @@ def test_damage_survives_the_way_between_processes() -> None:
     assert str(error) == "runs/a is damaged (its checksum does not match)."
 
 
+@pytest.mark.fault(22)
 def test_an_empty_or_foreign_file_in_place_of_a_row(tmp_path: Path) -> None:
     store = Store.open(tmp_path)
     commit(store, "a")

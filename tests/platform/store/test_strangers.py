@@ -45,6 +45,7 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
+@pytest.mark.fault(25)
 @pytest.mark.parametrize("how", ["pickle", "torch", "numpy"])
 def test_nothing_is_unpickled(store: Store, tmp_path: Path, how: str) -> None:
     """A model, an artefact and a checkpoint that are pickles, with the right checksums."""
@@ -77,6 +78,7 @@ def test_nothing_is_unpickled(store: Store, tmp_path: Path, how: str) -> None:
     assert bird.place.exists()  # it would have sung
 
 
+@pytest.mark.fault(62)
 @pytest.mark.parametrize(
     ("column", "path"),
     [
