@@ -39,6 +39,7 @@ _TINY: dict[str, Any] = {
     "batch_size": 80,
     "sub_batch_size": 40,
     "mini_clusters": 20,
+    "hidden": 16,
 }
 
 

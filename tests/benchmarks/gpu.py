@@ -85,7 +85,8 @@ def _part(name: str, seconds: float, work: Path, lines: Path) -> Ended:
     """Carries out a part in a process of its own; its rows are printed when it has ended."""
     begun, before = time.monotonic(), lines.stat().st_size
     command = [sys.executable, __file__, *sys.argv[1:], "--part", name]
-    command += ["--work", str(work), "--lines", str(lines), "--limit", f"{seconds:.0f}"]
+    own = max(1.0, 0.9 * seconds - 5)  # what it plans with: its imports come before
+    command += ["--work", str(work), "--lines", str(lines), "--limit", f"{own:.0f}"]
     how = "no time was left"
     if seconds >= 1:
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as child:
