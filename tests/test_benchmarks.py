@@ -40,7 +40,7 @@ def test_every_part_ends_with_its_figures(tmp_path: Path) -> None:
     encoder = tmp_path / "moco.pt"
     parts = carried_out(
         tmp_path,
-        *("--seconds", "800", "--pretrain-epochs", "1", "--epochs", "1"),
+        *("--seconds", "4800", "--pretrain-epochs", "1", "--epochs", "1"),
         *("--encoder", str(encoder)),
     )
     names = {part: [row["name"] for row in told["rows"]] for part, told in parts.items()}
@@ -59,7 +59,7 @@ def test_every_part_ends_with_its_figures(tmp_path: Path) -> None:
 
 
 def test_a_part_whose_time_is_up_keeps_what_it_has_and_the_next_one_comes(tmp_path: Path) -> None:
-    parts = carried_out(tmp_path, "--only", "run,peaks", "--seconds", "52", "--epochs", "100000")
+    parts = carried_out(tmp_path, "--only", "run,peaks", "--seconds", "120", "--epochs", "100000")
     assert parts["run"]["how"] == "time was up"
     assert parts["peaks"]["how"] == "done"
     assert len(parts["peaks"]["rows"]) == 2

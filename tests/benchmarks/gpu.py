@@ -29,7 +29,7 @@ import _bench
 #: Seconds that all parts have together.
 WHOLE = 480.0
 
-#: Part -> seconds that it may take at most, in the order in which they run.
+#: Part -> seconds of these that it may take at most, in the order in which they run.
 PARTS = {
     "data": 60.0,
     "correct": 100.0,
@@ -40,7 +40,7 @@ PARTS = {
     "run": 120.0,
     "packed": 45.0,
 }
-#: Seconds that the last part keeps of the whole when those before it take all of their time.
+#: And that the last part keeps when those before it take all of their time.
 _KEPT = 40.0
 
 
@@ -68,9 +68,10 @@ def main() -> int:
         for name in arguments.only:
             left = arguments.seconds - (time.monotonic() - begun)
             # One part alone has all the time; among others each has its own limit.
-            most = left if len(arguments.only) == 1 else min(PARTS[name], left)
-            if name != arguments.only[-1] and len(arguments.only) > 1:
-                most = min(most, left - _KEPT)
+            scale = arguments.seconds / WHOLE
+            most = left if len(arguments.only) == 1 else min(PARTS[name] * scale, left)
+            if name != arguments.only[-1]:
+                most = min(most, left - _KEPT * scale)
             parts[name] = _part(name, max(0.0, most), Path(work), lines)
             _write(arguments.output, parts)
     print(f"\n{'part':<10}{'seconds':>8}  how it ended")
