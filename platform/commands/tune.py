@@ -2,7 +2,8 @@
 
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from optuna.trial import FrozenTrial
 from rich.console import Console
@@ -21,9 +22,12 @@ from deep_clustering.platform.request.request import Request, Wanted
 from deep_clustering.platform.run import _ray
 from deep_clustering.platform.search.samplers import check_sampler, grid_size
 from deep_clustering.platform.search.study import Settings, Study
-from deep_clustering.platform.store.store import Plan, Store
+from deep_clustering.platform.store.store import Store
 from deep_clustering.search_spaces._space import Concrete
 from deep_clustering.search_spaces._space import resolve as concrete
+
+if TYPE_CHECKING:
+    from deep_clustering.platform.search.searcher import Share
 
 #: What a study may be called: it becomes a file name.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -51,11 +55,16 @@ def tune(options: Tune) -> int:
         return 0
     with work.alone(store, name):
         study = Study(store, name, settings)
-        again = study.enqueue_failed() if options.retry else 0
-        if len(study.over()) < trials + again:
+        share = None
+        again = study.again() if options.retry else []
+        total = max(trials, study.next_number()) + len(again) if again else trials
+        if len(study.over()) < total:
             work.weights(work.missing(settings.request.wanted([0]), store, options.retry))
-            _search(study, settings, trials + again, store, options)
-        return _close(study, settings, store, options, trials)
+            share = _search(study, settings, total, again, store, options)
+        else:
+            study.begin(study.generation, command_line(options))
+        study.close()
+        return _close(study, settings, store, options, trials, share)
 
 
 def _objectives(options: Tune) -> tuple[Metric, ...]:
@@ -119,8 +128,15 @@ def _space(request: Request, only: str | None) -> dict[str, Concrete]:
     return space
 
 
-def _search(study: Study, settings: Settings, total: int, store: Store, options: Tune) -> None:
-    """The part that trains."""
+def _search(
+    study: Study,
+    settings: Settings,
+    total: int,
+    again: Sequence[Mapping[str, Value]],
+    store: Store,
+    options: Tune,
+) -> "Share":
+    """The part that trains; returns whose time the proposals took."""
     from deep_clustering.platform.search import tuner
     from deep_clustering.platform.search.searcher import StudySearcher
 
@@ -142,15 +158,13 @@ def _search(study: Study, settings: Settings, total: int, store: Store, options:
         ) as view,
         work.session(store, options, runs) as session,
     ):
-        study.settle(-(-session.room.lanes // len(settings.seeds)))
+        study.begin(-(-session.room.lanes // len(settings.seeds)), command_line(options))
 
         def submit(wanted: Wanted, owner: str) -> None:
             submitted.update((job.id, None) for job in wanted.runs)
-            store.write_plan("study", study.name, Plan.of(sorted(submitted), command))
             work.submit(wanted, store, session, options.retry, owner)
 
-        command = command_line(options)
-        searcher = StudySearcher(settings, study, total, submit)
+        searcher = StudySearcher(settings, study, total, submit, again)
         errors: list[BaseException] = []
 
         def drive() -> None:
@@ -161,12 +175,19 @@ def _search(study: Study, settings: Settings, total: int, store: Store, options:
 
         thread = threading.Thread(target=drive, daemon=True)
         thread.start()
-        work.watch(session, view, store, searcher.lines, until=lambda: not thread.is_alive())
+
+        def over() -> bool:
+            if searcher.trouble is not None:
+                raise searcher.trouble
+            return not thread.is_alive()
+
+        work.watch(session, view, store, searcher.lines, until=over)
         if errors:
             raise EnvironmentProblem(
                 f"the search stopped ({type(errors[0]).__name__}: {errors[0]}); "
                 "give the same command again to continue."
             ) from errors[0]
+    return searcher.share
 
 
 def _best_line(lines: Scored, objective: Metric) -> str:
@@ -180,16 +201,25 @@ def _best_line(lines: Scored, objective: Metric) -> str:
 # ---- what is said at the end
 
 
-def _close(study: Study, settings: Settings, store: Store, options: Tune, trials: int) -> int:
+def _close(
+    study: Study,
+    settings: Settings,
+    store: Store,
+    options: Tune,
+    trials: int,
+    share: "Share | None",
+) -> int:
     """What is said at the end; returns the exit code."""
     console = Console(highlight=False)
     over = study.over()
     good = [t for t in over if t.values is not None and "metrics" in t.user_attrs]
     failed = study.failed()
     console.print(f"\n{_counted(study.name, over, good)}")
-    best = study.best(settings.objectives) if good else []
+    best = study.best() if good else []
     if best:
         _print_best(console, settings, best, good, options)
+    if share is not None and share.trials:
+        console.print(_shared(share, options.sampler), style="dim")
     say.where(console, store, f'results.study("{study.name}", store)')
     more = command_line(options, trials=trials * 2, retry=None)
     console.print(f"[bold]more trials[/]\n  {more}", soft_wrap=True)
@@ -198,6 +228,14 @@ def _close(study: Study, settings: Settings, store: Store, options: Tune, trials
         reason = trial.user_attrs.get("reason")
         console.print(f"trial {trial.number} failed: {reason}", style="red", markup=False)
     return 3 if failed else 0
+
+
+def _shared(share: "Share", sampler: str) -> str:
+    """Whose time a trial took besides its runs."""
+    mine, its = (1e3 * seconds / share.trials for seconds in (share.platform, share.sampler))
+    return (
+        f"to propose a trial and to record its end: {its:.1f} ms in {sampler}, {mine:.1f} ms here"
+    )
 
 
 def _counted(name: str, over: list[FrozenTrial], good: list[FrozenTrial]) -> str:
@@ -254,7 +292,7 @@ def _print_dry_run(settings: Settings, name: str, trials: int, store: Store) -> 
         console.print(f"  {field}: {domain}", markup=False)
     objectives = ", ".join(f"{o.name} ({o.better})" for o in settings.objectives)
     console.print(f"objective: {objectives}; sampler {settings.sampler}")
-    done = len(Study(store, name, settings).over()) if Study.exists(store, name) else 0
+    done = len(Study(store, name, settings).over())
     wanted = settings.request.wanted(settings.seeds)
     stages = [job for job in work.missing(wanted, store, None) if job not in wanted.runs]
     runs = list(wanted.runs) * max(0, trials - done)

@@ -5,13 +5,13 @@ that neither the order in which trials finish nor a kill in between changes what
 sampler works on a study in memory that holds exactly what a trial may see.
 """
 
+import time
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 
 import optuna
-from optuna.samplers import PartialFixedSampler, RandomSampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from deep_clustering.platform.request.configs import Value
 from deep_clustering.platform.search.samplers import make_sampler, suggest
@@ -28,44 +28,53 @@ class Proposals:
 
     def __init__(self, settings: Settings, generation: int) -> None:
         self._settings, self._generation = settings, generation
+        #: Seconds that Optuna's sampler took so far.
+        self.seconds = 0.0
         self._forget()
 
     def _forget(self) -> None:
         self._seen: Study = optuna.create_study(directions=self._settings.directions)
-        self._told = 0  # so many trials, the first ones, have their results in `_seen`
+        self._known = 0  # so many trials, the first ones, are in `_seen`
+        self._told = 0  # so many of them with their results
 
-    def of(self, number: int, trials: Iterable[FrozenTrial]) -> dict[str, Value]:
+    def of(self, number: int, trials: Sequence[FrozenTrial]) -> dict[str, Value]:
         """The values of a trial.
 
         Args:
             number: of the trial.
-            trials: of the search: all with smaller numbers; those of earlier generations are over.
+            trials: of the search by number, at least all with smaller numbers; those of earlier
+                generations are over.
         """
-        before = sorted((t for t in trials if t.number < number), key=lambda t: t.number)
-        self._learn(before, first=number - number % self._generation)
+        if self._known > number:
+            self._forget()
+        self._learn(trials, first=number - number % self._generation)
+        for trial in trials[self._known : number]:
+            self._seen.add_trial(_running(trial))
+        self._known = number
         settings = self._settings
+        begun = time.monotonic()
         self._seen.sampler = make_sampler(settings.sampler, settings.seed, number, settings.space)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Optuna marks multivariate sampling experimental
-            return suggest(self._seen.ask(), settings.space)
+            values = suggest(self._seen.ask(), settings.space)
+        self._known = number + 1
+        self.seconds += time.monotonic() - begun
+        return values
 
-    def _learn(self, before: list[FrozenTrial], first: int) -> None:
-        """Show the results of trials below `first`, and the others as still running."""
-        known = len(self._seen.get_trials(deepcopy=False))
-        over = before[self._told : first]
-        # A trial that was stopped has values on its way, which a study takes as a whole only.
-        if known > len(before) or any(t.state == TrialState.PRUNED for t in over):
-            self._forget()
-            known, over = 0, before[:first]
-        for trial in over:
-            if trial.number < known:
-                self._seen.tell(trial.number, trial.values, trial.state)
-            else:
+    def _learn(self, trials: Sequence[FrozenTrial], first: int) -> None:
+        """Show the results of the trials below `first`."""
+        for trial in trials[self._told : first]:
+            if trial.number >= self._known:
                 self._seen.add_trial(trial)
-        self._told = first
-        known = len(self._seen.get_trials(deepcopy=False))
-        for trial in before[known:]:
-            self._seen.add_trial(_running(trial))
+            elif trial.state == TrialState.PRUNED:
+                shown = Trial(self._seen, trial.number)  # in memory, ids are numbers
+                for epoch, value in trial.intermediate_values.items():
+                    shown.report(value, epoch)
+                self._seen.tell(trial.number, state=TrialState.PRUNED)
+            else:
+                self._seen.tell(trial.number, trial.values, trial.state)
+        self._told = max(self._told, first)
+        self._known = max(self._known, first)
 
 
 def _running(trial: FrozenTrial) -> FrozenTrial:
@@ -73,10 +82,3 @@ def _running(trial: FrozenTrial) -> FrozenTrial:
     return optuna.trial.create_trial(
         state=TrialState.RUNNING, params=trial.params, distributions=trial.distributions
     )
-
-
-def fixed(values: Mapping[str, Value]) -> PartialFixedSampler:
-    """A sampler that gives a trial these values."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Optuna marks it experimental
-        return PartialFixedSampler(dict(values), RandomSampler(seed=0))

@@ -1,34 +1,37 @@
 """The searcher that Ray Tune asks for trials; it proposes by Optuna's ask and tell."""
 
+import contextlib
 import math
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from deep_clustering.platform.errors import InputError
+from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.configs import Value
 from deep_clustering.platform.request.request import Wanted
 from deep_clustering.platform.run.progress import Line
-from deep_clustering.platform.search.proposals import Proposals, fixed
+from deep_clustering.platform.search.proposals import Proposals
 from deep_clustering.platform.search.relay import RelayConfig, Result, owner
-from deep_clustering.platform.search.samplers import suggest
 from deep_clustering.platform.search.study import Settings, Study
 
 #: Hands the jobs of a trial on, under the name of their owner.
 Submit = Callable[[Wanted, str], None]
 
 
-@dataclass
-class _Trial:
-    """A trial of this command."""
+@dataclass(frozen=True)
+class Share:
+    """Whose time it took to propose trials and to take in their results, seconds."""
 
-    trial: Trial
-    line: Line  # what the view shows of it
+    trials: int  # proposed by this command
+    sampler: float
+    platform: float
 
 
 class StudySearcher(Searcher):
@@ -36,88 +39,114 @@ class StudySearcher(Searcher):
 
     Args:
         settings: of the search.
-        study: where proposals and results are kept.
+        study: where proposals and results are kept, begun.
         total: how many trials the study is to have.
         submit: called with the jobs of every trial.
+        again: configurations that come before any that is proposed.
     """
 
-    def __init__(self, settings: Settings, study: Study, total: int, submit: Submit) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        study: Study,
+        total: int,
+        submit: Submit,
+        again: Iterable[Mapping[str, Value]] = (),
+    ) -> None:
         first = settings.objectives[0]
         super().__init__(metric=first.name, mode=first.better)
         self._settings, self._study, self._total = settings, study, total
         self._submit = submit
         #: How many trials run side by side.
         self.concurrency = study.generation
+        #: Why nothing can be put on record any more; the search ends with it.
+        self.trouble: StorageError | None = None
         self._proposals = Proposals(settings, study.generation)
+        self._again = deque(again)
         self._mutex = threading.RLock()
-        self._trials: dict[str, _Trial] = {}  # by Tune's id
-        self._lines: dict[int, Line] = {}  # by number
+        self._numbers: dict[str, int] = {}  # of the running trials, by Tune's id
+        self._lines: dict[int, Line] = {}  # what the view shows, by number
         # Trials that a killed command left running are continued under their own number.
-        self._left = study.trials(TrialState.RUNNING)
-        if settings.sampler != "grid" and not study.trials():
-            flat = configs.flatten(settings.request.config)
-            study.study.enqueue_trial({name: flat[name] for name in settings.space})
+        self._left = deque(study.trials(TrialState.RUNNING))
+        self._seconds = 0.0
+
+    @property
+    def share(self) -> Share:
+        """Whose time the trials of this command took besides their runs."""
+        sampler = self._proposals.seconds
+        return Share(len(self._lines), sampler, self._seconds - sampler)
+
+    @contextlib.contextmanager
+    def _recording(self) -> Iterator[None]:
+        """One at a time; a store that cannot be written ends the search in order."""
+        with self._mutex:
+            begun = time.monotonic()
+            try:
+                yield
+            except StorageError as error:
+                self.trouble = error
+            finally:
+                self._seconds += time.monotonic() - begun
 
     def suggest(self, trial_id: str) -> RelayConfig | str | None:
         """The next trial; `FINISHED` when there are enough, None while a generation is running."""
-        with self._mutex:
-            while True:
+        with self._recording():
+            while self.trouble is None:
                 number = self._next()
                 if number is None:
                     return None
                 if number >= self._total:
                     return str(Searcher.FINISHED)
-                started = self._start(number)
-                if started is not None:
-                    break
-            trial, wanted, values = started
-            ids = [job.id for job in wanted.runs]
-            trial.set_user_attr("runs", ids)
-            self._submit(wanted, owner(number))
-            text = " ".join(f"{k}={short(v)}" for k, v in values.items())
-            line = Line(f"trial {number}", tuple(ids), text, "waiting")
-            self._trials[trial_id] = _Trial(trial, line)
-            self._lines[number] = line
-            return {"number": number, "runs": " ".join(ids)}
+                wanted = self._start(number)
+                if wanted is None:
+                    continue
+                ids = [job.id for job in wanted.runs]
+                self._submit(wanted, owner(number))
+                params = self._study.trial(number).params
+                text = " ".join(f"{k}={short(v)}" for k, v in params.items())
+                self._lines[number] = Line(f"trial {number}", tuple(ids), text, "waiting")
+                self._numbers[trial_id] = number
+                return {"number": number, "runs": " ".join(ids)}
+        return str(Searcher.FINISHED)
 
     def _next(self) -> int | None:
         """The number of the next trial; None while an earlier generation is still running."""
         if self._left:
             return self._left[0].number
-        asked = self._asked()
-        number = len(asked)
+        number = self._study.next_number()
         first = number - number % self._study.generation
-        running = any(t.state == TrialState.RUNNING for t in asked if t.number < first)
+        running = any(earlier < first for earlier in self._numbers.values())
         return None if running and number < self._total else number
 
-    def _asked(self) -> list[FrozenTrial]:
-        return [t for t in self._study.trials() if t.state != TrialState.WAITING]
-
-    def _start(self, number: int) -> tuple[Trial, Wanted, dict[str, Value]] | None:
-        """A trial with its jobs; None where its combination of values cannot exist.
+    def _start(self, number: int) -> Wanted | None:
+        """Put a trial on record; its jobs, or None where its combination of values cannot exist.
 
         Such a combination costs a number, not the search.
         """
-        study = self._study.study
-        waiting = self._study.trials(TrialState.WAITING)
-        if self._left:
-            left = self._left.pop(0)
-            study.sampler = fixed(self._proposals.of(number, self._asked()))
-            trial = Trial(study, left._trial_id)  # Optuna has no other way back to a trial
-        else:
-            if not waiting:  # else the trial has its values already
-                study.sampler = fixed(self._proposals.of(number, self._asked()))
-            trial = study.ask()
-        values = suggest(trial, self._settings.space)
         request = self._settings.request
+        watch = tuple(o.name for o in self._settings.objectives)
+        left = self._left.popleft() if self._left else None
+        values = self._values(number) if left is None else left.params
         try:
             config = request.configure(values)
         except InputError as error:
-            trial.set_user_attr("reason", str(error))
-            study.tell(trial, state=TrialState.FAIL)
+            if left is None:
+                self._study.ask(number, values, ())
+            self._study.tell(number, TrialState.FAIL, reason=str(error))
             return None
-        watch = tuple(o.name for o in self._settings.objectives)
-        return trial, request.wanted(self._settings.seeds, config, watch), values
+        wanted = request.wanted(self._settings.seeds, config, watch)
+        if left is None:
+            self._study.ask(number, values, [job.id for job in wanted.runs])
+        return wanted
+
+    def _values(self, number: int) -> Mapping[str, Value]:
+        """What a new trial tries; the first one is what was asked for itself."""
+        if self._again:
+            return self._again.popleft()
+        if number == 0 and self._settings.sampler != "grid":
+            flat = configs.flatten(self._settings.request.config)
+            return {name: flat[name] for name in self._settings.space}
+        return self._proposals.of(number, self._study.trials())
 
     def lines(self) -> list[Line]:
         """The trials of this command, for the view."""
@@ -126,41 +155,38 @@ class StudySearcher(Searcher):
 
     def on_trial_result(self, trial_id: str, result: Result) -> None:
         """An epoch is done in all runs of a trial."""
-        with self._mutex:
-            known = self._trials[trial_id]
-            known.line.state = "running"
+        with self._recording():
+            number = self._numbers[trial_id]
+            self._lines[number].state = "running"
             value = result.get(self._settings.objectives[0].name)
             once = len(self._settings.objectives) == 1 and not result.get("final")
             if once and isinstance(value, (int, float)) and math.isfinite(value):
                 epoch = result["epoch"]
                 assert isinstance(epoch, (int, float))
-                known.trial.report(value, int(epoch))
+                self._study.report(number, int(epoch), float(value))
 
     def on_trial_complete(
         self, trial_id: str, result: Result | None = None, error: bool = False
     ) -> None:
         """A trial ended: with a result, without one, or stopped by the scheduler."""
-        with self._mutex:
-            known = self._trials.pop(trial_id)
-            trial, line = known.trial, known.line
+        with self._recording():
+            number = self._numbers.pop(trial_id)
             result = result or {}
-            reason = result.get("reason")
-            study = self._study.study
-            if error or reason or not result:
-                trial.set_user_attr("reason", reason or "the trial's runs failed")
+            reason = str(result["reason"]) if result.get("reason") else None
+            if reason is None and (error or not result):
+                reason = "the trial's runs failed"
             if error or (reason and not result.get("diverged")):
-                study.tell(trial, state=TrialState.FAIL)
-                line.state = "failed"
+                self._lines[number].state = "failed"
+                self._study.tell(number, TrialState.FAIL, reason=reason)
             elif not result.get("final"):
-                study.tell(trial, state=TrialState.PRUNED)
-                line.state = "stopped"
+                self._lines[number].state = "stopped"
+                self._study.tell(number, TrialState.PRUNED)
             else:
-                trial.set_user_attr("metrics", _metrics(result))
-                study.tell(trial, self._values(result))
-                line.state = "done"
-            self._study.save()
+                self._lines[number].state = "done"
+                values, metrics = self._objectives(result), _metrics(result)
+                self._study.tell(number, TrialState.COMPLETE, values, metrics, reason)
 
-    def _values(self, result: Result) -> Sequence[float]:
+    def _objectives(self, result: Result) -> Sequence[float]:
         """The objectives of a result; the worst value stands for one that does not exist."""
         values = []
         for objective in self._settings.objectives:

@@ -1,26 +1,27 @@
-"""A search's study: Optuna's own journal inside the store, and what makes two searches the same."""
+"""A search's study: its trials as facts of the store, and what makes two searches the same."""
 
+import datetime
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import optuna
-from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from deep_clustering.platform.errors import InputError, StorageError
+from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.metrics.metric import Metric
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.configs import Value
 from deep_clustering.platform.request.request import Request
+from deep_clustering.platform.search import history, journal
+from deep_clustering.platform.search.history import Asked, Ended, History
+from deep_clustering.platform.search.journal import Journal
+from deep_clustering.platform.search.samplers import distributions
 from deep_clustering.platform.store.store import Store
 from deep_clustering.search_spaces._space import Concrete
 
-optuna.logging.set_verbosity(optuna.logging.ERROR)
-
-_OVER = (TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED)
+#: After so many facts the small files that hold them become one.
+_LOOSE = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,108 +67,222 @@ class Settings:
 
 
 class Study:
-    """An Optuna study in the store's `studies/` folder.
+    """The trials of a search, each of them a fact of the store.
 
-    On an object store the journal is a local copy that is uploaded whenever a trial ends.
+    Making one reads what is there and writes nothing. A trial counts as finished while its runs are
+    in the store; one that lost a run is running again, under its own number.
+
+    Args:
+        store: where the facts are.
+        name: of the study.
+        settings: of the search.
 
     Raises:
         InputError: the study of that name is of another search.
-        StorageError: its journal cannot be read.
+        StorageError: the store cannot be read.
     """
 
     def __init__(self, store: Store, name: str, settings: Settings) -> None:
-        self.name, self._store = name, store
-        self._remote = None if store.local else _journal(name)
-        self.path = (store.local or store.cache) / _journal(name)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        if self._remote and store.exists(self._remote):
-            self.path.write_bytes(store.read_bytes(self._remote))
-        _cut_torn_line(self.path)
-        try:
-            self.study = optuna.create_study(
-                storage=JournalStorage(JournalFileBackend(str(self.path))),
-                study_name=name,
-                load_if_exists=True,
-                directions=settings.directions,
-            )
-        except (json.JSONDecodeError, KeyError, ValueError) as error:
-            raise StorageError(
-                f"the study at {self.path} cannot be read ({error}); move the file away to start "
-                "the search anew: runs that are in the store are not computed again."
-            ) from error
-        self._agree(settings)
+        self.name, self._store, self._settings = name, store, settings
+        self._space = distributions(settings.space)
+        self._journal = Journal(store, name)
+        self._facts = history.read(store, name)
+        # What was damaged comes back from the copy; so does all of a study of release 0.1.
+        self._unsaved = self._facts.missing(self._journal.history())
+        self._facts.learn(self._unsaved)
+        self._agree()
+        if self._facts.search is None and self._facts.asked:
+            self._facts.search = self._described(next(iter(self._facts.asked.values())).generation)
+        self._loose = 0
+        finished = store.finished()
+        self._trials: dict[int, FrozenTrial] = {}
+        for number in sorted(self._facts.asked):
+            asked, ended = self._facts.asked[number], self._facts.ended.get(number)
+            result = ended is not None and ended.metrics is not None and ended.reason is None
+            lost = result and not finished.issuperset(asked.runs)
+            trial = history.frozen(asked, None if lost else ended, self._space)
+            if ended is None:
+                trial.intermediate_values.update(self._journal.reports(number))
+            self._trials[number] = trial
 
     @staticmethod
     def exists(store: Store, name: str) -> bool:
         """Whether a store has a study of this name."""
-        return store.exists(_journal(name))
+        return name in store.plans(history.KIND) or store.exists(journal.path_of(name))
 
-    def _agree(self, settings: Settings) -> None:
-        wanted = settings.as_json()
-        known = self.study.user_attrs.get("settings")
-        if known is None:
-            self.study.set_user_attr("settings", wanted)
-        elif known != wanted:
-            key = next(k for k in wanted if known.get(k) != wanted[k])
+    def _agree(self) -> None:
+        if self._facts.search is None:
+            return
+        known, wanted = self._facts.search.settings, self._described(1).settings
+        if known != wanted:
+            key = next((k for k in wanted if known.get(k) != wanted[k]), "method")
             raise InputError(
                 f"the study '{self.name}' was made with another {key}: {known.get(key)} there, "
-                f"{wanted[key]} now; choose another --study name or leave the option out."
+                f"{wanted.get(key)} now; choose another --study name or leave the option out."
             )
 
-    def settle(self, generation: int) -> None:
-        """Fix how many trials are proposed together; the first command of a study decides."""
-        if "generation" not in self.study.user_attrs:
-            self.study.set_user_attr("generation", generation)
+    # ---- writing
+
+    def begin(self, generation: int, *commands: str) -> None:
+        """Write down what is asked, and bring Optuna's journal in step; comes before any trial.
+
+        Args:
+            generation: how many trials are proposed together; the first command decides.
+            commands: as they were typed.
+
+        Raises:
+            StorageError: it could not be written.
+        """
+        facts = self._facts
+        facts.search = facts.search or self._described(generation)
+        self._unsaved.search = facts.search
+        self._add(self._unsaved, *commands)
+        self._unsaved = History()
+        self._journal.follow(facts.search, self._without_gap())
+
+    def _described(self, generation: int) -> history.Search:
+        return history.search_of(
+            self._settings.as_json(), generation, self._settings.directions, self._space
+        )
+
+    def _without_gap(self) -> list[FrozenTrial]:
+        """The trials on record, by number, up to the first one that is missing."""
+        facts = self._facts
+        count = next(n for n in range(len(facts.asked) + 1) if n not in facts.asked)
+        ended = facts.ended
+        return [history.frozen(facts.asked[n], ended.get(n), self._space) for n in range(count)]
+
+    def _add(self, facts: History, *commands: str) -> None:
+        plan = facts.as_plan(*commands)
+        self._store.add_plan(history.KIND, self.name, plan)
+        self._loose += 1
+        if self._loose > _LOOSE:
+            self._unite()
+
+    def _unite(self) -> None:
+        self._loose = 0
+        self._store.unite_plans(history.KIND, self.name)
 
     @property
     def generation(self) -> int:
-        """How many trials are proposed together."""
-        return int(self.study.user_attrs["generation"])
+        """How many trials are proposed together; known once `begin` was called."""
+        assert self._facts.search is not None
+        return self._facts.search.generation
 
-    def enqueue_failed(self) -> int:
-        """Ask for the configurations of failed trials once more; returns how many."""
-        lost = {json.dumps(t.params): t.params for t in self.failed()}
-        for params in lost.values():
-            self.study.enqueue_trial(params)
-        return len(lost)
+    def ask(self, number: int, params: Mapping[str, Value], runs: Sequence[str]) -> None:
+        """Put a trial on record, before its runs begin.
 
-    def failed(self) -> list[FrozenTrial]:
-        """Failed trials, by number, whose configuration has no result by now."""
-        over = self.over()
-        tried = {json.dumps(t.params) for t in over if t.values is not None}
-        lost = (t for t in over if t.state == TrialState.FAIL)
-        return [t for t in lost if json.dumps(t.params) not in tried]
+        Raises:
+            StorageError: it is not on record.
+        """
+        space = self._space
+        asked = Asked(
+            number=number,
+            generation=self.generation,
+            params={
+                name: space[name].to_external_repr(space[name].to_internal_repr(value))
+                for name, value in params.items()
+            },
+            runs=tuple(runs),
+            when=_now(),
+        )
+        self._add(History(asked={number: asked}))
+        self._facts.asked[number] = asked
+        self._trials[number] = history.frozen(asked, None, space)
+        self._journal.ask(self._trials[number])
+
+    def report(self, number: int, epoch: int, value: float) -> None:
+        """A running trial has a value of its objective; it is on record once the trial ends."""
+        self._trials[number].intermediate_values[epoch] = value
+        self._journal.report(number, epoch, value)
+
+    def tell(
+        self,
+        number: int,
+        state: TrialState,
+        values: Sequence[float] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        reason: str | None = None,
+    ) -> None:
+        """Put the end of a trial on record; the first one counts, should its runs be done again.
+
+        Raises:
+            StorageError: it is not on record.
+        """
+        reports = tuple(sorted(self._trials[number].intermediate_values.items()))
+        if state == TrialState.PRUNED and reports:
+            values = [reports[-1][1]]
+        ended = self._facts.ended.get(number) or Ended(
+            number=number,
+            state=state.name,
+            values=None if values is None else tuple(values),
+            metrics=metrics,
+            reason=reason,
+            reports=reports,
+            when=_now(),
+        )
+        trial = history.frozen(self._facts.asked[number], ended, self._space)
+        self._trials[number] = trial
+        if number not in self._facts.ended:
+            self._add(History(ended={number: ended}))
+            self._facts.ended[number] = ended
+            self._journal.tell(trial)
+
+    def close(self) -> None:
+        """At the end of a command: few files, and the journal where the store is.
+
+        Raises:
+            StorageError: it could not be written.
+        """
+        self._unite()
+        self._journal.save()
+
+    # ---- reading
+
+    def next_number(self) -> int:
+        """The smallest number that no trial has."""
+        numbers = self._trials
+        if len(numbers) == 0 or next(reversed(numbers)) == len(numbers) - 1:
+            return len(numbers)
+        return next(n for n in range(len(numbers) + 1) if n not in numbers)
+
+    def trial(self, number: int) -> FrozenTrial:
+        """A trial by its number."""
+        return self._trials[number]
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """Trials in these states, all when none is given, by number."""
-        return self.study.get_trials(deepcopy=False, states=states or None)
+        found = (self._trials[number] for number in sorted(self._trials))
+        return [trial for trial in found if not states or trial.state in states]
 
     def over(self) -> list[FrozenTrial]:
         """Trials that have ended, by number."""
-        return self.trials(*_OVER)
+        return [trial for trial in self.trials() if trial.state.is_finished()]
 
-    def best(self, objectives: tuple[Metric, ...]) -> list[FrozenTrial]:
+    def failed(self) -> list[FrozenTrial]:
+        """Failed trials, by number, whose configuration has no result and is not running."""
+        tried = {
+            json.dumps(t.params)
+            for t in self.trials()
+            if t.values is not None or t.state == TrialState.RUNNING
+        }
+        lost = self.trials(TrialState.FAIL)
+        return [trial for trial in lost if json.dumps(trial.params) not in tried]
+
+    def again(self) -> list[dict[str, Value]]:
+        """The configurations of failed trials, each once."""
+        return list({json.dumps(trial.params): trial.params for trial in self.failed()}.values())
+
+    def best(self) -> list[FrozenTrial]:
         """Trials by the one objective, best first; the Pareto front where there are several."""
+        objectives = self._settings.objectives
         if len(objectives) > 1:
-            return sorted(self.study.best_trials, key=lambda t: t.number)
+            front = self._facts.optuna(self.name).best_trials
+            return sorted(front, key=lambda trial: trial.number)
         sign = -1 if objectives[0].better == "max" else 1
         complete = self.trials(TrialState.COMPLETE)
-        return sorted(complete, key=lambda t: (sign * t.values[0], t.number))
-
-    def save(self) -> None:
-        """Make the journal durable where the store is not local."""
-        if self._remote:
-            self._store.write_bytes(self._remote, self.path.read_bytes())
+        return sorted(complete, key=lambda trial: (sign * trial.values[0], trial.number))
 
 
-def _journal(name: str) -> str:
-    return f"studies/{name}.log"
-
-
-def _cut_torn_line(path: Path) -> None:
-    """Cut a last line that a kill left half-written: the next append would glue to it."""
-    if path.exists():
-        data = path.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        if whole != data:
-            path.write_bytes(whole)
+def _now() -> str:
+    return datetime.datetime.now().isoformat()

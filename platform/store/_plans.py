@@ -1,17 +1,18 @@
 """Which runs the commands asked for: immutable files, several per name, read as their union."""
 
-import functools
 import json
-import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from deep_clustering.platform.store._damage import problem, warn
+from deep_clustering.platform.store._damage import Problem, problem, warn
 from deep_clustering.platform.store._files import Files, reading, saving
 from deep_clustering.platform.store._json import decoded, encoded
-from deep_clustering.platform.store._segments import short
+from deep_clustering.platform.store._segments import pool, short
 from deep_clustering.platform.store.schema import Damaged
+
+#: A plan that says so much is not united with others.
+_BLOCK = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +55,14 @@ class Plan:
         """The runs, each once, in their order."""
         return tuple(dict.fromkeys(run.run_id for run in self.runs))
 
+    @property
+    def entries(self) -> int:
+        """How much it says: runs and notes."""
+        return len(self.runs) + sum(map(len, self.details.values()))
+
     def __or__(self, other: "Plan") -> "Plan":
         """The union; what both say stands in it once."""
-        names = dict.fromkeys([*self.details, *other.details])
-        return Plan(
-            runs=_joined(self.runs, other.runs),
-            commands=_joined(self.commands, other.commands),
-            details={n: _joined(self.details.get(n, ()), other.details.get(n, ())) for n in names},
-        )
+        return united((self, other))
 
     def within(self, other: "Plan") -> bool:
         """Whether this plan says nothing that the other one does not say too."""
@@ -111,12 +112,41 @@ class Plans:
                 if other != path and known is not None and known.within(plan):
                     self._files.delete(other)
 
+    def add(self, kind: str, name: str, plan: Plan) -> None:
+        """Add a plan without a look at the others: the way of a search, which adds thousands."""
+        data = encoded(plan.as_json())
+        with saving(self._files, f"the plan of {name}"):
+            self._files.write(f"plans/{kind}/{name}/{short(data)}.json", data)
+
+    def unite(self, kind: str, name: str) -> None:
+        """Write the small plans of a name as one, so that there are few files to read.
+
+        A plan of `_BLOCK` entries stays as it is: one damaged file then never takes all with it.
+        """
+        with saving(self._files, f"the plan of {name}"):
+            found = self._all(f"plans/{kind}/{name}")
+            small = {path: plan for path, plan in found.items() if plan.entries < _BLOCK}
+            if len(small) < 2:
+                return
+            data = encoded(united(small.values()).as_json())
+            whole = f"plans/{kind}/{name}/{short(data)}.json"
+            self._files.write(whole, data)
+            for path in small.keys() - {whole}:
+                self._files.delete(path)
+
     def read(self, kind: str, name: str) -> Plan:
         """The union of all plans of a name; one without runs when there is none."""
         with reading(self._files):
-            paths = self._files.names(f"plans/{kind}/{name}")
-            plans = [self.one(path, warned=True) or Plan() for path in paths]
-        return functools.reduce(operator.or_, plans, Plan())
+            return united(self._all(f"plans/{kind}/{name}", warned=True).values())
+
+    def _all(self, folder: str, *, warned: bool = False) -> dict[str, Plan]:
+        """Path -> plan, of those in a folder that are sound."""
+        with pool(self._files) as threads:
+            found = list(threads.map(self._found, self._files.names(folder)))
+        for one in found:
+            if warned and isinstance(one, Problem):
+                warn(one, "the runs themselves are not concerned")
+        return dict(one for one in found if isinstance(one, _Found))
 
     def names(self, kind: str) -> list[str]:
         """Names of the plans of a kind, sorted."""
@@ -130,16 +160,35 @@ class Plans:
             paths = self._files.names("plans")
         return [path for path in paths if path.endswith(".json") and self.one(path) is None]
 
-    def one(self, path: str, *, warned: bool = False) -> Plan | None:
+    def one(self, path: str) -> Plan | None:
         """The plan in a file; None when it is damaged or gone."""
+        found = self._found(path)
+        return found.plan if isinstance(found, _Found) else None
+
+    def _found(self, path: str) -> "_Found | Problem | None":
+        """The plan in a file, or why there is none; None when the file is gone."""
         try:
-            return _decoded(path, self._files.read(path))
+            return _Found(path, _decoded(path, self._files.read(path)))
         except FileNotFoundError:
             return None  # the writer of a larger plan has just removed it
         except (Damaged, OSError) as error:
-            if warned:
-                warn(problem(path, error), "the runs themselves are not concerned")
-            return None
+            return problem(path, error)
+
+
+class _Found(NamedTuple):
+    path: str
+    plan: Plan
+
+
+def united(plans: Iterable[Plan]) -> Plan:
+    """The union of plans; what several say stands in it once."""
+    plans = list(plans)
+    names = dict.fromkeys(name for plan in plans for name in plan.details)
+    return Plan(
+        runs=_once(run for plan in plans for run in plan.runs),
+        commands=_once(command for plan in plans for command in plan.commands),
+        details={n: _once(i for plan in plans for i in plan.details.get(n, ())) for n in names},
+    )
 
 
 def _decoded(path: str, data: bytes) -> Plan:
@@ -156,10 +205,12 @@ def _decoded(path: str, data: bytes) -> Plan:
         raise Damaged(path, "it holds no plan") from error
 
 
-def _joined(left: tuple[Any, ...], right: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Both, and what is in both once."""
-    known = {_key(item) for item in left}
-    return (*left, *(item for item in right if _key(item) not in known))
+def _once(items: Iterable[Any]) -> tuple[Any, ...]:
+    """The items in their order, each once."""
+    found: dict[str, Any] = {}
+    for item in items:
+        found.setdefault(_key(item), item)
+    return tuple(found.values())
 
 
 def _among(some: Iterable[Any], all_: Iterable[Any]) -> bool:

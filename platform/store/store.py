@@ -338,6 +338,17 @@ class Store:
         """
         self._plans.write(checked_label(kind), checked_label(name), plan)
 
+    def add_plan(self, kind: str, name: str, plan: Plan) -> None:
+        """`write_plan` without a look at the other plans of this name: costs one small file.
+
+        `unite_plans` makes few of many.
+        """
+        self._plans.add(checked_label(kind), checked_label(name), plan)
+
+    def unite_plans(self, kind: str, name: str) -> None:
+        """Write the small plans of a name as one; can be killed anywhere."""
+        self._plans.unite(checked_label(kind), checked_label(name))
+
     def read_plan(self, kind: str, name: str) -> Plan:
         """The union of all plans of a name; one without runs when there is none."""
         return self._plans.read(checked_label(kind), checked_label(name))

@@ -1,10 +1,8 @@
 """What is on record of a search, read without changing it."""
 
 import math
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deep_clustering.platform.store.store import Store
@@ -91,52 +89,36 @@ def metrics(trial: "FrozenTrial") -> Mapping[str, float]:
 
 
 def read(store: Store, name: str) -> StudyRecord | None:
-    """The record of a study; None where the store has no journal of it.
+    """The record of a study; None where the store knows nothing of it but its runs.
 
-    It is read from a copy of the journal, so that reading never changes the journal.
+    What was damaged of the store's own facts is taken from Optuna's copy of them, and so is all of
+    a study of release 0.1. Nothing is changed.
     """
-    path = f"studies/{name}.log"
-    if not store.exists(path):
-        return None
-    data = store.read_bytes(path)
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "journal.log"
-        copy.write_bytes(data[: data.rfind(b"\n") + 1])  # the last line may be half written
-        return _read(copy, name)
-
-
-def _read(journal: Path, name: str) -> StudyRecord | None:
-    import optuna
-    from optuna.storages import InMemoryStorage
-    from optuna.storages.journal import JournalFileBackend, JournalStorage
     from optuna.trial import TrialState
 
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        stored = optuna.load_study(
-            study_name=name, storage=JournalStorage(JournalFileBackend(str(journal)))
-        )
-        settings = stored.user_attrs.get("settings")
-        if settings is None:
-            return None
-        study = optuna.create_study(  # the journal goes away; what is asked later needs a study
-            study_name=name, directions=stored.directions, storage=InMemoryStorage()
-        )
-        study.add_trials(stored.get_trials())
-        ended = study.get_trials(states=(TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED))
-        done = [
-            trial
-            for trial in ended
-            if trial.state == TrialState.COMPLETE and all(map(math.isfinite, trial.values))
-        ]
-        if len(study.directions) > 1:
-            best = sorted(study.best_trials, key=lambda trial: trial.number)
-        else:
-            sign = -1 if study.directions[0].name == "MAXIMIZE" else 1
-            best = sorted(done, key=lambda trial: (sign * trial.values[0], trial.number))
-    finally:
-        optuna.logging.set_verbosity(before)
+    from deep_clustering.platform.search import history
+    from deep_clustering.platform.search.journal import Journal
+
+    facts = history.read(store, name)
+    facts.learn(Journal(store, name).history())
+    if facts.search is None:
+        return None
+    study = facts.optuna(name)
+    ended = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+    done = [
+        trial
+        for trial in ended
+        if trial.state == TrialState.COMPLETE and all(map(math.isfinite, trial.values))
+    ]
+    if len(study.directions) > 1:
+        best = sorted(study.best_trials, key=lambda trial: trial.number)
+    else:
+        sign = -1 if study.directions[0].name == "MAXIMIZE" else 1
+        best = sorted(done, key=lambda trial: (sign * trial.values[0], trial.number))
     return StudyRecord(
-        settings=SearchSettings.from_json(settings), trials=ended, done=done, best=best, study=study
+        settings=SearchSettings.from_json(facts.search.settings),
+        trials=ended,
+        done=done,
+        best=best,
+        study=study,
     )

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from optuna.trial import TrialState
 
 from deep_clustering.platform.commands import tune
 from deep_clustering.platform.request.options import Tune, command_line
@@ -50,9 +51,11 @@ def test_a_dry_run_counts_the_trials_of_a_study_on_an_object_store(
     assert not Study.exists(store, name)  # a dry run leaves none
 
     study = Study(store, name, tune._settings(asked, tune._objectives(asked), store))
-    for value in (0.25, 0.5):
-        study.study.tell(study.study.ask(), value)
-    study.save()
+    study.begin(1)
+    for number in range(2):
+        study.ask(number, {}, ())
+        study.tell(number, TrialState.FAIL, reason="no such combination")
+    study.close()
     shutil.rmtree(tmp_path / "cache")  # as on another machine
     after = said(capsys, asked)
     assert "in the study: 2 trials" in after

@@ -10,7 +10,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.metrics.objectives import parse_objective
 from deep_clustering.platform.search import samplers as d
-from deep_clustering.platform.search.proposals import Proposals, fixed
+from deep_clustering.platform.search.proposals import Proposals
 from deep_clustering.platform.search.study import Settings
 from deep_clustering.search_spaces._space import Choice, Float, Int, Scale
 from support.small import resolved
@@ -57,7 +57,7 @@ def settings(name, seed=0, space=SPACE, objective="ece"):
 
 def asked(study, values, space=SPACE):
     """The next trial of a study, with these values."""
-    study.sampler = fixed(values)
+    study.enqueue_trial(values)
     trial = study.ask()
     assert d.suggest(trial, space) == values
     return trial

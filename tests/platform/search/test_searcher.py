@@ -9,90 +9,16 @@ from optuna.trial import TrialState
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.metrics.registry import METRICS
 from deep_clustering.platform.request import configs
-from deep_clustering.platform.request.request import Request, Wanted
-from deep_clustering.platform.search.searcher import StudySearcher
-from deep_clustering.platform.search.study import Settings, Study
+from deep_clustering.platform.request.request import Request
 from deep_clustering.platform.store.store import Store
-from deep_clustering.search_spaces._space import Choice, Concrete, Float
+from deep_clustering.search_spaces._space import Choice
+from support.searches import FINISHED, SPACE, Search
 from support.small import request
-
-SPACE: dict[str, Concrete] = {
-    "encoder_lr": Float(1e-5, 1e-2, log=True),
-    "entropy_weight": Float(0.0, 2.0),
-}
-FINISHED = StudySearcher.FINISHED
 
 
 @pytest.fixture(scope="module")
 def asked(folder: Path, root: Path) -> Request:
     return request(folder, root)
-
-
-class Search:
-    """A command that searches: trials are asked for one by one, as Tune does."""
-
-    def __init__(self, store: Store, asked: Request, total: int, generation: int = 2, **more):
-        given = {"space": SPACE, "objectives": ("acc",), "sampler": "tpe", "seeds": (0,)}
-        given |= more
-        self.settings = Settings(
-            request=asked,
-            space=given["space"],
-            objectives=tuple(METRICS[name] for name in given["objectives"]),
-            sampler=given["sampler"],
-            scheduler="none",
-            seeds=given["seeds"],
-            seed=0,
-        )
-        self.study = Study(store, "study", self.settings)
-        self.study.settle(generation)
-        self.submitted: dict[str, Wanted] = {}
-        self.searcher = StudySearcher(self.settings, self.study, total, self._submit)
-        self._tune: dict[int, str] = {}  # number -> the trial's name in Tune
-        self._calls = 0
-
-    def _submit(self, wanted: Wanted, owner: str) -> None:
-        self.submitted[owner] = wanted
-
-    def ask(self) -> int | str | None:
-        """The number of the next trial, or why there is none."""
-        self._calls += 1
-        found = self.searcher.suggest(f"tune-{self._calls}")
-        if not isinstance(found, dict):
-            return found
-        self._tune[found["number"]] = f"tune-{self._calls}"
-        runs = [job.id for job in self.submitted[f"trial-{found['number']}"].runs]
-        assert found["runs"].split() == runs
-        return found["number"]
-
-    def params(self, number: int) -> dict[str, object]:
-        return self.study.trials()[number].params
-
-    def state(self, number: int) -> TrialState:
-        return self.study.trials()[number].state
-
-    def end(self, number: int, **values: object) -> None:
-        """A result; unless one is given, it follows from the trial's parameters."""
-        made = 1 / (1 + abs(math.log10(self.params(number)["encoder_lr"]) + 3))
-        result = {"acc": made, "epoch": 3, "final": True} | values
-        self.report(number, result)
-        self.searcher.on_trial_complete(self._tune[number], result)
-
-    def report(self, number: int, result: dict[str, object]) -> None:
-        self.searcher.on_trial_result(self._tune[number], result)
-
-    def stop(self, number: int, result: dict[str, object] | None = None, **rest: bool) -> None:
-        self.searcher.on_trial_complete(self._tune[number], result, **rest)
-
-    def run(self, backward: bool = False) -> list[dict[str, object]]:
-        """All trials, in generations that end in one order or the other; their parameters."""
-        while True:
-            started: list[int] = []
-            while isinstance(number := self.ask(), int):
-                started.append(number)
-            for one in reversed(started) if backward else started:
-                self.end(one)
-            if number == FINISHED:
-                return [t.params for t in self.study.trials()]
 
 
 @pytest.fixture
@@ -149,7 +75,7 @@ def test_results_are_kept_in_the_store(store: Store, asked: Request) -> None:
         expected = 1 / (1 + abs(math.log10(trial.params["encoder_lr"]) + 3))
         assert trial.values == [expected]
         assert trial.user_attrs["metrics"]["acc"] == expected
-    best = again.study.best(again.settings.objectives)
+    best = again.study.best()
     assert [t.value for t in best] == sorted((t.value for t in trials), reverse=True)
 
 
@@ -223,17 +149,17 @@ def test_a_failure_is_a_trial_with_a_reason_and_can_be_tried_again(
     lost = search.study.trials()[0]
     assert lost.state == TrialState.FAIL
     assert lost.user_attrs["reason"] == "out of memory"
-    assert [t.number for t in search.study.best(search.settings.objectives)] == [1]
+    assert [t.number for t in search.study.best()] == [1]
     assert [line.state for line in search.searcher.lines()] == ["failed", "done"]
 
     assert [t.number for t in search.study.failed()] == [0]
-    assert search.study.enqueue_failed() == 1
-    again = Search(store, asked, total=3)
+    assert search.study.again() == [lost.params]
+    again = Search(store, asked, total=3, again=search.study.again())
     assert again.ask() == 2
     assert again.params(2) == lost.params
     assert again.submitted["trial-2"].runs == search.submitted["trial-0"].runs
     again.end(2)
-    assert again.study.enqueue_failed() == 0  # it has a result now
+    assert again.study.again() == []  # it has a result now
     assert again.study.failed() == []
 
 
@@ -272,7 +198,7 @@ def test_several_objectives_have_a_front(store: Store, asked: Request) -> None:
     assert [search.ask() for _ in range(3)] == [0, 1, 2]
     for number, (acc, ece) in enumerate(((0.9, 0.3), (0.5, 0.1), (0.4, 0.2))):
         search.end(number, acc=acc, ece=ece)
-    front = search.study.best(search.settings.objectives)
+    front = search.study.best()
     assert [(t.number, t.values) for t in front] == [(0, [0.9, 0.3]), (1, [0.5, 0.1])]
 
 
@@ -287,18 +213,3 @@ def test_a_combination_that_cannot_exist_costs_a_number(store: Store, asked: Req
         assert trial.state == (TrialState.COMPLETE if possible else TrialState.FAIL)
         assert possible or "mini_clusters" in trial.user_attrs["reason"]
     assert len(search.submitted) == 2
-
-
-# --- the journal ---------------------------------------------------------------------------------
-
-
-def test_a_line_that_a_kill_cut_is_left_out(store: Store, asked: Request) -> None:
-    search = Search(store, asked, total=4)
-    proposed = search.run()
-    with search.study.path.open("ab") as journal:
-        journal.write(b'{"op_code": 4, "work')
-    again = Search(store, asked, total=6)
-    assert [t.params for t in again.study.trials()] == proposed
-    assert again.run()[:4] == proposed
-    assert Study.exists(store, "study")
-    assert not Study.exists(store, "another")

@@ -318,6 +318,24 @@ def test_plans_are_united(store: Store) -> None:
         store.write_plan("suite", "../x", Plan())
 
 
+def test_small_plans_become_one_file_and_large_ones_stay(store: Store) -> None:
+    large = Plan.of(f"l{i}" for i in range(256))
+    store.add_plan("study", "s", large)
+    for i in range(5):
+        store.add_plan("study", "s", Plan(runs=Plan.of([f"r{i}"]).runs, details={"n": ({"i": i},)}))
+    store.write_bytes("plans/study/s/0000.json", b"no plan")  # damaged: nobody's to remove
+    with pytest.warns(StoreDamage):
+        before = store.read_plan("study", "s")
+    assert len(store.list("plans")) == 7
+    for _ in range(2):
+        store.unite_plans("study", "s")
+        assert len(store.list("plans")) == 3
+    with pytest.warns(StoreDamage):
+        after = store.read_plan("study", "s")
+    assert set(after.run_ids) == set(before.run_ids)
+    assert sorted(d["i"] for d in after.details["n"]) == [0, 1, 2, 3, 4]
+
+
 def test_a_plan_comes_back_from_its_json() -> None:
     runs = (PlannedRun(run_id="a"), PlannedRun(run_id="a", labels={"variant": "x", "order": 1}))
     plan = Plan(runs=runs, commands=("c",), details={"definitions": ({"digest": "d"},)})

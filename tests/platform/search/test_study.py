@@ -1,0 +1,340 @@
+"""A study after damage: what the store knows decides, and Optuna's journal is a copy of it."""
+
+import resource
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.storages.journal import JournalFileBackend, JournalStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from deep_clustering.platform.report.pages import _study_record
+from deep_clustering.platform.request.request import Request
+from deep_clustering.platform.search import history
+from deep_clustering.platform.search.study import Study
+from deep_clustering.platform.store.store import Store, StoreDamage
+from support.searches import FINISHED, Search
+from support.small import request
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::deep_clustering.platform.store._damage.StoreDamage"
+)
+
+TOTAL = 8
+
+
+@pytest.fixture(scope="module")
+def asked(folder: Path, root: Path) -> Request:
+    return request(folder, root)
+
+
+def halted(store: Store, asked: Request) -> Search:
+    """A search that was killed: four trials over, of which one failed and one was stopped."""
+    search = Search(store, asked, TOTAL, sampler="tpe")
+    for number in range(4):
+        assert search.ask() == number
+        if number == 1:
+            search.end(1, acc=0.0, reason="out of memory", diverged=False)
+        elif number == 2:
+            search.report(2, {"acc": 0.25, "epoch": 1})
+            search.stop(2, {"acc": 0.25, "epoch": 1})
+        else:
+            search.end(number)
+    assert [search.ask(), search.ask(), search.ask()] == [4, 5, None]
+    search.report(5, {"acc": 0.125, "epoch": 1})
+    return search
+
+
+@pytest.fixture(scope="module")
+def before(asked: Request, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The store of that search, not to be changed."""
+    store = Store.open(tmp_path_factory.mktemp("killed") / "store")
+    halted(store, asked)
+    return store
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    before: Store, asked: Request, tmp_path_factory: pytest.TempPathFactory
+) -> list[FrozenTrial]:
+    """What becomes of it."""
+    return continued(copy(before, tmp_path_factory.mktemp("undisturbed")), asked)
+
+
+def copy(store: Store, folder: Path) -> Store:
+    shutil.copytree(store.uri, folder / "store")
+    return Store.open(folder / "store")
+
+
+@pytest.fixture
+def store(before: Store, tmp_path: Path) -> Store:
+    return copy(before, tmp_path)
+
+
+def continued(store: Store, asked: Request) -> list[FrozenTrial]:
+    """The trials once the same command was given again."""
+    search = Search(store, asked, TOTAL, sampler="tpe")
+    search.run()
+    search.study.close()
+    return search.study.trials()
+
+
+def journal(store: Store) -> Path:
+    return Path(store.uri) / "studies" / "study.log"
+
+
+def facts(trial: FrozenTrial) -> tuple[object, ...]:
+    """What a trial is, but for its times."""
+    attrs = trial.user_attrs
+    said = (attrs["runs"], attrs.get("metrics"), attrs.get("reason"))
+    reports = trial.intermediate_values if trial.state == TrialState.PRUNED else None
+    return trial.number, trial.state, trial.params, trial.values, reports, said
+
+
+def same(found: list[FrozenTrial], expected: list[FrozenTrial]) -> None:
+    assert [facts(t) for t in found] == [facts(t) for t in expected]
+
+
+def as_optuna_reads_it(store: Store) -> list[FrozenTrial]:
+    backend = JournalFileBackend(str(journal(store)))
+    return optuna.load_study(study_name="study", storage=JournalStorage(backend)).get_trials()
+
+
+def test_a_killed_search_goes_on(undisturbed: list[FrozenTrial]) -> None:
+    """The yardstick of this file."""
+    assert [t.state.name for t in undisturbed] == [
+        *("COMPLETE", "FAIL", "PRUNED"),
+        *("COMPLETE",) * 5,
+    ]
+    assert undisturbed[2].values == [0.25]
+    assert undisturbed[1].user_attrs["reason"] == "out of memory"
+
+
+# ---- the journal
+
+
+def torn(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b'{"op_code": 4, "work')
+
+
+def glued(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b'{"op_code": 4, "w{"op_code": 5, "worker_id": "x"}\n')
+
+
+def flipped(path: Path) -> None:
+    data = path.read_bytes()
+    place = data.rindex(b'"params"') - 5
+    path.write_bytes(data[:place] + bytes([data[place] ^ 0x80]) + data[place + 1 :])
+
+
+def altered(path: Path) -> None:
+    data = path.read_bytes()
+    assert b'"values":[0.25]' in data
+    path.write_bytes(data.replace(b'"values":[0.25]', b'"values":[0.75]'))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-300])
+
+
+def cut_at_a_line(path: Path) -> None:
+    path.write_bytes(b"\n".join(path.read_bytes().splitlines()[:-9]) + b"\n")
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def gone(path: Path) -> None:
+    path.unlink()
+
+
+def a_folder(path: Path) -> None:
+    path.unlink()
+    (path / "in it").mkdir(parents=True)
+
+
+def of_another(path: Path) -> None:
+    path.unlink()
+    storage = JournalStorage(JournalFileBackend(str(path)))
+    optuna.create_study(storage=storage, study_name="another")
+
+
+FAULTS = (torn, glued, flipped, altered, cut, cut_at_a_line, empty, gone, a_folder, of_another)
+#: What is no damage: a journal may be behind, and a kill may leave half a line.
+BEHIND = (torn, cut, cut_at_a_line, empty, gone)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_search_goes_on_whatever_became_of_its_journal(
+    fault: Callable[[Path], None],
+    store: Store,
+    asked: Request,
+    undisturbed: list[FrozenTrial],
+) -> None:
+    fault(journal(store))
+    record = _study_record.read(store, "study")
+    assert record is not None
+    same(list(record.trials), undisturbed[:4])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", StoreDamage)
+        found = continued(store, asked)
+    same(found, undisturbed)
+    same(as_optuna_reads_it(store), undisturbed)
+    assert len(caught) == (0 if fault in BEHIND else 1)
+    assert len(store.list("quarantine")) == (0 if fault in (*BEHIND, a_folder) else 1)
+
+
+def test_no_flipped_byte_of_a_journal_changes_a_trial(store: Store, asked: Request) -> None:
+    expected = Search(store, asked, TOTAL, sampler="tpe").study.trials()
+    whole = journal(store).read_bytes()
+    for place in range(7, len(whole), len(whole) // 12):
+        journal(store).write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        same(Search(store, asked, TOTAL, sampler="tpe").study.trials(), expected)
+        assert [t.params for t in as_optuna_reads_it(store)] == [t.params for t in expected]
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """As on a disk that is full: a file grows up to a size, and the rest of a write fails."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_disk_that_is_full_for_the_journal_alone_stops_nothing(
+    store: Store, asked: Request, undisturbed: list[FrozenTrial]
+) -> None:
+    search = Search(store, asked, TOTAL, sampler="tpe")
+    size = journal(store).stat().st_size
+    with files_of_at_most(size + 11), pytest.warns(StoreDamage, match="only Optuna's copy"):
+        search.run()
+    same(search.study.trials(), undisturbed)
+    left = journal(store).read_bytes()
+    assert len(left) == size + 11
+    assert not left.endswith(b"\n")  # half a line
+    same(continued(store, asked), undisturbed)
+    same(as_optuna_reads_it(store), undisturbed)
+    assert store.list("quarantine") == []
+
+
+def test_a_disk_that_is_full_ends_the_search_and_loses_nothing(
+    store: Store, asked: Request, undisturbed: list[FrozenTrial]
+) -> None:
+    search = Search(store, asked, TOTAL, sampler="tpe")
+    assert [search.ask(), search.ask()] == [4, 5]
+    search.end(4)
+    search.end(5)
+    with files_of_at_most(64):
+        assert search.ask() == FINISHED
+    assert search.searcher.trouble is not None
+    assert "was not saved" in str(search.searcher.trouble)
+    assert search.study.next_number() == 6
+    same(continued(store, asked), undisturbed)
+
+
+# ---- the facts
+
+
+def test_damaged_facts_come_back_from_the_journal(
+    store: Store, asked: Request, undisturbed: list[FrozenTrial]
+) -> None:
+    plans = store.list("plans/study")
+    assert len(plans) == 11  # what was asked, six proposals, four ends
+    for path in plans:
+        data = store.read_bytes(path)
+        store.write_bytes(path, data[:-20] + b"!" + data[-19:])
+    with pytest.warns(StoreDamage, match="checksum"):
+        same(continued(store, asked), undisturbed)
+    store.repair()
+    same(history.read(store, "study").trials(), undisturbed)
+
+
+def test_without_journal_and_facts_the_same_is_proposed_again(
+    asked: Request, tmp_path: Path
+) -> None:
+    store = Store.open(tmp_path / "store")
+    expected = continued(store, asked)
+    store.delete("plans")
+    journal(store).unlink()
+    same(continued(store, asked), expected)
+
+
+def test_a_lost_fact_is_proposed_again_under_its_number(asked: Request, tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    search = Search(store, asked, TOTAL)
+    search.run()
+    expected = search.study.trials()
+    for path in store.list("plans/study"):
+        if b'"number": 3' in store.read_bytes(path):
+            store.delete(path)
+    journal(store).unlink()
+    again = Search(store, asked, TOTAL)
+    assert again.ask() == 3
+    again.end(3)
+    assert again.ask() == FINISHED
+    same(again.study.trials(), expected)
+    same(continued(store, asked), expected)
+    same(as_optuna_reads_it(store), expected)
+
+
+def test_a_trial_whose_run_was_lost_runs_again_under_its_number(
+    store: Store, asked: Request, undisturbed: list[FrozenTrial]
+) -> None:
+    continued(store, asked)
+    (run,) = undisturbed[6].user_attrs["runs"]
+    store.delete(f"runs/{run}.ok.parquet")
+    search = Search(Store.open(store.uri), asked, TOTAL, sampler="tpe")
+    assert len(search.study.over()) == TOTAL - 1
+    assert search.ask() == 6
+    search.end(6)
+    assert search.ask() == FINISHED
+    same(search.study.trials(), undisturbed)
+
+
+def test_a_study_of_release_0_1_is_taken_over(
+    store: Store, asked: Request, undisturbed: list[FrozenTrial]
+) -> None:
+    """It had the journal and a plan of run ids; a retry that never began may be waiting in it."""
+    runs = store.read_plan("study", "study").runs
+    store.delete("plans")
+    backend = JournalFileBackend(str(journal(store)))
+    old = optuna.load_study(study_name="study", storage=JournalStorage(backend))
+    old.enqueue_trial(old.get_trials()[1].params)
+    record = _study_record.read(store, "study")
+    assert record is not None
+    same(list(record.trials), undisturbed[:4])
+    assert Study.exists(store, "study")
+    same(continued(store, asked), undisturbed)
+    journal(store).unlink()
+    same(continued(store, asked), undisturbed)  # from its facts
+    assert {run.run_id for run in runs} <= set(store.read_plan("study", "study").run_ids)
+
+
+def test_an_ended_command_leaves_few_files(store: Store, asked: Request) -> None:
+    continued(store, asked)
+    assert len(store.list("plans/study")) == 1
+
+
+def test_an_object_store_keeps_both(
+    address: str, asked: Request, undisturbed: list[FrozenTrial], tmp_path: Path
+) -> None:
+    store = Store.open(address)
+    halted(store, asked)
+    shutil.rmtree(tmp_path / "cache")  # as on another machine
+    whole = store.read_bytes("studies/study.log")
+    store.write_bytes("studies/study.log", whole[:400] + b"\xff" + whole[401:])
+    with pytest.warns(StoreDamage, match="written anew"):
+        found = continued(store, asked)
+    same(found, undisturbed)
+    (tmp_path / "store" / "studies").mkdir(parents=True)
+    local = Store.open(tmp_path / "store")
+    journal(local).write_bytes(store.read_bytes("studies/study.log"))
+    same(as_optuna_reads_it(local), undisturbed)
