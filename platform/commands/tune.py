@@ -58,12 +58,12 @@ def tune(options: Tune) -> int:
         share = None
         again = study.again() if options.retry else []
         total = max(trials, study.next_number()) + len(again) if again else trials
-        if len(study.over()) < total:
-            work.weights(work.missing(settings.request.wanted([0]), store, options.retry))
-            share = _search(study, settings, total, again, store, options)
-        else:
-            study.begin(study.generation, command_line(options))
-        study.close()
+        with study:
+            if len(study.over()) < total:
+                work.weights(work.missing(settings.request.wanted([0]), store, options.retry))
+                share = _search(study, settings, total, again, store, options)
+            else:
+                study.begin(study.generation, command_line(options))
         return _close(study, settings, store, options, trials, share)
 
 

@@ -7,7 +7,7 @@ sampler works on a study in memory that holds exactly what a trial may see.
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import optuna
 from optuna.study import Study
@@ -37,19 +37,19 @@ class Proposals:
         self._known = 0  # so many trials, the first ones, are in `_seen`
         self._told = 0  # so many of them with their results
 
-    def of(self, number: int, trials: Sequence[FrozenTrial]) -> dict[str, Value]:
+    def of(self, number: int, trials: Mapping[int, FrozenTrial]) -> dict[str, Value]:
         """The values of a trial.
 
         Args:
             number: of the trial.
-            trials: of the search by number, at least all with smaller numbers; those of earlier
+            trials: of the search by number, at least all with smaller ones; those of earlier
                 generations are over.
         """
         if self._known > number:
             self._forget()
         self._learn(trials, first=number - number % self._generation)
-        for trial in trials[self._known : number]:
-            self._seen.add_trial(_running(trial))
+        for other in range(self._known, number):
+            self._seen.add_trial(_running(trials[other]))
         self._known = number
         settings = self._settings
         begun = time.monotonic()
@@ -61,18 +61,19 @@ class Proposals:
         self.seconds += time.monotonic() - begun
         return values
 
-    def _learn(self, trials: Sequence[FrozenTrial], first: int) -> None:
+    def _learn(self, trials: Mapping[int, FrozenTrial], first: int) -> None:
         """Show the results of the trials below `first`."""
-        for trial in trials[self._told : first]:
-            if trial.number >= self._known:
+        for number in range(self._told, first):
+            trial = trials[number]
+            if number >= self._known:
                 self._seen.add_trial(trial)
             elif trial.state == TrialState.PRUNED:
-                shown = Trial(self._seen, trial.number)  # in memory, ids are numbers
+                shown = Trial(self._seen, number)  # in memory, ids are numbers
                 for epoch, value in trial.intermediate_values.items():
                     shown.report(value, epoch)
-                self._seen.tell(trial.number, state=TrialState.PRUNED)
+                self._seen.tell(number, state=TrialState.PRUNED)
             else:
-                self._seen.tell(trial.number, trial.values, trial.state)
+                self._seen.tell(number, trial.values, trial.state)
         self._told = max(self._told, first)
         self._known = max(self._known, first)
 

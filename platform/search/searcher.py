@@ -102,7 +102,7 @@ class StudySearcher(Searcher):
                     continue
                 ids = [job.id for job in wanted.runs]
                 self._submit(wanted, owner(number))
-                params = self._study.trial(number).params
+                params = self._study.by_number[number].params
                 text = " ".join(f"{k}={short(v)}" for k, v in params.items())
                 self._lines[number] = Line(f"trial {number}", tuple(ids), text, "waiting")
                 self._numbers[trial_id] = number
@@ -146,7 +146,7 @@ class StudySearcher(Searcher):
         if number == 0 and self._settings.sampler != "grid":
             flat = configs.flatten(self._settings.request.config)
             return {name: flat[name] for name in self._settings.space}
-        return self._proposals.of(number, self._study.trials())
+        return self._proposals.of(number, self._study.by_number)
 
     def lines(self) -> list[Line]:
         """The trials of this command, for the view."""

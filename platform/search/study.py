@@ -1,5 +1,6 @@
 """A search's study: its trials as facts of the store, and what makes two searches the same."""
 
+import contextlib
 import datetime
 import json
 from collections.abc import Mapping, Sequence
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from deep_clustering.platform.errors import InputError
+from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.metrics.metric import Metric
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.configs import Value
@@ -94,6 +95,7 @@ class Study:
         if self._facts.search is None and self._facts.asked:
             self._facts.search = self._described(next(iter(self._facts.asked.values())).generation)
         self._loose = 0
+        self._late = History()  # ends that the store knows anyway, from the runs
         finished = store.finished()
         self._trials: dict[int, FrozenTrial] = {}
         for number in sorted(self._facts.asked):
@@ -153,8 +155,10 @@ class Study:
         return [history.frozen(facts.asked[n], ended.get(n), self._space) for n in range(count)]
 
     def _add(self, facts: History, *commands: str) -> None:
-        plan = facts.as_plan(*commands)
-        self._store.add_plan(history.KIND, self.name, plan)
+        """Put facts on record, and with them the ends that wait for that."""
+        facts.learn(self._late)
+        self._store.add_plan(history.KIND, self.name, facts.as_plan(*commands))
+        self._late = History()
         self._loose += 1
         if self._loose > _LOOSE:
             self._unite()
@@ -206,6 +210,8 @@ class Study:
     ) -> None:
         """Put the end of a trial on record; the first one counts, should its runs be done again.
 
+        A result is written with the next fact: until then it follows from the runs.
+
         Raises:
             StorageError: it is not on record.
         """
@@ -224,8 +230,9 @@ class Study:
         trial = history.frozen(self._facts.asked[number], ended, self._space)
         self._trials[number] = trial
         if number not in self._facts.ended:
-            self._add(History(ended={number: ended}))
-            self._facts.ended[number] = ended
+            self._facts.ended[number] = self._late.ended[number] = ended
+            if state != TrialState.COMPLETE:
+                self._add(History())
             self._journal.tell(trial)
 
     def close(self) -> None:
@@ -234,8 +241,20 @@ class Study:
         Raises:
             StorageError: it could not be written.
         """
+        if self._late.ended:
+            self._add(History())
         self._unite()
         self._journal.save()
+
+    def __enter__(self) -> "Study":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            with contextlib.suppress(StorageError):
+                self.close()
 
     # ---- reading
 
@@ -246,9 +265,10 @@ class Study:
             return len(numbers)
         return next(n for n in range(len(numbers) + 1) if n not in numbers)
 
-    def trial(self, number: int) -> FrozenTrial:
-        """A trial by its number."""
-        return self._trials[number]
+    @property
+    def by_number(self) -> Mapping[int, FrozenTrial]:
+        """Number -> trial."""
+        return self._trials
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """Trials in these states, all when none is given, by number."""

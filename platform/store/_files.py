@@ -6,7 +6,7 @@ begin with a dot belong to the place itself (files being written) and are never 
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -58,6 +58,9 @@ class Files(Protocol):
 
     def delete(self, path: str) -> None:
         """Remove a file, or a folder with all that is in it, if it is there."""
+
+    def delete_files(self, paths: Iterable[str]) -> None:
+        """Remove files of one folder, as far as they are there; durably once all are gone."""
 
     def move(self, path: str, to: str) -> None:
         """Give a file another name."""

@@ -3,7 +3,7 @@
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from deep_clustering.platform import _disk
@@ -87,6 +87,16 @@ class LocalFiles:
             except OSError:
                 return
             folder = folder.parent
+
+    def delete_files(self, paths: Iterable[str]) -> None:
+        """Remove files of one folder, as far as they are there; durably once all are gone."""
+        folders = set()
+        for path in paths:
+            place = self.root / checked(path)
+            place.unlink(missing_ok=True)
+            folders.add(place.parent)
+        for folder in folders:
+            _disk.sync(folder)
 
     def move(self, path: str, to: str) -> None:
         """Give a file another name."""

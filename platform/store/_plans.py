@@ -131,8 +131,7 @@ class Plans:
             data = encoded(united(small.values()).as_json())
             whole = f"plans/{kind}/{name}/{short(data)}.json"
             self._files.write(whole, data)
-            for path in small.keys() - {whole}:
-                self._files.delete(path)
+            self._files.delete_files(small.keys() - {whole})
 
     def read(self, kind: str, name: str) -> Plan:
         """The union of all plans of a name; one without runs when there is none."""

@@ -5,7 +5,7 @@ import errno
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 import obstore
@@ -117,6 +117,12 @@ class RemoteFiles:
     def delete(self, path: str) -> None:
         """Remove a file, or a folder with all that is in it."""
         for name in [checked(path), *self.names(path)]:
+            with contextlib.suppress(FileNotFoundError):
+                _again(lambda name=name: obstore.delete(self._store, name))  # type: ignore[misc]
+
+    def delete_files(self, paths: Iterable[str]) -> None:
+        """Remove files, as far as they are there."""
+        for name in map(checked, paths):
             with contextlib.suppress(FileNotFoundError):
                 _again(lambda name=name: obstore.delete(self._store, name))  # type: ignore[misc]
 

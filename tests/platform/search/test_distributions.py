@@ -63,6 +63,11 @@ def asked(study, values, space=SPACE):
     return trial
 
 
+def numbered(study):
+    """The trials of a study by number."""
+    return dict(enumerate(study.get_trials()))
+
+
 def search(name, *, order="forward", generation=3, total=18, seed=0, stop=None, study=None):
     """Proposals of a search in generations, whose trials end in some order."""
     study = study or optuna.create_study()
@@ -74,7 +79,7 @@ def search(name, *, order="forward", generation=3, total=18, seed=0, stop=None, 
             break
         begun = []
         for number in range(first, first + generation):
-            values = proposals.of(number, study.get_trials())
+            values = proposals.of(number, numbered(study))
             begun.append((asked(study, values), values))
             proposed.append(values)
             if order == "early" and number == first:
@@ -175,7 +180,7 @@ def test_a_trial_learns_from_earlier_generations():
                 params=trial.params, distributions=trial.distributions, value=-trial.value
             )
         )
-    found = [Proposals(settings("tpe"), 3).of(18, held.get_trials()) for held in (study, other)]
+    found = [Proposals(settings("tpe"), 3).of(18, numbered(held)) for held in (study, other)]
     assert found[0] != found[1]
 
 
@@ -184,7 +189,7 @@ def test_several_objectives(name):
     study = optuna.create_study(directions=["maximize", "minimize"])
     proposals = Proposals(settings(name, objective="acc,ece"), 1)
     for number in range(12):
-        values = proposals.of(number, study.get_trials())
+        values = proposals.of(number, numbered(study))
         assert contains(values)
         study.tell(asked(study, values), [values["weight"], values["lr"]])
 
@@ -225,13 +230,13 @@ def test_a_grid_visits_every_point_once():
     seen = [repr(t.params) for t in study.get_trials()]
     proposals = Proposals(settings("grid", space=space), 4)
     for number in range(2, 13):
-        values = proposals.of(number, study.get_trials())
+        values = proposals.of(number, numbered(study))
         seen.append(repr(values))
         study.tell(asked(study, values, space), 0.0)
     assert d.grid_size(space) == 12
     assert len(set(seen)) == 13  # 12 points and the one that is none
     # Used up: it begins again rather than stopping a search half-way.
-    assert repr(proposals.of(13, study.get_trials())) in seen
+    assert repr(proposals.of(13, numbered(study))) in seen
 
 
 def test_a_grid_that_nobody_finishes_is_refused():
