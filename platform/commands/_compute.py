@@ -86,7 +86,8 @@ def missing(wanted: Wanted, store: Store, retry: str | None) -> list[Job]:
     """Jobs that have to be computed: runs that neither are in the store nor failed, unless asked
     again, and all that they stand on as far as it is missing too."""
     done = store.done(job.id for job in wanted.jobs)
-    failed = {} if retry else store.failures()
+    known = {job.id for job in wanted.jobs} | {i for job in wanted.runs for i in job.needs.values()}
+    failed = {} if retry else store.failures(known)
     runs = [
         job
         for job in wanted.runs
@@ -123,7 +124,7 @@ def submit(wanted: Wanted, store: Store, session: "Session", retry: str | None, 
     from deep_clustering.platform.run.lane import numbers_of
 
     todo = {job.id for job in missing(wanted, store, retry)}
-    failures = failures_of(store)
+    failures = failures_of(store, {job.id for job in wanted.jobs})
     work: list[Submitted] = []
     for job in wanted.jobs:
         if job.id in todo and (retry or job.id not in failures):
@@ -137,9 +138,9 @@ def submit(wanted: Wanted, store: Store, session: "Session", retry: str | None, 
     session.planner.submit(work, owner, store.done(outside))
 
 
-def failures_of(store: Store) -> dict[str, Failure]:
-    """Run id -> why its last attempt failed, of runs without a result."""
-    rows = store.rows().filter(status="failed").select("run_id", "reason", "failure_kind")
+def failures_of(store: Store, ids: Collection[str]) -> dict[str, Failure]:
+    """Run id -> why its last attempt failed, of those runs of some that have no result."""
+    rows = store.rows(ids=ids).filter(status="failed").select("run_id", "reason", "failure_kind")
     return {
         id: Failure(kind=Kind(kind) if kind else Kind.ERROR, reason=reason or "")
         for id, reason, kind in rows.iter_rows()

@@ -20,7 +20,7 @@ from deep_clustering.platform.request.configs import Value
 from deep_clustering.platform.request.options import Tune, command_line
 from deep_clustering.platform.request.request import Request, Wanted
 from deep_clustering.platform.run import _ray
-from deep_clustering.platform.search.samplers import check_sampler, grid_size
+from deep_clustering.platform.search.samplers import check_sampler, described, grid_size
 from deep_clustering.platform.search.study import Settings, Study
 from deep_clustering.platform.store.store import Store
 from deep_clustering.search_spaces._space import Concrete
@@ -144,7 +144,8 @@ def _search(
     several = "s" * (options.seeds > 1)
     title = say.title(
         settings.request,
-        f"{options.trials} trials × {options.seeds} seed{several}, {options.sampler}",
+        f"{options.trials} trials × {options.seeds} seed{several}, "
+        + described(options.sampler, options.trials),
     )
     names = (*(o.name for o in settings.objectives), *say.shown(settings.request))
     submitted: dict[str, None] = {}
@@ -219,7 +220,7 @@ def _close(
     if best:
         _print_best(console, settings, best, good, options)
     if share is not None and share.trials:
-        console.print(_shared(share, options.sampler), style="dim")
+        console.print(_shared(share, described(options.sampler, trials)), style="dim")
     say.where(console, store, f'results.study("{study.name}", store)')
     more = command_line(options, trials=trials * 2, retry=None)
     console.print(f"[bold]more trials[/]\n  {more}", soft_wrap=True)
@@ -291,7 +292,7 @@ def _print_dry_run(settings: Settings, name: str, trials: int, store: Store) -> 
     for field, domain in settings.space.items():
         console.print(f"  {field}: {domain}", markup=False)
     objectives = ", ".join(f"{o.name} ({o.better})" for o in settings.objectives)
-    console.print(f"objective: {objectives}; sampler {settings.sampler}")
+    console.print(f"objective: {objectives}; sampler {described(settings.sampler, trials)}")
     done = len(Study(store, name, settings).over())
     wanted = settings.request.wanted(settings.seeds)
     stages = [job for job in work.missing(wanted, store, None) if job not in wanted.runs]

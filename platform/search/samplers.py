@@ -24,6 +24,10 @@ from deep_clustering.search_spaces._space import Choice, Concrete, Float, Int
 #: Values of each range in a grid; a choice has all of its own.
 GRID_POINTS = 3
 
+#: From this trial on TPE takes over from the Gaussian process, whose time for a proposal grows with
+#: the cube of the trials: seconds by then, minutes later.
+GP_TRIALS = 200
+
 #: More points than that are no grid that anybody finishes.
 LARGEST_GRID = 1_000_000
 
@@ -212,6 +216,22 @@ def check_sampler(name: str) -> None:
         )
 
 
+def sampler_of(name: str, number: int) -> str:
+    """The sampler that really proposes a trial: TPE takes over from `gp` at `GP_TRIALS`."""
+    return "tpe" if name == "gp" and number >= GP_TRIALS else name
+
+
+def described(name: str, trials: int) -> str:
+    """A search's sampler in words.
+
+    Args:
+        name: as in `--sampler`.
+        trials: of the search.
+    """
+    handed_over = sampler_of(name, trials - 1) != name
+    return f"{name}, from trial {GP_TRIALS} on tpe" if handed_over else name
+
+
 def make_sampler(
     name: str,
     seed: int,
@@ -232,6 +252,7 @@ def make_sampler(
     """
     check_sampler(name)
     distributions(space)
+    name = sampler_of(name, number)
     # The order of a grid is shared by all trials; everything else is drawn anew for each.
     own = seed if name == "grid" else _mixed(seed, number)
     with warnings.catch_warnings():

@@ -1,7 +1,7 @@
 """Reading a store's rows and the tables they name, whatever is damaged, gone or half-done."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -15,6 +15,8 @@ from deep_clustering.platform.store.schema import Damaged, NewerSchema
 
 #: Up to so many tables are read from their own files although a segment holds them too.
 _FEW = 16
+#: For more ids than that, all names are listed.
+_LISTED = 64
 _ROW = re.compile(
     r"(?:runs|stages)/(?P<id>[a-z0-9][a-z0-9_-]{0,63})"
     r"\.(?:ok|failed-(?P<failure>\d+))(?:/(?P<attempt>[0-9a-f-]+))?\.parquet"
@@ -81,6 +83,24 @@ class Rows:
         with reading(self._files):
             return [e for e in map(entry, self._files.names(kind)) if e is not None]
 
+    def entries_of(self, kind: str, ids: Collection[str]) -> list[Entry]:
+        """Those of some ids; of a few of them without a look at all others."""
+        if len(ids) > _LISTED:
+            return [e for e in self.entries(kind) if e.id in ids]
+        with reading(self._files):
+            found = [(*self.results(kind, id), *self._lost(kind, id)) for id in ids]
+        return [e for paths in found for e in map(entry, paths) if e is not None]
+
+    def _lost(self, kind: str, id: str) -> Iterator[str]:
+        """Paths of an id's attempts without a result; one of them may have been set aside."""
+        number = absent = 0
+        while absent < 2:
+            name = f"{kind}/{id}.failed-{number}"
+            plain = [f"{name}.parquet"] if self._files.exists(f"{name}.parquet") else []
+            found = plain or self._files.names(name)
+            yield from found
+            number, absent = number + 1, 0 if found else absent + 1
+
     def results(self, kind: str, id: str) -> list[str]:
         """Paths of an id's results, the one that counts first."""
         with reading(self._files):
@@ -95,15 +115,18 @@ class Rows:
                 return path
         return None
 
-    def finished(self, kind: str) -> set[str]:
-        """Ids with a sound result."""
+    def finished(self, kind: str, ids: Collection[str] | None = None) -> set[str]:
+        """Ids with a sound result; of some only where these are given."""
+        if ids is not None and len(ids) <= _LISTED:
+            return {id for id in ids if self.result(kind, id) is not None}
         covered = self._segments.covered(kind)
         entries = [e for e in self.entries(kind) if e.failure is None]
         known = {e.id for e in entries if e.path in covered}
         rest = [e for e in entries if e.id not in known]
         with pool(self._files) as threads:
             sound = threads.map(self.sound, [e.path for e in rest])
-            return known | {e.id for e, good in zip(rest, sound, strict=True) if good}
+            found = known | {e.id for e, good in zip(rest, sound, strict=True) if good}
+        return found if ids is None else found & set(ids)
 
     def sound(self, path: str) -> bool:
         """Whether a row's file is what was written; looked at again only when it changed."""
@@ -156,10 +179,10 @@ class Rows:
             frame = copies[0]
         return dict.fromkeys(schema.KINDS[kind]) | frame.row(0, named=True)
 
-    def table(self, kind: str) -> pl.DataFrame:
+    def table(self, kind: str, ids: Collection[str] | None = None) -> pl.DataFrame:
         """One row per id: its result, or what its last attempt without one left."""
         choices: dict[str, list[Entry]] = {}
-        for file in self.entries(kind):
+        for file in self.entries(kind) if ids is None else self.entries_of(kind, ids):
             choices.setdefault(file.id, []).append(file)
         for entries in choices.values():
             # Results before failures; the first result counts, and the last failure.

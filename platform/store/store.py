@@ -27,7 +27,7 @@ a result `<id>.ok/<attempt>.parquet` there, of which the first counts.
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -153,8 +153,8 @@ class Store:
     def done(self, ids: Iterable[str]) -> set[str]:
         """Which of some ids, of runs or of stages, are finished."""
         asked = {checked_id(id) for id in ids}
-        runs = asked & self._rows.finished("runs")
-        return runs | {id for id in (asked - runs) & self._stages.listed() if self.stage_ready(id)}
+        runs = self._rows.finished("runs", asked)
+        return runs | {id for id in asked - runs if self.stage_ready(id)}
 
     def failed(self, *statuses: str) -> set[str]:
         """Ids of runs without a result, whose last attempt failed, was stopped or interrupted.
@@ -167,9 +167,13 @@ class Store:
             rows = rows.filter(pl.col("status").is_in(statuses))
         return set(rows["run_id"])
 
-    def failures(self) -> dict[str, str]:
-        """Run id -> reason, of runs without a result whose last attempt failed."""
-        rows = self.rows().filter(pl.col("status") == "failed")
+    def failures(self, ids: Collection[str] | None = None) -> dict[str, str]:
+        """Run id -> reason, of runs without a result whose last attempt failed.
+
+        Args:
+            ids: only these; all when none are given.
+        """
+        rows = self.rows(ids=ids).filter(pl.col("status") == "failed")
         return {id: reason or "" for id, reason in rows.select("run_id", "reason").iter_rows()}
 
     def run_row(self, id: str) -> dict[str, Any]:
@@ -185,7 +189,7 @@ class Store:
         row = self.run_row(id)
         return {k: v for k, v in row.items() if isinstance(v, (int, float)) and "." not in k}
 
-    def rows(self, kind: str = "runs") -> pl.DataFrame:
+    def rows(self, kind: str = "runs", ids: Collection[str] | None = None) -> pl.DataFrame:
         """One row per id: its result, or what its last attempt without one left.
 
         A damaged file is left out with a `StoreDamage` warning; another one tells of what was here
@@ -193,7 +197,10 @@ class Store:
 
         Args:
             kind: "runs" or "stages".
+            ids: only these; a few are found without a look at all others.
         """
+        if ids is not None:
+            return self._rows.table(kind, {checked_id(id) for id in ids})
         self._seals.warn_of_loss(kind)
         return self._rows.table(kind)
 

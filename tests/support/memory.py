@@ -2,6 +2,7 @@
 
 import time
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import ClassVar
 
 from obstore.store import MemoryStore
@@ -55,6 +56,10 @@ class MemoryFiles:
 
     def names(self, folder: str) -> list[str]:
         return sorted(path for path in self._content if path.startswith(f"{checked(folder)}/"))
+
+    def delete_files(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            self.delete(path)
 
     def delete(self, path: str) -> None:
         for name in [checked(path), *self.names(path)]:

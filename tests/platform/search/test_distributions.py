@@ -204,6 +204,14 @@ def test_the_gaussian_process_leaves_the_number_of_threads_alone():
         torch.set_num_threads(before)
 
 
+def test_tpe_takes_over_from_the_gaussian_process():
+    made = [d.make_sampler("gp", 0, number, SPACE) for number in (0, 199, 200, 9_999)]
+    assert [type(s).__name__ for s in made] == ["_GaussianProcess"] * 2 + ["TPESampler"] * 2
+    assert d.described("gp", 200) == "gp"
+    assert d.described("gp", 201) == "gp, from trial 200 on tpe"
+    assert d.described("tpe", 201) == "tpe"
+
+
 # --- Grid -------------------------------------------------------------------------------------
 
 

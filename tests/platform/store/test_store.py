@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 import tarfile
+import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from polars.testing import assert_frame_equal
 
 from deep_clustering.platform import _disk, results
 from deep_clustering.platform._disk import attempt
@@ -316,6 +318,28 @@ def test_plans_are_united(store: Store) -> None:
     assert store.plans("study") == []
     with pytest.raises(InputError, match="a name has 1 to 128"):
         store.write_plan("suite", "../x", Plan())
+
+
+def test_a_few_runs_are_looked_up_without_reading_the_others(store: Store) -> None:
+    """A search asks for one trial after another: the last must cost what the first did."""
+    for id in ("good", "other"):
+        commit(store, id)
+    for reason in ("first", "second", "third"):
+        store.record_failure(run("lost", status="failed", reason=reason))
+    store.set_aside("runs/lost.failed-1.parquet")
+    store.write_bytes("runs/other.ok.parquet", b"damaged")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", StoreDamage)  # what is not asked for is not read
+        few = store.rows(ids=["good", "lost", "never"])
+        assert store.failures(["lost", "good", "never"]) == {"lost": "third"}
+        assert store.done(["good", "lost", "never"]) == {"good"}
+    assert sorted(few["run_id"]) == ["good", "lost"]
+    many = [f"x{i}" for i in range(100)]
+    with pytest.warns(StoreDamage, match="other"):
+        every = store.rows().sort("run_id")
+    assert_frame_equal(few.sort("run_id"), every)
+    assert store.failures(["lost", *many]) == {"lost": "third"}
+    assert store.rows(ids=["good", "lost", *many]).height == 2
 
 
 def test_small_plans_become_one_file_and_large_ones_stay(store: Store) -> None:
