@@ -188,7 +188,7 @@ def test_the_same_search_again_computes_nothing(work: Path, searched: Command) -
 
 
 def test_a_killed_search_continues_to_the_same_table(work: Path, searched: Command) -> None:
-    """P1, P5: SIGKILL of the driver in mid-search; no orphan after 10 s."""
+    """P1, P5: SIGKILL of the driver in mid-search; no orphan after 10 s; its journal is damaged."""
     asked = _asked(work, "tune", "killed", *_SEARCH)
     command = Command(*asked, cwd=work)
     command.until("trial 2 running")
@@ -198,8 +198,11 @@ def test_a_killed_search_continues_to_the_same_table(work: Path, searched: Comma
     assert _gone(family, 10) == []
     before = _table(work / "killed")
     assert 2 <= before.height < 4
+    (journal,) = (work / "killed" / "studies").iterdir()
+    journal.write_bytes(journal.read_bytes().replace(b"op_code", b"op_node", 5))
     again = _run(work, *asked)
     assert again.process.returncode == 0, again.text
+    assert "moved to quarantine/ and written anew" in again.text
     after = _table(work / "killed")
     kept = after.filter(pl.col("run_id").is_in(before["run_id"].to_list()))
     assert_frame_equal(kept.select(before.columns), before)
