@@ -235,7 +235,7 @@ def test_rows_and_blocks_are_in_the_order_of_the_paper(pages: dict[str, _Page]) 
 def test_verdicts_have_their_sentence_and_numbers(store: Store, pages: dict[str, _Page]) -> None:
     judged = results.verdicts("cdc-table2", store).collect()
     rows = [r for r in pages["suite"].cells if len(r) == 8 and "cifar20" in r[1]]
-    assert len(rows) == judged.height == 12
+    assert len(rows) == judged.height == 13
     for row, claim in zip(rows, judged.iter_rows(named=True), strict=True):
         assert row[0].startswith(claim["verdict"])
         assert claim["reason"][1:] in row[0]
