@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from deep_clustering.ablations import _published
-from deep_clustering.platform import registry
+from deep_clustering.platform.commands import options as shared
 from deep_clustering.platform.errors import InputError, nearest
 from deep_clustering.platform.evaluation import contract
 from deep_clustering.platform.request import options as records
@@ -44,29 +44,10 @@ class _Command(click.Command):
                     formatter.write(f"  {line}\n")
 
 
-def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
-    def decorate(function: F) -> F:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
-
-
 def _record(kind: type[R], given: dict[str, object]) -> R:
     """The record of a command's options: lists become tuples, everything else stays as parsed."""
     plain = {k: tuple(v) if isinstance(v, (list, tuple)) else v for k, v in given.items()}
     return kind(**plain)  # type: ignore[arg-type]
-
-
-def _method_names(_: click.Context, __: click.Parameter, start: str) -> list[str]:
-    return [n for n in registry.names() if n.startswith(start)]
-
-
-def _dataset_names(_: click.Context, __: click.Parameter, start: str) -> list[str]:
-    from deep_clustering.platform.data.catalogue import CATALOGUE
-
-    return [n for n in CATALOGUE if n.startswith(start)]
 
 
 _PAPERS = " or ".join(filter(None, (", ".join(_published.papers()[:-1]), _published.papers()[-1])))
@@ -74,121 +55,6 @@ _PAPERS = " or ".join(filter(None, (", ".join(_published.papers()[:-1]), _publis
 
 def _paper_names(_: click.Context, __: click.Parameter, start: str) -> list[str]:
     return [n for n in _published.papers() if n.startswith(start)]
-
-
-_method = click.argument("method", shell_complete=_method_names)
-_store = click.option(
-    "--store",
-    metavar="URI",
-    help="Where results live: a folder or an object-store URI. "
-    "[default: $DEEP_CLUSTERING_STORE, else ./store]",
-)
-_data = click.option(
-    "--data",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="Where decoded images live. [default: $DEEP_CLUSTERING_DATA, else "
-    "~/.cache/deep-clustering; with --address, in the store]",
-)
-_dataset = click.option(
-    "--dataset",
-    required=True,
-    metavar="NAME",
-    shell_complete=_dataset_names,
-    help="A name of `platform datasets`, folder:PATH for your own images, or table:PATH for your "
-    "own vectors.",
-)
-_request = _options(
-    click.option(
-        "--set",
-        "sets",
-        multiple=True,
-        metavar="FIELD=VALUE",
-        help="Change a field; repeatable. `platform methods METHOD` lists the fields.",
-    ),
-    click.option(
-        "--preset", metavar="NAME", help="Follow `paper` or `release` where the two differ."
-    ),
-    click.option("--protocol", metavar="NAME", help="Which images are trained on and scored."),
-    click.option(
-        "--replicate",
-        type=click.Choice(["pretraining", "training"]),
-        help="What a seed draws anew: everything from the pretraining on, or the training on one "
-        "pretraining. [default: training; of a suite its own]",
-    ),
-    click.option(
-        "--image-size",
-        "side",
-        type=int,
-        metavar="PIXELS",
-        help="Stored side: of centred squares, from 256 on of whole pictures at most. For "
-        "folder:PATH, ImageNet, textures and places365.",
-    ),
-    click.option("--skip-broken", is_flag=True, help="Leave unreadable images out and say which."),
-)
-_features = click.option(
-    "--features",
-    metavar="METHOD|STAGE",
-    help="Cluster the features of a pretraining: that of a method (its fields pretrain.* can be "
-    "--set), or a stage id of `platform results stages`. [default: pixels, or the dataset's "
-    "vectors]",
-)
-_encoder = _options(
-    click.option(
-        "--encoder",
-        metavar="NAME|FILE",
-        help="Cluster the features of a frozen encoder: efficientnet-lite0 (needs no download), "
-        "dinov2, dinov2-b, clip, siglip, timm:NAME, torchvision:NAME, or a file of weights; "
-        "@PIXELS after it sets the side of the images it sees.",
-    ),
-    click.option(
-        "--architecture",
-        metavar="NAME",
-        help="The network that --encoder FILE has weights of: timm:NAME, torchvision:NAME or "
-        "efficientnet-lite0.",
-    ),
-)
-_base = click.option(
-    "--base",
-    metavar="RUN|METHOD",
-    help="The finished run that the method starts from: a run id, or a method, which is then run "
-    "first. Methods that start from none refuse it.",
-)
-_seeds = click.option(
-    "--seeds",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Seeds per configuration: 0 to N-1.",
-)
-_compute = _options(
-    _store,
-    _data,
-    click.option(
-        "--address", metavar="ADDRESS", help="A Ray cluster to use instead of this machine."
-    ),
-    click.option(
-        "--workers",
-        type=click.IntRange(min=1),
-        default=1,
-        show_default=True,
-        metavar="N",
-        help="Processes that train one run together; the batch stays the global batch.",
-    ),
-    click.option(
-        "--gpus-per-run",
-        type=click.FloatRange(min=0, min_open=True, max=1),
-        metavar="SHARE",
-        help="Share of a GPU for each process, to pack several runs on one. [default: 1]",
-    ),
-    click.option(
-        "--retry", type=click.Choice(["failed"]), help="Also run what failed before, once more."
-    ),
-    click.option(
-        "--dry-run", is_flag=True, help="Say what would run and what is there; run nothing."
-    ),
-)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -203,19 +69,58 @@ def cli() -> None:
 
 @cli.command(
     cls=_Command,
+    epilog="platform cluster photos\n"
+    "platform cluster photos --clusters 12 --encoder dinov2 --sort-into sorted",
+)
+@click.argument("folder", shell_complete=shared.dataset_names)
+@click.option(
+    "--clusters",
+    type=click.IntRange(min=2),
+    metavar="N",
+    help="How many. [default: found, without labels]",
+)
+@shared.encoder
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Where report.html and clusters.csv go. [default: FOLDER-clusters]",
+)
+@click.option(
+    "--sort-into",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Make this folder, with a link to each picture in a folder for its cluster; doubtful ones "
+    "apart. Pictures stay where they are.",
+)
+@shared.pictures
+@shared.compute
+def cluster(**options: object) -> int:
+    """Cluster a folder of pictures, with confidences that can be believed.
+
+    FOLDER holds pictures, or is a name of `platform datasets`. A frozen encoder sees the pictures,
+    and `consensus` clusters its features; the number of clusters is found where it is not given.
+    """
+    from deep_clustering.platform.commands import cluster as command
+
+    return command.cluster(_record(records.Cluster, options))
+
+
+@cli.command(
+    cls=_Command,
     epilog="platform train cdc --dataset digits --seeds 3\n"
     "platform train cdc --dataset folder:photos --set clusters=10\n"
     "platform train pac --dataset cifar10 --features dpac --set metric=cosine\n"
     "platform train kmeans --dataset folder:photos --encoder dinov2 --set clusters=10",
 )
-@_method
-@_dataset
-@_request
-@_features
-@_encoder
-@_base
-@_seeds
-@_compute
+@shared.method
+@shared.dataset
+@shared.request
+@shared.features
+@shared.encoder
+@shared.base
+@shared.seeds
+@shared.compute
 def train(**options: object) -> int:
     """Train one configuration on one or several seeds.
 
@@ -232,14 +137,14 @@ def train(**options: object) -> int:
     epilog="platform tune cdc --dataset digits\n"
     "platform tune cdc --dataset cifar20 --trials 50 --objective acc,ece --seeds 3",
 )
-@_method
-@_dataset
-@_request
-@_features
-@_encoder
-@_base
-@_seeds
-@_compute
+@shared.method
+@shared.dataset
+@shared.request
+@shared.features
+@shared.encoder
+@shared.base
+@shared.seeds
+@shared.compute
 @click.option(
     "--trials",
     type=int,
@@ -281,7 +186,7 @@ def tune(**options: object) -> int:
     "platform ablate cdc --variants single-head,random-init --dataset digits\n"
     "platform ablate --suite mine.toml --dataset folder:photos --seeds 3",
 )
-@click.argument("method", required=False, shell_complete=_method_names)
+@click.argument("method", required=False, shell_complete=shared.method_names)
 @click.option(
     "--suite", metavar="NAME|FILE", help="A suite of `platform suites`, or your own .py or .toml."
 )
@@ -295,17 +200,17 @@ def tune(**options: object) -> int:
     "--dataset",
     multiple=True,
     metavar="NAME",
-    shell_complete=_dataset_names,
+    shell_complete=shared.dataset_names,
     help="Instead of the suite's own; repeatable. folder:PATH for your own images.",
 )
-@_request
+@shared.request
 @click.option(
     "--seeds",
     type=click.IntRange(min=1),
     metavar="N",
     help="Seeds per row, the same for all: 0 to N-1. [default: the suite's, 5]",
 )
-@_compute
+@shared.compute
 def ablate(**options: object) -> int:
     """Run an ablation suite and say which published claims hold.
 
@@ -339,7 +244,7 @@ def _evaluations() -> list[click.Option]:
                 multiple=True,
                 metavar=record.metavar,
                 help=record.help,
-                shell_complete=_dataset_names if record.sets else None,
+                shell_complete=shared.dataset_names if record.sets else None,
             )
         )
         options += [_parameter(name, record, x) for x in contract.options(record).values()]
@@ -383,8 +288,8 @@ def _parameters(name: str, record: contract.Evaluation, said: dict[str, object])
 )
 @click.argument("run")
 @click.option("--skip-broken", is_flag=True, help="Leave unreadable images out and say which.")
-@_store
-@_data
+@shared.store
+@shared.data
 def evaluate(**options: object) -> int:
     """Evaluate a finished run; what is in the store is not computed again.
 
@@ -414,7 +319,8 @@ def evaluate(**options: object) -> int:
     metavar="DIR",
     help="Also write every figure there, as PNG and SVG.",
 )
-@_store
+@shared.store
+@shared.data
 def report(**options: object) -> int:
     """Write one HTML file about a suite, a study or a run; it opens offline.
 
@@ -442,8 +348,8 @@ def audit(paper: str) -> None:
 
 
 @cli.command(cls=_Command, epilog="platform suites")
-@_store
-@_data
+@shared.store
+@shared.data
 def suites(store: str | None, data: Path | None) -> None:
     """All ablation suites, with rows, runs, and what the store has of them."""
     from deep_clustering.platform.commands import lists as listings
@@ -452,7 +358,7 @@ def suites(store: str | None, data: Path | None) -> None:
 
 
 @cli.command(cls=_Command, epilog="platform variants cdc")
-@click.argument("method", required=False, shell_complete=_method_names)
+@click.argument("method", required=False, shell_complete=shared.method_names)
 def variants(method: str | None) -> None:
     """The named variants of a method, for `platform ablate METHOD --variants`."""
     from deep_clustering.platform.commands import lists as listings
@@ -475,8 +381,8 @@ def variants(method: str | None) -> None:
     help=".csv, .parquet or .arrow; without it a summary is shown.",
 )
 @click.option("--skip-broken", is_flag=True, help="Leave unreadable images out and say which.")
-@_store
-@_data
+@shared.store
+@shared.data
 def predict(**options: object) -> int:
     """Cluster new images with a trained run, with calibrated confidences.
 
@@ -509,7 +415,7 @@ def predict(**options: object) -> int:
     metavar="FILE",
     help="Write .csv, .parquet or .arrow instead of showing.",
 )
-@_store
+@shared.store
 def results(**options: object) -> int:
     """List, filter, sort and export what the store holds."""
     from deep_clustering.platform.commands import show as command
@@ -523,7 +429,7 @@ def results(**options: object) -> int:
     is_flag=True,
     help="Move damaged files to quarantine/ and say which commands compute them again.",
 )
-@_store
+@shared.store
 def verify(**options: object) -> int:
     """Read every file of a store; exit 4 when one is damaged or was lost."""
     from deep_clustering.platform.commands import verify as command
@@ -532,7 +438,7 @@ def verify(**options: object) -> int:
 
 
 @cli.command(cls=_Command, epilog="platform methods cdc")
-@click.argument("method", required=False, shell_complete=_method_names)
+@click.argument("method", required=False, shell_complete=shared.method_names)
 def methods(method: str | None) -> None:
     """What can be trained; with a name, its fields, presets and paper-release differences."""
     from deep_clustering.platform.commands import lists as listings
@@ -541,7 +447,7 @@ def methods(method: str | None) -> None:
 
 
 @cli.command(cls=_Command, epilog="platform datasets")
-@_data
+@shared.data
 def datasets(data: Path | None) -> None:
     """The named datasets, and whether they are here."""
     from deep_clustering.platform.commands import lists as listings
@@ -550,7 +456,7 @@ def datasets(data: Path | None) -> None:
 
 
 @cli.command(cls=_Command, epilog="platform spaces cdc")
-@click.argument("method", required=False, shell_complete=_method_names)
+@click.argument("method", required=False, shell_complete=shared.method_names)
 def spaces(method: str | None) -> None:
     """What `platform tune` searches over, and the objectives it knows."""
     from deep_clustering.platform.commands import lists as listings
@@ -568,8 +474,8 @@ def columns(table: str | None) -> None:
 
 
 @cli.command(cls=_Command, epilog="platform doctor")
-@_store
-@_data
+@shared.store
+@shared.data
 def doctor(store: str | None, data: Path | None) -> int:
     """What this machine can do, and what is missing."""
     from deep_clustering.platform.commands import doctor as examination

@@ -8,7 +8,9 @@ from deep_clustering.platform.request.options import Report
 def report(options: Report) -> int:
     """Write a report; returns the exit code."""
     store = work.open_store(options, create=False)
-    target, *drawn = page.write(store, options.name, options.output, options.figures)
+    target, *drawn = page.write(
+        store, options.name, options.output, options.figures, work.data_root(options.data)
+    )
     print(f"report written to {target}; open it in a browser")
     if options.figures is not None:
         print(f"{len(drawn)} files of figures written to {options.figures}")

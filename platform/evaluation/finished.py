@@ -154,6 +154,24 @@ def labelled(row: Row, root: Path) -> "tuple[ImageSet, np.ndarray]":
     Raises:
         InputError: they are not the ones that the run was trained on, or they have no labels.
     """
+    dataset = images_of(row, root)
+    if dataset.labels is None:
+        raise InputError(
+            f"{dataset.name} has no labels, and this evaluation compares clusters with them."
+        )
+    return dataset, dataset.labels
+
+
+def images_of(row: Row, root: Path) -> ImageSet:
+    """The images of a run.
+
+    Args:
+        row: of the run.
+        root: where decoded images live.
+
+    Raises:
+        InputError: they are not here, or not the ones that the run was trained on.
+    """
     name, side = str(row["dataset"]), row["image_side"]
     assert isinstance(side, int)
     entry = CATALOGUE.get(name)
@@ -168,10 +186,8 @@ def labelled(row: Row, root: Path) -> "tuple[ImageSet, np.ndarray]":
             f"the images of {name} under '{root}' are not those that run {row['run_id']} was "
             "trained on; name the data directory of that run with --data."
         )
-    if dataset.labels is None:
-        raise InputError(f"{name} has no labels, and this evaluation compares clusters with them.")
     assert isinstance(dataset, ImageSet)
-    return dataset, dataset.labels
+    return dataset
 
 
 def pretext(store: Store, stage: str) -> "torch.Tensor":

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deep_clustering.platform import _disk
+from deep_clustering.platform.data.dataset import default_root
 from deep_clustering.platform.errors import InputError, nearest, storage_error
 from deep_clustering.platform.report.charts import chart as charts
 from deep_clustering.platform.report.markup.parts import Note, Notes, Page, Section
@@ -24,7 +25,11 @@ from deep_clustering.platform.store.store import Store, StoreDamage
 
 
 def write(
-    store: Store, name: str | None, output: Path | None = None, figures: Path | None = None
+    store: Store,
+    name: str | None,
+    output: Path | None = None,
+    figures: Path | None = None,
+    root: Path | None = None,
 ) -> list[Path]:
     """Write a report; an older file of that name stays whole until the new one is.
 
@@ -32,6 +37,7 @@ def write(
         store: where the results are.
         name: a suite or study of the store, a run id or its first letters; None for an overview.
         output: the HTML file, in a folder that exists; None: report-NAME.html, or report.html.
+        root: the data directory, where the pictures of runs are; None: the default one.
         figures: folder for each chart as PNG and SVG as well; made where it is not there.
 
     Returns:
@@ -48,7 +54,7 @@ def write(
         raise InputError(f"--output: there is no folder {folder}.")
     if target.is_dir():
         raise InputError(f"--output: {target} is a folder; name a file.")
-    draft = Draft(store=store)
+    draft = Draft(store=store, root=root or default_root())
     page = _with_damage(draft, topic)
     written = [_save(folder, target.name, render(page).encode())]
     if figures is not None:

@@ -112,6 +112,28 @@ class Train(Runs):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cluster(Compute):
+    """`platform cluster`.
+
+    Attributes:
+        folder: of pictures, or a named dataset.
+        clusters: how many; None finds the number.
+        encoder: as of `Asked`; None takes the best one that needs no download.
+        output: folder for the report and the table.
+        sort_into: folder that is made with the pictures sorted into it.
+    """
+
+    folder: Annotated[str, ARGUMENT]
+    clusters: Annotated[int | None, "--clusters"] = None
+    encoder: Annotated[str | None, "--encoder"] = None
+    architecture: Annotated[str | None, "--architecture"] = None
+    output: Annotated[Path | None, "--output"] = None
+    sort_into: Annotated[Path | None, "--sort-into"] = None
+    side: Annotated[int | None, "--image-size"] = None
+    skip_broken: Annotated[bool, "--skip-broken"] = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tune(Runs):
     """`platform tune`."""
 
@@ -183,7 +205,7 @@ class Verify(Stored):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report(Stored):
+class Report(Places):
     """`platform report`."""
 
     name: Annotated[str | None, ARGUMENT] = None
@@ -191,7 +213,7 @@ class Report(Stored):
     figures: Annotated[Path | None, "--figures"] = None
 
 
-Options = Train | Tune | Ablate | Evaluate | Predict | Results | Verify | Report
+Options = Cluster | Train | Tune | Ablate | Evaluate | Predict | Results | Verify | Report
 
 
 def flags(kind: type[Options]) -> dict[str, str]:

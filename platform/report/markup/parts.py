@@ -4,6 +4,7 @@
 text; a macro has the name of its record in lower case.
 """
 
+import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -210,6 +211,34 @@ class Figures:
     figures: Sequence[Figure]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Thumb:
+    """A small picture.
+
+    Attributes:
+        jpeg: the file.
+        alt: what it is called; a file's name is a text like any other.
+        text: the line below it.
+    """
+
+    jpeg: bytes
+    alt: str
+    text: str
+
+    @property
+    def source(self) -> str:
+        """The picture as an address that loads nothing."""
+        return "data:image/jpeg;base64," + base64.b64encode(self.jpeg).decode("ascii")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """Small pictures side by side."""
+
+    title: str
+    thumbs: Sequence[Thumb]
+
+
 @dataclass(frozen=True)
 class Definitions:
     """Names and what they stand for."""
@@ -240,7 +269,16 @@ class Commands:
 
 
 Part = (
-    PageTable | Footnotes | Notes | Query | Figures | Definitions | Paragraph | Heading | Commands
+    PageTable
+    | Footnotes
+    | Notes
+    | Query
+    | Figures
+    | Sheet
+    | Definitions
+    | Paragraph
+    | Heading
+    | Commands
 )
 
 # ---- the page

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -16,9 +17,10 @@ RunRow = Mapping[str, Any]
 
 @dataclass
 class Draft:
-    """The store that a page is about, and the charts that were drawn for it."""
+    """The store of a page, where its pictures are, and the charts that were drawn for it."""
 
     store: Store
+    root: Path = Path()  # the data directory
     drawn: list[Chart] = field(default_factory=list)
 
     def query(self, expression: str, *modules: ModuleType) -> Query:

@@ -32,6 +32,7 @@ from deep_clustering.platform.report.pages._epochs import run_epochs
 from deep_clustering.platform.report.pages._labels import labels
 from deep_clustering.platform.report.pages._notes import failures, flagged, mixtures, trained_with
 from deep_clustering.platform.report.pages._provenance import glossary, provenance
+from deep_clustering.platform.report.pages._sheets import sheets
 from deep_clustering.platform.report.pages._words import listed, quoted
 
 _SHOWN = names("agreement", "calibration", "rejection")
@@ -63,6 +64,7 @@ def build(draft: Draft, run: str) -> Page:
     if figures:
         sections.append(Section(title="Training and confidence", parts=[Figures(figures)]))
     if predictions is not None and predictions.height:
+        sections += sheets(draft, row, predictions)
         sections.append(Section(title="Some images", parts=_images(draft, row, predictions)))
     sections.append(Section(title="Configuration", parts=_configuration(draft, row)))
     sections += glossary(metric for metric in _SHOWN if row.get(metric) is not None)

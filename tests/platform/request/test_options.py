@@ -18,6 +18,7 @@ from deep_clustering.platform.request.options import (
     ARGUMENT,
     Ablate,
     Asked,
+    Cluster,
     Evaluate,
     Options,
     Predict,
@@ -41,6 +42,7 @@ PRETRAINING = tuple(s for s in SETS if s.startswith("pretrain."))
 
 #: The least that a command can be asked.
 LEAST: dict[str, Options] = {
+    "cluster": Cluster(folder="photos"),
     "train": Train(method="cdc", dataset="digits"),
     "tune": Tune(method="cdc", dataset="digits"),
     "ablate": Ablate(),
