@@ -16,6 +16,7 @@ import os
 import re
 import secrets
 import socket
+import stat
 import time
 import weakref
 from pathlib import Path
@@ -173,10 +174,21 @@ def make_folder(folder: Path) -> None:
         make_folder(folder.parent)
     try:
         os.mkdir(folder)
+        _share(folder)
     except FileExistsError:
         if not folder.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, "not a directory", str(folder)) from None
     sync(folder.parent)
+
+
+def _share(folder: Path) -> None:
+    """Let the group write into a new folder where it may into the one above, which is its own.
+
+    That is how a group shares a folder (set-group-id and group-writable), whatever the umask is.
+    """
+    shared = stat.S_ISGID | stat.S_IWGRP
+    if os.stat(folder.parent).st_mode & shared == shared:
+        os.chmod(folder, stat.S_IMODE(os.stat(folder).st_mode) | stat.S_IWGRP)
 
 
 def rename(path: Path, to: Path) -> None:
@@ -310,7 +322,10 @@ def try_lock(path: Path) -> Lock | None:
 def _take(path: Path, how: int) -> Lock | None:
     """One attempt; None when the last holder removed the file between open and lock."""
     make_folder(path.parent)
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except PermissionError:  # another user has it, who shares the folder and not the file
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(file, how)
         mine, there = os.fstat(file), os.stat(path)

@@ -1,5 +1,6 @@
 """Entry point of `platform`: from a command's first moment to its exit code."""
 
+import os
 import sys
 import warnings
 from typing import NoReturn, TextIO
@@ -10,6 +11,14 @@ from deep_clustering.platform import interruption
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run a command, by default the process's own; it ends in an exit code of `errors.py`."""
     interruption.at_once()  # before the imports, which take long
+    try:
+        os.getcwd()
+    except FileNotFoundError:  # torch cannot even be imported then
+        print(
+            "error: the current folder has been deleted; change to one that is there.",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     from deep_clustering.platform.run._ray import leave
 
     leave(_carry_out(sys.argv[1:] if arguments is None else arguments))

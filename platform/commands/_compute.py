@@ -17,6 +17,7 @@ from deep_clustering.platform.commands._live import LiveView
 from deep_clustering.platform.data.dataset import default_root
 from deep_clustering.platform.encoders.names import Encoder
 from deep_clustering.platform.errors import InputError, Interrupted, StorageError
+from deep_clustering.platform.places import absolute
 from deep_clustering.platform.request.jobs import FROZEN, Job
 from deep_clustering.platform.request.options import (
     Asked,
@@ -67,7 +68,7 @@ def images_root(compute: Compute, store: Store) -> Path:
 
 def data_root(data: Path | None) -> Path:
     """Where decoded images live on this machine."""
-    return (data or default_root()).expanduser().resolve()
+    return absolute(data or default_root()).resolve()
 
 
 def open_store(options: Stored, create: bool = True) -> Store:

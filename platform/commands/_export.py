@@ -15,6 +15,7 @@ from rich.text import Text
 
 from deep_clustering.platform import _disk
 from deep_clustering.platform.errors import InputError, nearest, storage_error
+from deep_clustering.platform.places import absolute
 
 #: Shown first, as far as the width goes, when a table has more columns than `_FEW`.
 _FIRST = (
@@ -216,7 +217,7 @@ def write(frame: pl.DataFrame, path: Path) -> None:
         raise InputError(
             f"--output: {path.name} ends with none of {', '.join(formats)}, which say the format."
         )
-    folder = path.expanduser().absolute().parent
+    folder = absolute(path).parent
     if not folder.is_dir():
         raise InputError(f"--output: there is no folder {folder}.")
     try:

@@ -19,6 +19,7 @@ def examine(store: str | None, data: Path | None) -> int:
 
     from deep_clustering.platform.data import catalogue, dataset
     from deep_clustering.platform.errors import PlatformError
+    from deep_clustering.platform.places import absolute
     from deep_clustering.platform.request.options import default_store
     from deep_clustering.platform.store.store import Store
 
@@ -51,16 +52,15 @@ def examine(store: str | None, data: Path | None) -> int:
     gpus = _gpus()
     line("GPU", bool(gpus), "; ".join(gpus) or "training runs on the CPU", needed=False)
 
-    root = (data or dataset.default_root()).expanduser()
+    root = absolute(data or dataset.default_root())
     near = next(p for p in (root, *root.parents) if p.exists())
     disk = shutil.disk_usage(near).free / 2**30
     line("data", disk > 1, f"{root}, {disk:.0f} GiB free")
     try:
         opened = Store.open(store or default_store(), create=False)
         line("store", True, f"{opened.uri}, {len(opened.finished())} runs")
-    except PlatformError:
-        where = store or default_store()
-        line("store", False, f"{where}: none yet; the first command makes it", needed=False)
+    except PlatformError as error:
+        line("store", False, str(error), needed=False)
     if os.environ.get("RAY_ADDRESS"):
         address = os.environ["RAY_ADDRESS"]
         line("Ray", True, f"RAY_ADDRESS={address} is set and not used; give --address to use it")

@@ -13,6 +13,7 @@ from deep_clustering.platform.data._text import quoted
 from deep_clustering.platform.data.folder import Listing, list_classes
 from deep_clustering.platform.data.protocols import TEST, TRAIN
 from deep_clustering.platform.errors import InputError
+from deep_clustering.platform.places import absolute
 
 VARIABLE = "DEEP_CLUSTERING_IMAGENET"
 
@@ -20,7 +21,7 @@ VARIABLE = "DEEP_CLUSTERING_IMAGENET"
 def folder(root: Path) -> Path:
     """Where ImageNet is looked for: $DEEP_CLUSTERING_IMAGENET, else imagenet/ under root."""
     given = os.environ.get(VARIABLE)
-    return Path(given).expanduser() if given else root / "imagenet"
+    return absolute(given) if given else root / "imagenet"
 
 
 @cache

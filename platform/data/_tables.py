@@ -31,6 +31,7 @@ from deep_clustering.platform.data._float32 import stored
 from deep_clustering.platform.data._text import quoted
 from deep_clustering.platform.data.protocols import TRAIN
 from deep_clustering.platform.errors import InputError, PlatformError, nearest
+from deep_clustering.platform.places import absolute
 
 if TYPE_CHECKING:
     import polars as pl
@@ -95,7 +96,7 @@ def located(text: str) -> Table:
 
 
 def _resolved(text: str) -> Path:
-    return Path(os.path.realpath(os.path.expanduser(text)))
+    return Path(os.path.realpath(absolute(text)))
 
 
 def build(folder: Path, *, table: Table) -> Content:

@@ -33,6 +33,7 @@ from deep_clustering.platform.data.folder import list_folder, list_images, locat
 from deep_clustering.platform.data.pixels import ENLARGEMENT, LARGEST, WHOLE, view_side
 from deep_clustering.platform.data.protocols import TEST
 from deep_clustering.platform.errors import InputError, nearest
+from deep_clustering.platform.places import HOMELESS, absolute
 
 DATA_VARIABLE = "DEEP_CLUSTERING_DATA"
 
@@ -40,7 +41,12 @@ DATA_VARIABLE = "DEEP_CLUSTERING_DATA"
 def default_root() -> Path:
     """The data directory: $DEEP_CLUSTERING_DATA, else ~/.cache/deep-clustering."""
     given = os.environ.get(DATA_VARIABLE)
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "deep-clustering"
+    if not given and HOMELESS:
+        raise InputError(
+            "There is no home folder to keep data in, as HOME is not set; say with --data or "
+            f"{DATA_VARIABLE} where it goes."
+        )
+    return absolute(given or "~/.cache/deep-clustering")
 
 
 @dataclass(frozen=True, kw_only=True)

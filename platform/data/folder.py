@@ -33,6 +33,7 @@ from deep_clustering.platform.data._cache import FORMAT
 from deep_clustering.platform.data._text import quoted
 from deep_clustering.platform.data.protocols import TEST, TRAIN
 from deep_clustering.platform.errors import InputError, nearest
+from deep_clustering.platform.places import absolute
 
 UNREADABLE = -1  # in place of a file size: not a regular file, or a link to nothing
 
@@ -123,7 +124,7 @@ def located(text: str) -> Path:
     if "\0" in text:
         raise InputError(f"A path cannot hold a zero byte, and {text!r} does.")
     try:
-        place = Path(os.path.realpath(os.path.expanduser(text)))
+        place = Path(os.path.realpath(absolute(text)))
         if place.is_dir():
             return place
         exists = place.exists()

@@ -13,6 +13,7 @@ from pathlib import Path
 from deep_clustering.platform import _disk
 from deep_clustering.platform.data.dataset import default_root
 from deep_clustering.platform.errors import InputError, nearest, storage_error
+from deep_clustering.platform.places import absolute
 from deep_clustering.platform.report.charts import chart as charts
 from deep_clustering.platform.report.markup.parts import Note, Notes, Page, Section
 from deep_clustering.platform.report.markup.render import render
@@ -49,7 +50,7 @@ def write(
     """
     topic = _topic(store, name)
     target = output or Path(f"report-{topic.name}.html" if topic.name else "report.html")
-    folder = target.expanduser().absolute().parent
+    folder = absolute(target).parent
     if not folder.is_dir():
         raise InputError(f"--output: there is no folder {folder}.")
     if target.is_dir():
@@ -58,7 +59,7 @@ def write(
     page = _with_damage(draft, topic)
     written = [_save(folder, target.name, render(page).encode())]
     if figures is not None:
-        place = figures.expanduser().absolute()
+        place = absolute(figures)
         for chart in draft.drawn:
             written += [_save(place, name, data) for name, data in charts.files(chart).items()]
     return written

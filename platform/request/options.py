@@ -24,7 +24,7 @@ def default_store() -> str:
 
     `$DEEP_CLUSTERING_STORE`, else the folder `store` in the current one.
     """
-    return os.environ.get("DEEP_CLUSTERING_STORE") or str(Path("store").absolute())
+    return os.environ.get("DEEP_CLUSTERING_STORE") or str(absolute("store"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,4 +271,5 @@ def text(value: object) -> str:
         return repr(value).removesuffix(".0")
     if isinstance(value, (tuple, list)):
         return ",".join(text(v) for v in value)
-    return str(value)
+    return str(value)from deep_clustering.platform.places import absolute
+

@@ -5,6 +5,8 @@ import secrets
 import sys
 from typing import NoReturn
 
+from deep_clustering.platform.places import settle_home
+
 
 def prepare(address: str | None) -> None:
     """Quiet, offline, and a cluster of our own behind a secret that only its processes know.
@@ -12,6 +14,7 @@ def prepare(address: str | None) -> None:
     Args:
         address: of the user's cluster, which keeps its own way to authenticate; None: our own.
     """
+    settle_home()
     for name, value in {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ENABLE_AUTO_CONNECT": "0",  # a thread that outlives the session starts no other Ray

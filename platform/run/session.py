@@ -24,6 +24,9 @@ from deep_clustering.platform.store.store import Store
 
 #: Memory that one training process needs beside its data: torch, Ray and a small model (MiB).
 _PROCESS_MB = 1500
+#: Where scratch folders go if that can be written, else where TMPDIR says: the path of a socket is
+#: at most 107 characters long, and a user's temporary folder may be deep.
+_SHORT = "/tmp"
 #: Seconds that a lane gets to leave.
 _LEAVE = 10.0
 
@@ -196,8 +199,7 @@ def _scratch() -> str:
     Raises:
         EnvironmentProblem: no temporary folder can be written.
     """
-    # A socket's path is at most 107 characters long, so not in a user's long temporary folder.
-    short = "/tmp" if os.access("/tmp", os.W_OK | os.X_OK) else None
+    short = _SHORT if os.access(_SHORT, os.W_OK | os.X_OK) else None
     try:
         return tempfile.mkdtemp(prefix="deep-clustering-", dir=short)
     except OSError as error:

@@ -3,15 +3,14 @@
 A new backend is a module beside this one, and its scheme in `BACKENDS`.
 """
 
-import os
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from deep_clustering.platform.errors import InputError
+from deep_clustering.platform.places import absolute
 from deep_clustering.platform.store._files import Files
 from deep_clustering.platform.store._local import LocalFiles
 
@@ -40,7 +39,7 @@ def connect(uri: str) -> Connection:
 def _folder(uri: str) -> Connection:
     if not uri:
         raise InputError("the store needs a folder or an address, got an empty text.")
-    path = Path(os.path.abspath(Path(uri).expanduser()))
+    path = absolute(uri)
     return Connection(LocalFiles(path), str(path))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from deep_clustering.platform import _disk
 from deep_clustering.platform._disk import FileState
 from deep_clustering.platform.errors import storage_error
+from deep_clustering.platform.places import absolute
 from deep_clustering.platform.store._files import Files, inside
 
 
@@ -24,7 +25,7 @@ class Copies:
             return self._files.root
         base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
         name = hashlib.sha256(self._uri.encode()).hexdigest()[:16]
-        return Path(base).expanduser() / "deep-clustering" / "stores" / name
+        return absolute(base) / "deep-clustering" / "stores" / name
 
     def verified(self, file: str, digest: str) -> Path | None:
         """A file on this machine with the content of a stored one; None: missing or damaged.

@@ -9,7 +9,6 @@ import importlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import ModuleType
 
 from deep_clustering.ablations._suite import Row, Suite, against_full
@@ -18,6 +17,7 @@ from deep_clustering.platform import registry
 from deep_clustering.platform.errors import InputError, nearest
 from deep_clustering.platform.evaluation import contract
 from deep_clustering.platform.metrics.registry import METRICS
+from deep_clustering.platform.places import absolute
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.jobs import Job
 from deep_clustering.platform.request.request import Request, Wanted, together
@@ -63,7 +63,7 @@ def find(text: str) -> Suite:
         InputError: no such suite or file, or a mistake in it.
     """
     if text.endswith((".py", ".toml")):
-        path = Path(text).expanduser()
+        path = absolute(text)
         if not path.is_file():
             raise InputError(f"--suite: there is no file {text}.")
         of_file = [from_toml(path)] if path.suffix == ".toml" else from_python(path)

@@ -3,9 +3,12 @@
 import errno
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -261,3 +264,47 @@ def test_sentences(number: int, text: str) -> None:
     assert error.exit_code == 4
     with pytest.raises(StorageError, match=f"^{text}"):
         raise error
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder that several users may write into; what is done there is not done as root."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    folder.chmod(0o2777)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    yield folder
+    os.seteuid(user)
+    shutil.rmtree(folder)
+
+
+def test_a_lock_of_another_user_is_respected(shared: Path) -> None:
+    """Their umask keeps others from writing into it; the second user was refused."""
+    path = shared / "claim"
+    path.touch(mode=0o444)
+    with pytest.raises(PermissionError):
+        path.open("r+")
+    with _disk.lock(path) as mine:
+        assert mine.exclusive
+        assert _disk.try_lock(path) is None
+    assert not path.exists()
+
+
+def test_folders_in_a_shared_folder_are_shared(shared: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        _disk.make_folder(shared / "runs" / "deep")
+    finally:
+        os.umask(before)
+    for folder in (shared / "runs", shared / "runs" / "deep"):
+        assert folder.stat().st_mode & 0o2020 == 0o2020
+
+
+def test_other_folders_stay_one_users_own(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        _disk.make_folder(tmp_path / "runs")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "runs").stat().st_mode & 0o020 == 0
