@@ -1,5 +1,6 @@
 """Entry point of `platform`: from a command's first moment to its exit code."""
 
+import contextlib
 import os
 import sys
 import warnings
@@ -29,12 +30,18 @@ def _carry_out(arguments: list[str]) -> int:
     import click
 
     from deep_clustering.platform.cli import cli
-    from deep_clustering.platform.errors import Interrupted, PlatformError
+    from deep_clustering.platform.errors import (
+        EnvironmentProblem,
+        Interrupted,
+        PlatformError,
+        StorageError,
+    )
 
     _tell_warnings_once()
     interruption.by_exception()
     try:
         given = cli.main(arguments, prog_name="platform", standalone_mode=False)
+        sys.stdout.flush()
         return given if isinstance(given, int) else 0
     except Interrupted as error:
         interruption.no_more()
@@ -47,10 +54,24 @@ def _carry_out(arguments: list[str]) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
+    except MemoryError as error:
+        click.echo(f"error: there is not enough memory ({error or 'none is left'}).", err=True)
+        return EnvironmentProblem.exit_code
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (what is left is not tried again)
+        _complain(f"error: what the command says cannot be written ({error.strerror}).")
+        return StorageError.exit_code
     except (KeyboardInterrupt, click.Abort):  # before there was anything to put in order
         interruption.no_more()
         click.echo(interruption.told(arguments), err=True)
         return 130
+
+
+def _complain(text: str) -> None:
+    with contextlib.suppress(OSError):  # this may be full too
+        print(text, file=sys.stderr)
 
 
 def _tell_warnings_once() -> None:

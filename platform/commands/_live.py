@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -97,7 +96,7 @@ class LiveView:
 
     def _say(self, text: str) -> None:
         if self._live is not None:
-            self._live.console.print(escape(text))
+            self._live.console.print(text, markup=False)
         else:
             print(text, file=sys.stderr, flush=True)
 
@@ -152,7 +151,7 @@ class LiveView:
             epoch = f"{min(job.epoch for job in mine)}/{mine[0].epochs}" if mine else ""
             values = _values(line, jobs)
             table.add_row(
-                line.label,
+                Text(line.label),
                 Text(state, style=_STYLES.get(state, "dim")),
                 epoch,
                 *(_number(values.get(name)) for name in shown),

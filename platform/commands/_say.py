@@ -43,6 +43,12 @@ def where(console: Console, store: Store, query: str) -> None:
     console.print(f'  {query}.sort("acc", descending=True).collect()', soft_wrap=True, markup=False)
 
 
+def going_on(console: Console, what: str, command: str) -> None:
+    """A command that can be given next, as it is written: users' names hold any character."""
+    console.print(what, style="bold")
+    console.print(f"  {command}", soft_wrap=True, markup=False)
+
+
 def store_option(store: Store) -> str:
     """` --store URI` where it is not the default one."""
     return "" if str(default_store()) == store.uri else f" --store {shlex.quote(store.uri)}"

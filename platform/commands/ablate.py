@@ -244,7 +244,7 @@ def _close(
     for query in ("suite", "cells", "verdicts"):
         console.print(f'  results.{query}("{name}", store).collect()', soft_wrap=True, markup=False)
     option = say.store_option(store)
-    console.print(f"[bold]see it all[/]\n  platform report {name}{option}", soft_wrap=True)
+    say.going_on(console, "see it all", f"platform report {name}{option}")
     store.tidy()
     finished, failures = store.finished(), store.failures()
     lost = [job for job in expansion.runs if job.id not in finished]
@@ -253,7 +253,8 @@ def _close(
         console.print(f"{count} failed: {reason}", style="red", markup=False)
     if lost:
         again = command_line(options, retry="failed")
-        console.print(f"{len(lost)} of {len(expansion.runs)} runs failed; again: {again}")
+        text = f"{len(lost)} of {len(expansion.runs)} runs failed; again: {again}"
+        console.print(text, soft_wrap=True, markup=False)
     for name, reason in outside.items():
         console.print(f"not compared with {name}: {reason}", style="red", markup=False)
     return 3 if lost or outside else 0
@@ -299,10 +300,12 @@ def _print_table(
     units = {m: measures.unit(m) for m in suite.metrics}
     about += ["shares in percent"] if PERCENT in units.values() else []
     about += [measures.heading(m) for m, u in units.items() if u.factor not in (1, PERCENT.factor)]
-    console.print("; ".join(about) + (f". {suite.note}" if suite.note else ""), style="dim")
+    note = f". {suite.note}" if suite.note else ""
+    console.print("; ".join(about) + note, style="dim", markup=False)
     for (variant, where), reason in measured.current.impossible.items():
         if where == dataset:
-            console.print(f"{variant} is not possible on {dataset}: {reason}", style="yellow")
+            text = f"{variant} is not possible on {dataset}: {reason}"
+            console.print(text, style="yellow", markup=False)
     for note, mark in notes.items():
         console.print(f"{mark} {note}", style="yellow", markup=False)
 
@@ -416,11 +419,12 @@ def _print_dry_run(
     expansion = expansions[asked]
     suite, runs = expansion.suite, expansion.runs
     seeds = options.seeds or suite.seeds
-    console.print(f"[bold]{suite.name}[/]: {escape(suite.title)}", soft_wrap=True)
+    console.print(f"[bold]{escape(suite.name)}[/]: {escape(suite.title)}", soft_wrap=True)
     number = sum(len(arm.runs) for arm in expansion.arms)
     console.print(
         f"{len(suite.rows)} rows on {', '.join(expansion.requests)}, {seeds} seeds: "
-        f"{number} runs asked for, {len(runs)} distinct"
+        f"{number} runs asked for, {len(runs)} distinct",
+        markup=False,
     )
     for arm in expansion.arms:
         if arm.impossible:
@@ -431,7 +435,8 @@ def _print_dry_run(
             )
     for name, request in expansion.requests.items():
         if not request.dataset.here:
-            console.print(f"{name} is not here yet: it would be read first", style="yellow")
+            text = f"{name} is not here yet: it would be read first"
+            console.print(text, style="yellow", markup=False)
     todo = {way: work.missing(one.wanted, store, options.retry) for way, one in expansions.items()}
     left = [job for job in todo[asked] if job.kind == RUN]
     console.print(f"in the store: {len(runs) - len(left)} of {len(runs)} runs")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 _PACKAGES = ("ray", "torch", "torchvision", "optuna", "pyarrow", "polars", "scikit-learn")
 
@@ -33,7 +34,7 @@ def examine(store: str | None, data: Path | None) -> int:
         nonlocal missing
         missing += needed and not good
         mark = "[green]ok[/]" if good else ("[red]missing[/]" if needed else "[yellow]none[/]")
-        table.add_row(name, mark, text)
+        table.add_row(name, mark, Text(text))
 
     line("python", sys.version_info >= (3, 11), sys.version.split()[0])
     for package in _PACKAGES:

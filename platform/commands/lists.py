@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from deep_clustering.ablations._suite import Suite
 from deep_clustering.methods._fields import not_one_of
@@ -26,12 +28,12 @@ def methods(name: str | None) -> None:
     if name is None:
         table = _table("method", "what it is")
         for known in registry.names():
-            table.add_row(known, registry.method(known).summary)
+            table.add_row(known, Text(registry.method(known).summary))
         console.print(table)
         console.print("platform methods METHOD tells its fields and presets", style="dim")
         return
     record = registry.method(name)
-    console.print(f"[bold]{name}[/]  {record.summary}")
+    console.print(f"[bold]{name}[/]  {escape(record.summary)}")
     console.print(record.citation, style="dim", markup=False)
     if record.fit is not None:
         console.print(
@@ -43,19 +45,20 @@ def methods(name: str | None) -> None:
     given, meanings = configs.flatten(record.config()), configs.meanings(record.config)
     for field, kind in configs.fields(record.config).items():
         meaning = f"{_kind(kind)}; {meanings[field]}" if field in meanings else _kind(kind)
-        table.add_row(field, _text(given[field]), meaning)
+        table.add_row(field, Text(_text(given[field])), Text(meaning))
     console.print(table)
     if record.presets:
         console.print("\n[bold]presets[/] (by dataset, over the defaults)")
         table = _table("dataset", "overrides")
         for dataset, layer in record.presets.items():
-            table.add_row(dataset, " ".join(f"{k}={_text(v)}" for k, v in layer.items()) or "none")
+            changed = " ".join(f"{k}={_text(v)}" for k, v in layer.items())
+            table.add_row(dataset, Text(changed or "none"))
         console.print(table)
     if record.readings:
         console.print("\n[bold]where paper and release differ[/] (--preset paper|release)")
         for number, d in enumerate(record.differences, 1):
             field = f" [cyan]{d.field}[/]" if d.field else ""
-            console.print(f"{number:2}. [bold]{d.topic}[/]{field}")
+            console.print(f"{number:2}. [bold]{escape(d.topic)}[/]{field}")
             for who, what in (("paper", d.paper), ("release", d.release), ("here", d.default)):
                 console.print(f"      {who:8}{what}", markup=False)
 
@@ -94,7 +97,7 @@ def spaces(name: str | None) -> None:
 
     table = _table("field", "range")
     for field, domain in registry.space(name).items():
-        table.add_row(field, str(domain))
+        table.add_row(field, Text(str(domain)))
     console.print(table)
     console.print("\n[bold]objectives[/] (--objective)")
     table = _table("name", "", "labels", "what it is")
@@ -116,12 +119,17 @@ def suites(store: str | None, data: Path | None) -> None:
     known = registered.known()
     for name, suite in known.items():
         done = _done(in_store[name], finished) if name in in_store else "-"
+<<<<<<< HEAD
         runs = _runs(suite, root)
         table.add_row(name, str(len(suite.rows)), runs, done, suite.title)
+=======
+        runs = _runs(suite, work.data_root(data))
+        table.add_row(name, str(len(suite.rows)), runs, done, Text(suite.title))
+>>>>>>> 877cec6 (Users' names are shown as written; a full disk behind the output and a lack of memory end in a sentence)
     for name in sorted(in_store.keys() - known.keys()):
         suite, runs = in_store[name].suite, str(len(in_store[name].run_ids))
         done = _done(in_store[name], finished)
-        table.add_row(name, str(len(suite.rows)), runs, done, suite.title)
+        table.add_row(name, str(len(suite.rows)), runs, done, Text(suite.title))
     console.print(table)
     console.print(
         "runs: distinct ones on the suite's own data sets with its own seeds; no rows: all of the "
@@ -187,7 +195,7 @@ def variants(method: str | None) -> None:
     for name, variant in registered.variants(method).items():
         fields = " ".join(f"{k}={_text(v)}" for k, v in variant.changes.items())
         without = f"without {variant.removes}; " if variant.removes else ""
-        table.add_row(name, f"[cyan]{fields}[/]  {without}{variant.source}")
+        table.add_row(name, f"[cyan]{escape(fields)}[/]  {escape(without + variant.source)}")
     console.print(table)
 
 

@@ -58,23 +58,18 @@ def _close(store: Store, request: Request, runs: tuple[Job, ...], options: Train
         console.print("a run collapsed: nearly all images are in one cluster", style="bold red")
     say.where(console, store, "results.runs(store)")
     if rows and request.record.fit is not None:
-        console.print(
-            "[bold]the cluster of every sample[/]\n  platform results predictions --output FILE"
-            f"{say.store_option(store)}",
-            soft_wrap=True,
-        )
+        command = f"platform results predictions --output FILE{say.store_option(store)}"
+        say.going_on(console, "the cluster of every sample", command)
     elif rows:
         first = next(iter(rows))
-        console.print(
-            f"[bold]cluster new images[/]\n  platform predict {first[:8]} --images FOLDER"
-            f"{say.store_option(store)}",
-            soft_wrap=True,
-        )
+        command = f"platform predict {first[:8]} --images FOLDER{say.store_option(store)}"
+        say.going_on(console, "cluster new images", command)
     store.tidy()
     lost = len(runs) - len(rows)
     if lost:
         again = command_line(options, retry="failed")
-        console.print(f"{lost} of {len(runs)} runs failed; again: {again}", soft_wrap=True)
+        text = f"{lost} of {len(runs)} runs failed; again: {again}"
+        console.print(text, soft_wrap=True, markup=False)
     return 3 if lost else 0
 
 
@@ -111,7 +106,8 @@ def _print_dry_run(request: Request, wanted: Wanted, todo: list[Job], store: Sto
     console = Console(highlight=False)
     runs, asked = wanted.runs, {job.id for job in wanted.runs}
     left = [job for job in todo if job.id in asked]
-    console.print(f"[bold]{say.title(request, f'{len(runs)} runs')}[/]", soft_wrap=True)
+    title = say.title(request, f"{len(runs)} runs")
+    console.print(title, style="bold", soft_wrap=True, markup=False)
     for name, layer in request.layers:
         if layer:
             changed = " ".join(f"{k}={text(v)}" for k, v in layer.items())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from optuna.trial import FrozenTrial
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from deep_clustering.platform import registry
 from deep_clustering.platform.commands import _compute as work
@@ -223,7 +224,7 @@ def _close(
         console.print(_shared(share, described(options.sampler, trials)), style="dim")
     say.where(console, store, f'results.study("{study.name}", store)')
     more = command_line(options, trials=trials * 2, retry=None)
-    console.print(f"[bold]more trials[/]\n  {more}", soft_wrap=True)
+    say.going_on(console, "more trials", more)
     store.tidy()
     for trial in failed[:5]:
         reason = trial.user_attrs.get("reason")
@@ -269,7 +270,7 @@ def _print_best(
         table.add_row(
             str(trial.number),
             *(f"{values[m]:.3f}" if m in values else "-" for m in metrics),
-            " ".join(f"{k}={short(v)}" for k, v in trial.params.items()),
+            Text(" ".join(f"{k}={short(v)}" for k, v in trial.params.items())),
         )
     console.print(table)
     seen = [o.name for o in settings.objectives if o.needs_labels]
@@ -282,8 +283,7 @@ def _print_best(
         console.print(trust.table([t.user_attrs["metrics"] for t in good]), "")
     params: Mapping[str, Value] = best[0].params
     again = say.train_again(options, params, seeds=5)
-    console.print("[bold]train the best[/]", soft_wrap=True)
-    console.print(f"  {again}", soft_wrap=True, markup=False)
+    say.going_on(console, "train the best", again)
 
 
 def _print_dry_run(settings: Settings, name: str, trials: int, store: Store) -> None:

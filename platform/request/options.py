@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated
 
 from deep_clustering.ablations._suite import Replicated
+from deep_clustering.platform.places import absolute
 
 #: In place of a flag: the word that stands without one.
 ARGUMENT = ""
@@ -271,5 +272,4 @@ def text(value: object) -> str:
         return repr(value).removesuffix(".0")
     if isinstance(value, (tuple, list)):
         return ",".join(text(v) for v in value)
-    return str(value)from deep_clustering.platform.places import absolute
-
+    return str(value)

@@ -268,6 +268,16 @@ def test_sigterm_ends_like_a_ctrl_c_and_nothing_of_the_folder_is_imported(work: 
     assert not (place / "imported").exists()
 
 
+def test_a_full_disk_behind_the_output_is_told_in_a_line() -> None:
+    """P4: exit 4; the disk here is one that is always full."""
+    with open("/dev/full", "w") as full:
+        program = [sys.executable, "-m", "deep_clustering.platform.start", "completion", "bash"]
+        done = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 4
+    sentence = "error: what the command says cannot be written (No space left on device).\n"
+    assert done.stderr == sentence
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_during_the_imports_is_told_in_a_line(work: Path, number: signal.Signals) -> None:
     command = Command("results", "runs", "--store", "a b", cwd=work)

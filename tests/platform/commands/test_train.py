@@ -4,11 +4,14 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from deep_clustering.platform.commands.train import _table
 from deep_clustering.platform.data.dataset import Source
 from deep_clustering.platform.request.jobs import RUN, Job
+from deep_clustering.platform.start import main
+from support.pictures import noise
 
 
 def test_a_reason_is_shown_as_it_is_written() -> None:
@@ -29,3 +32,25 @@ def test_a_reason_is_shown_as_it_is_written() -> None:
     console.print(_table(("acc",), (job, replace(job, id="s", seed=1)), {}, reasons))
     shown = console.file.getvalue()
     assert all(reason in shown for reason in reasons.values())
+
+
+def test_users_names_are_shown_as_they_are_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folders and stores may be called [red] or data[1]: neither markup nor a pattern."""
+    monkeypatch.setenv("COLUMNS", "300")
+    for number in range(4):
+        noise(tmp_path / "[red]a*[1]" / f"{number}.png", number)
+        noise(tmp_path / "[red]a*1" / f"{number}.png", 9)
+    asked = ["train", "kmeans", "--dataset", f"folder:{tmp_path}/[red]a*[1]", "--set", "clusters=2"]
+    with pytest.raises(SystemExit) as ended:
+        main([*asked, "--dry-run", "--store", str(tmp_path / "s"), "--data", str(tmp_path / "d")])
+    assert ended.value.code == 0
+    told = capsys.readouterr()
+    assert f"kmeans on folder:{tmp_path}/[red]a*[1], 1 runs" in told.out
+    assert "repeat an earlier one" not in told.err  # as the other folder's images do
+    with pytest.raises(SystemExit):
+        main(["doctor", "--store", f"{tmp_path}/[red]store", "--data", f"{tmp_path}/[red]data"])
+    told = capsys.readouterr()
+    assert f"there is no store at {tmp_path}/[red]store" in told.out
+    assert f"{tmp_path}/[red]data, " in told.out
