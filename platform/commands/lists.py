@@ -110,22 +110,18 @@ def spaces(name: str | None) -> None:
 def suites(store: str | None, data: Path | None) -> None:
     """All ablation suites, with what the store has of each."""
     from deep_clustering.platform.data.dataset import default_root
+    from deep_clustering.platform.places import absolute
     from deep_clustering.platform.suites import suites as registered
 
     console = Console(highlight=False)
     in_store, finished = _planned(store)
-    root = (data or default_root()).expanduser().resolve()
+    root = absolute(data or default_root()).resolve()
     table = _table("suite", "rows", "runs", "done", "what it shows")
     known = registered.known()
     for name, suite in known.items():
         done = _done(in_store[name], finished) if name in in_store else "-"
-<<<<<<< HEAD
         runs = _runs(suite, root)
-        table.add_row(name, str(len(suite.rows)), runs, done, suite.title)
-=======
-        runs = _runs(suite, work.data_root(data))
         table.add_row(name, str(len(suite.rows)), runs, done, Text(suite.title))
->>>>>>> 877cec6 (Users' names are shown as written; a full disk behind the output and a lack of memory end in a sentence)
     for name in sorted(in_store.keys() - known.keys()):
         suite, runs = in_store[name].suite, str(len(in_store[name].run_ids))
         done = _done(in_store[name], finished)

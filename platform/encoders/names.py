@@ -4,10 +4,10 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from deep_clustering.platform.errors import InputError, nearest
+from deep_clustering.platform.places import absolute
 
 Triple = tuple[float, float, float]
 
@@ -220,7 +220,7 @@ def _of_torchvision(model: str, text: str) -> Encoder:
 
 def _own(name: str, text: str, architecture: str | None, side: int | None) -> Encoder:
     """The encoder of a file of weights."""
-    path = Path(name).expanduser()
+    path = absolute(name)
     if not path.is_file():
         known = [BUNDLED, *SHORT]
         raise InputError(

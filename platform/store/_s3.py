@@ -3,7 +3,6 @@
 import configparser
 import os
 from datetime import timedelta
-from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from obstore.store import S3Store
@@ -80,7 +79,7 @@ def _profile() -> dict[str, str]:
     for file, section in places:
         parser = configparser.RawConfigParser()
         try:
-            parser.read(Path(file).expanduser())
+            parser.read(os.path.expanduser(file))
         except (configparser.Error, UnicodeDecodeError) as error:
             raise InputError(f"{file} cannot be read ({str(error).splitlines()[0]}).") from error
         for key, option in _KEYS.items():
