@@ -25,11 +25,6 @@ FILES = sorted(PLATFORM.rglob("*.py"))
 #: No file of the package is longer, so that it can be read at once; a method's file follows its
 #: paper from top to bottom and may be longer.
 LINES, LINES_OF_A_METHOD = 600, 800
-#: Files that hold several concepts still, and are to be split.
-TO_SPLIT = {
-    "methods/images/augment.py",
-}
-
 
 #: What a room holds beside its docstring to which other folders may add files.
 _OPEN_TO_OTHERS = [
@@ -125,4 +120,4 @@ def test_no_file_is_longer_than_can_be_read_at_once() -> None:
         bound = LINES_OF_A_METHOD if file.parent.name == "algorithms" else LINES
         if len(file.read_text().splitlines()) > bound:
             long.add(str(file.relative_to(ROOT)))
-    assert long <= TO_SPLIT
+    assert long == set()
