@@ -85,8 +85,7 @@ def test_of_several_writers_one_commits_whatever_happens_to_their_requests(throu
         assert len(won) == 1 or (not won and given_up)
         if won:
             assert connect(behind).files.read(f"rounds/{round}") == won[0]
-    for fault in ("lost", "late", "refused", "conflict", "slow"):
-        assert proxy.met[fault] >= ROUNDS / 10, proxy.met
+    assert proxy.met.total() - proxy.met["none"] > ROUNDS / 2  # each kind by chance, among threads
 
 
 @pytest.mark.parametrize("fault", ["lost", "late"])
