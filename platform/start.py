@@ -65,7 +65,7 @@ def _carry_out(arguments: list[str]) -> int:
         return StorageError.exit_code
     except (KeyboardInterrupt, click.Abort):  # before there was anything to put in order
         interruption.no_more()
-        click.echo(interruption.told(arguments), err=True)
+        click.echo(interruption.told(arguments), err=True, nl=False)
         return 130
 
 

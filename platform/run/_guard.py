@@ -2,7 +2,8 @@
 
 Run as a program with the name of the command's scratch folder, before the command starts anything
 else. Standard input closes when the command ends, however it does. What it has started is known by
-a variable of the environment, which every process hands on to those that it starts.
+a variable of the environment, which every process hands on to those that it starts, and by its
+current folder: Ray writes the titles of its agents over the first variables, whichever they are.
 """
 
 import os
@@ -39,8 +40,11 @@ def _end(scratch: str) -> bool:
     found = False
     for process in psutil.process_iter():
         try:
-            mine = f"{VARIABLE}={scratch}" in _environment(process)
-            if mine and process.status() != psutil.STATUS_ZOMBIE and process.pid != os.getpid():
+            if (
+                _belongs(process, scratch)
+                and process.status() != psutil.STATUS_ZOMBIE
+                and process.pid != os.getpid()
+            ):
                 process.kill()
                 found = True
         except (psutil.Error, OSError):  # it is gone, or somebody else's
@@ -48,11 +52,18 @@ def _end(scratch: str) -> bool:
     return found
 
 
+def _belongs(process: psutil.Process, scratch: str) -> bool:
+    """Whether the command has started the process, itself or through others."""
+    if (process.cwd() + os.sep).startswith(scratch + os.sep):
+        return True
+    return f"{VARIABLE}={scratch}" in _environment(process)
+
+
 def _environment(process: psutil.Process) -> list[str]:
     """The variables that a process was started with, each with its value."""
     if not sys.platform.startswith("linux"):
         return [f"{name}={value}" for name, value in process.environ().items()]
-    # psutil stops at an empty one, and Ray's titles of processes are written over the first ones.
+    # psutil stops at an empty variable, as those are that a title was written over.
     with open(f"/proc/{process.pid}/environ", "rb") as file:
         return os.fsdecode(file.read()).split("\0")
 

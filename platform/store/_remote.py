@@ -66,7 +66,9 @@ class RemoteFiles:
                     use_multipart=False,
                 )
             except AlreadyExistsError as error:
-                if not exclusive or not self._wrote(name, writer, data):
+                if not exclusive:  # 409: another writer was at it, and nothing is written yet
+                    raise _Undecided(str(error)) from error
+                if not self._wrote(name, writer, data):
                     raise FileExistsError(errno.EEXIST, "exists", name) from error
 
         _again(put)

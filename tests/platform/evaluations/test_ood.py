@@ -142,7 +142,7 @@ def test_columns_equal_what_scikit_learn_says_of_the_confidences(
         assert row[f"{head}_id_mean_confidence"] == pytest.approx(own.mean(), abs=1e-6)
     for name in ("ood_auroc", "ood_fpr95", "ood_auroc_scored", "id_mean_confidence"):
         assert row[name] == row[f"calibration_{name}"]
-    assert row["ood_auroc"] != row["clustering_ood_auroc"]
+    assert row["id_mean_confidence"] != row["clustering_id_mean_confidence"]
     assert (row["ood_images"], row["id_images"], row["id_images_scored"]) == (30, 15, 63)
 
 
