@@ -25,8 +25,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begins with the file that takes longest, so that the other process does all others beside."""
-    items.sort(key=lambda item: item.path.name != "test_command.py")
+    """Begins with the two files that take longest, one in each process."""
+    items.sort(key=lambda item: item.path.name not in ("test_command.py", "test_searching.py"))
 
 
 @pytest.fixture(scope="session", autouse=True)
