@@ -173,7 +173,7 @@ def train(**options: object) -> int:
 def tune(**options: object) -> int:
     """Search over a method's hyperparameters with Ray Tune and Optuna.
 
-    The study is kept in the store, in Optuna's own format.
+    The study is kept in the store, with a journal for Optuna's dashboard.
     """
     from deep_clustering.platform.commands import tune as command
 

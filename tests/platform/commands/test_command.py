@@ -231,21 +231,19 @@ def test_a_trained_run_clusters_new_images(work: Path, trained: Command) -> None
     images(work / "neue Bilder", labelled=False, count=4)
     (work / "neue Bilder" / "leer").mkdir()  # would be refused as a class
     (work / "neue Bilder" / "x.heic").write_bytes(b"0")
-    run = table(work / "trained")["run_id"][0]
+    id = table(work / "trained")["run_id"][0]
     given = ("--store", work / "trained", "--data", work / "data")
-    command = run(
-        work, "predict", run[:8], "--images", "neue Bilder", *given, "--output", "out.csv"
-    )
+    command = run(work, "predict", id[:8], "--images", "neue Bilder", *given, "--output", "out.csv")
     assert command.process.returncode == 0, command.text
     assert "note: 1 files are left out" in command.text
     frame = pl.read_csv(work / "out.csv")
     assert frame.height == 12
     assert frame["confidence"].is_between(1 / 3, 1).all()
     same = run(
-        work, "predict", run[:8], "--images", "bunte Bilder", *given, "--output", "same.parquet"
+        work, "predict", id[:8], "--images", "bunte Bilder", *given, "--output", "same.parquet"
     )
     assert same.process.returncode == 0, same.text
-    known = results.predictions(str(work / "trained")).filter(pl.col("run_id") == run).collect()
+    known = results.predictions(str(work / "trained")).filter(pl.col("run_id") == id).collect()
     mine = pl.read_parquet(work / "same.parquet")
     joined = mine.join(known.select("path", pl.col("cluster").alias("before")), on="path")
     assert joined.height == 48
