@@ -6,12 +6,13 @@ PyTorch, so that a command that only lists loads none.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from deep_clustering.methods._fields import (
     Backbone,
     Channels,
     Frame,
+    Normalised,
     Precision,
     Rule,
     ScaledPrecision,
@@ -25,6 +26,30 @@ from deep_clustering.methods._fields import (
     positive,
     share,
 )
+
+
+class _OfViews(Normalised, Protocol):
+    """What every pretraining on random views has."""
+
+    @property
+    def side(self) -> int | None: ...
+
+    @property
+    def crop_scale(self) -> float: ...
+
+    @property
+    def seed(self) -> int | None: ...
+
+
+def _of_views(config: _OfViews) -> list[Rule]:
+    """Rules of the side of the views, their crop and normalisation, and the seed."""
+    side, seed = config.side, config.seed
+    return [
+        *normalisation(config),
+        Rule(side is None or side > 0, "side", "must be none or above 0"),
+        Rule(0 < config.crop_scale <= 1, "crop_scale", "must be above 0 and at most 1"),
+        Rule(seed is None or seed >= 0, "seed", "must be none or not negative"),
+    ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,14 +110,12 @@ class MoCoConfig:
                 *not_negative(self, "weight_decay"),
                 *share(self, "sgd_momentum", "momentum_start", "momentum_end"),
                 *share(self, "jitter", "grey", "blur", "flip"),
-                *normalisation(self),
-                Rule(self.side is None or self.side > 0, "side", "must be none or above 0"),
                 Rule(
                     self.enlargement is None or self.enlargement >= 1,
                     "enlargement",
                     "must be none or at least 1",
                 ),
-                Rule(0 < self.crop_scale <= 1, "crop_scale", "must be above 0 and at most 1"),
+                *_of_views(self),
                 Rule(
                     self.warmup_epochs < self.epochs,
                     "warmup_epochs",
@@ -103,7 +126,6 @@ class MoCoConfig:
                     "queue_size",
                     f"must be a multiple of batch_size ({self.batch_size})",
                 ),
-                Rule(self.seed is None or self.seed >= 0, "seed", "must be none or not negative"),
             ],
         )
 
@@ -158,12 +180,9 @@ class SimCLRConfig:
                 *positive(self, "projector_hidden", "projector_dimension"),
                 *not_negative(self, "stem_padding", "weight_decay", "operations", "cutout"),
                 *share(self, "jitter", "grey", "blur", "flip"),
-                *normalisation(self),
-                Rule(self.side is None or self.side > 0, "side", "must be none or above 0"),
                 Rule(self.enlargement >= 1, "enlargement", "must be at least 1"),
-                Rule(0 < self.crop_scale <= 1, "crop_scale", "must be above 0 and at most 1"),
+                *_of_views(self),
                 Rule(0 < self.strong_crop <= 1, "strong_crop", "must be above 0 and at most 1"),
-                Rule(self.seed is None or self.seed >= 0, "seed", "must be none or not negative"),
             ],
         )
 
@@ -219,15 +238,12 @@ class PretextConfig:
                 *positive(self, "projector_hidden", "projector_dimension"),
                 *not_negative(self, "weight_decay"),
                 *share(self, "final_rate", "sgd_momentum", "jitter", "grey", "flip"),
-                *normalisation(self),
-                Rule(self.side is None or self.side > 0, "side", "must be none or above 0"),
                 Rule(
                     self.enlargement is None or self.enlargement >= 1,
                     "enlargement",
                     "must be none or at least 1",
                 ),
-                Rule(0 < self.crop_scale <= 1, "crop_scale", "must be above 0 and at most 1"),
-                Rule(self.seed is None or self.seed >= 0, "seed", "must be none or not negative"),
+                *_of_views(self),
             ],
         )
 

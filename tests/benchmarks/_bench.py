@@ -1,10 +1,11 @@
 """What the benchmarks share: rows of the table, timing on CPU and CUDA, the device's peak."""
 
+import argparse
 import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -184,3 +185,18 @@ def find_package() -> None:
         package = ModuleType("deep_clustering")
         package.__path__ = [str(ROOT)]
         sys.modules["deep_clustering"] = package
+
+
+def parts(known: Collection[str]) -> Callable[[str], list[str]]:
+    """For argparse: reads the names of some parts of a benchmark, with commas between them."""
+
+    def read(text: str) -> list[str]:
+        asked = [name.strip() for name in text.split(",") if name.strip()]
+        unknown = [name for name in asked if name not in known]
+        if unknown or not asked:
+            raise argparse.ArgumentTypeError(
+                f"there is no part '{', '.join(unknown)}'; the parts are {', '.join(known)}"
+            )
+        return asked
+
+    return read

@@ -121,22 +121,16 @@ def _write(output: Path, parts: dict[str, Ended]) -> None:
     os.replace(beside, output)
 
 
-def _parts(text: str) -> list[str]:
-    asked = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in asked if name not in PARTS]
-    if unknown or not asked:
-        raise argparse.ArgumentTypeError(
-            f"there is no part '{', '.join(unknown)}'; the parts are {', '.join(PARTS)}"
-        )
-    return asked
-
-
 def _parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--only", type=_parts, default=list(PARTS), metavar="PARTS", help=", ".join(PARTS)
+        "--only",
+        type=_bench.parts(PARTS),
+        default=list(PARTS),
+        metavar="PARTS",
+        help=", ".join(PARTS),
     )
     parser.add_argument("--data", type=Path, metavar="ARCHIVE", help="see above")
     parser.add_argument("--output", type=Path, default=Path("gpu.json"), metavar="FILE.json")

@@ -72,23 +72,13 @@ def _write(output: Path | None, report: dict[str, Any]) -> None:
         output.write_text(json.dumps(report, indent=1))
 
 
-def _parts(text: str) -> list[str]:
-    asked = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in asked if name not in PARTS]
-    if unknown or not asked:
-        raise argparse.ArgumentTypeError(
-            f"there is no part '{', '.join(unknown)}'; the parts are {', '.join(PARTS)}"
-        )
-    return asked
-
-
 def _parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "--only",
-        type=_parts,
+        type=_bench.parts(PARTS),
         default=[p for p in PARTS if p not in LONG],
         metavar="PARTS",
         help=", ".join(PARTS),
