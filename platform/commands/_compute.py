@@ -27,7 +27,7 @@ from deep_clustering.platform.request.options import (
     command_line,
     default_store,
 )
-from deep_clustering.platform.request.request import Request, Wanted, resolve
+from deep_clustering.platform.request.request import Outline, Request, Wanted, resolve
 from deep_clustering.platform.run.failure import Failure, Kind
 from deep_clustering.platform.run.progress import Line, Submitted
 from deep_clustering.platform.store.store import Store
@@ -41,7 +41,9 @@ _POLL = 0.25  # seconds between two looks at the planner
 # ---- from options
 
 
-def resolved(asked: Asked, compute: Compute, store: Store, *, outline: bool = False) -> Request:
+def resolved(
+    asked: Asked, compute: Compute, store: Store, *, outline: Outline = "never"
+) -> Request:
     """The request of a command's options; reading images shows its progress."""
     with Console(stderr=True, highlight=False).status("") as status:
 

@@ -117,7 +117,8 @@ def _resolver(suite: Suite, options: Ablate, store: Store, replicate: Replicated
             side=options.side,
             skip_broken=options.skip_broken,
         )
-        return work.resolved(asked, options, store, outline=options.dry_run or not suite.rows)
+        unread = options.dry_run or not suite.rows
+        return work.resolved(asked, options, store, outline="missing" if unread else "never")
 
     return request
 

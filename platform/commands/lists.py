@@ -169,7 +169,7 @@ def _runs(suite: Suite, root: Path) -> str:
             preset=suite.preset if method == suite.method else None,
             protocol=suite.protocols.get(name, suite.protocol),
         )
-        return resolve(asked, root=root, outline=True)
+        return resolve(asked, root=root, outline="always")
 
     # The seed is part of a run: each seed has as many distinct ones as the first.
     expansion = registered.expand(suite, suite.datasets, range(1), request)

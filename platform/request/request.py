@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from deep_clustering.methods._method import Config, Method
 from deep_clustering.platform import registry
@@ -142,6 +142,9 @@ class Request:
         return next((layer for name, layer in self.layers if name == BY_HAND), {})
 
 
+#: Which named datasets are told by their sizes alone; those that are built in are never missing.
+Outline = Literal["never", "missing", "always"]
+
 #: Name of the layer of fields that were set by hand.
 BY_HAND = "--set"
 
@@ -161,13 +164,20 @@ def pretrained(method: str, features: str | None = None, base: str | None = None
     return any(registry.method(name).pretrain is not None for name in known)
 
 
+def _outlined(entry: Entry, root: Path, outline: Outline) -> bool:
+    """Whether a named dataset is told by its sizes alone."""
+    if outline == "missing":
+        return catalogue.status(entry, root).kind != "ready"
+    return outline == "always"
+
+
 def resolve(
     asked: Asked,
     *,
     root: Path,
     store: Store | None = None,
     progress: Progress | None = None,
-    outline: bool = False,
+    outline: Outline = "never",
 ) -> Request:
     """Check names and values together, prepare the dataset, and build the configuration.
 
@@ -175,8 +185,8 @@ def resolve(
         root: where decoded images live.
         store: where a stage or a base run named by its id is looked for.
         progress: called with (done, total) while files are read.
-        outline: a named dataset that is not here is neither downloaded nor decoded; sizes stand in
-            for it, for saying what would run.
+        outline: which named datasets are neither downloaded nor decoded, for saying what would
+            run: sizes stand in for those that are missing, or always for all.
 
     Raises:
         InputError: every mistake that can be seen without the images, together; then those of the
@@ -192,7 +202,7 @@ def resolve(
         protocol=asked.protocol,
     )
     entry = names.entry
-    if outline and entry is not None and catalogue.status(entry, root).kind != "ready":
+    if entry is not None and _outlined(entry, root, outline):
         prepared = datasets.outline(entry, asked.protocol)
     else:
         prepared = datasets.open(source, progress)
@@ -522,7 +532,8 @@ def _base(asked: Asked, prepared: Dataset, root: Path, store: Store | None) -> O
             side=asked.side,
             skip_broken=asked.skip_broken,
         )
-        request = resolve(plain, root=root, store=store, outline=not prepared.here)
+        outline: Outline = "never" if prepared.here else "always"
+        request = resolve(plain, root=root, store=store, outline=outline)
         return Origin(asked=text, work=lambda seed: request.wanted([seed]).jobs)
     known = sorted(i for i in store.finished() if i.startswith(text)) if store else []
     if len(known) != 1:

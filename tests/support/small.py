@@ -11,7 +11,7 @@ from PIL import Image
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.platform.request.jobs import Job
 from deep_clustering.platform.request.options import Asked
-from deep_clustering.platform.request.request import Request, resolve
+from deep_clustering.platform.request.request import Outline, Request, resolve
 from deep_clustering.platform.run.workplace import Workplace
 from deep_clustering.platform.store.store import Store
 
@@ -53,7 +53,7 @@ def resolved(
     *,
     root: Path,
     store: Store | None = None,
-    outline: bool = False,
+    outline: Outline = "never",
     sets: Sequence[str] = (),
     **asked: Any,
 ) -> Request:

@@ -1,6 +1,7 @@
 """A command that only reads or lists imports nothing that trains, so that it answers at once."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -41,10 +42,14 @@ for command in json.loads(sys.argv[1]):
 
 
 def imported(commands: list[list[str]], cwd: Path) -> list[tuple[int | None, str, set[str]]]:
-    """Exit code, output and newly imported packages of commands that one process carries out."""
+    """Exit code, output and newly imported packages of commands that one process carries out.
+
+    Its home is a new one, in which no dataset has been prepared.
+    """
     child = subprocess.run(
         [sys.executable, "-c", _CHILD, json.dumps(commands)],
         cwd=cwd,
+        env={**os.environ, "HOME": str(cwd / "home"), "DEEP_CLUSTERING_DATA": ""},
         capture_output=True,
         text=True,
     )

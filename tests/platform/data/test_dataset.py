@@ -113,12 +113,12 @@ def test_a_named_dataset_has_one_side(tmp_path: Path) -> None:
 
 
 def test_sets_that_are_not_here_are_outlined(tmp_path: Path) -> None:
-    request = resolved("pac", "isolet", root=tmp_path, outline=True)
+    request = resolved("pac", "isolet", root=tmp_path, outline="missing")
     assert request.dataset.points.shape == (7797, 617)
     assert not request.dataset.here
     assert request.config.clusters == 26
     assert len(jobs(request)) == 1
-    images = resolved("pac", "mnist", root=tmp_path, protocol="test", outline=True)
+    images = resolved("pac", "mnist", root=tmp_path, protocol="test", outline="missing")
     assert images.dataset.images.shape == (70_000, 3, 28, 28)
 
 

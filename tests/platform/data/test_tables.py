@@ -170,7 +170,7 @@ def test_networks_refuse_vectors_and_name_those_that_take_them(tmp_path: Path) -
         with pytest.raises(
             InputError, match=r"has vectors, and cdc trains networks on images; .*pac"
         ):
-            resolved("cdc", asked, root=tmp_path / "data", outline=True)
+            resolved("cdc", asked, root=tmp_path / "data", outline="missing")
     request = resolved("pac", f"table:{path}", root=tmp_path / "data")
     assert request.config.clusters == 2
     with pytest.raises(InputError, match=r"clusters: needs at least 5 samples, found 4"):

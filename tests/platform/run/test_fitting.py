@@ -333,8 +333,8 @@ def test_a_search_on_features_is_another_search(folder: Path, root: Path) -> Non
 def test_what_is_fitted_is_what_is_scored(root: Path) -> None:
     for name, protocol in (("svhn", None), ("cifar10", "train-test")):
         with pytest.raises(InputError, match=r"fits the very images.* say --protocol all or"):
-            resolved("kmeans", name, root=root, protocol=protocol, outline=True)
-    assert resolved("kmeans", "svhn", root=root, protocol="all", outline=True).wanted([0]).jobs
+            resolved("kmeans", name, root=root, protocol=protocol, outline="missing")
+    assert resolved("kmeans", "svhn", root=root, protocol="all", outline="missing").wanted([0]).jobs
 
 
 def test_runs_without_a_model_do_not_predict(lane: Workplace, root: Path, folder: Path) -> None:

@@ -29,7 +29,7 @@ class Place:
             datasets,
             range(seeds),
             lambda name, method, features, base: resolved(
-                method, name, root=self.folder, outline=True, protocol=suite.protocol, **asked
+                method, name, root=self.folder, outline="missing", protocol=suite.protocol, **asked
             ),
         )
         before = self.store.read_plan("suite", suite.name)

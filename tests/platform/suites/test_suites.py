@@ -35,7 +35,7 @@ margin = 0.01
 
 def outlined(tmp_path):
     return lambda name, method, features, base: resolved(
-        method, name, root=tmp_path, features=features, base=base, outline=True
+        method, name, root=tmp_path, features=features, base=base, outline="missing"
     )
 
 
@@ -258,7 +258,7 @@ def test_a_base_gives_its_pretraining_to_the_run(tmp_path):
         expansion = suites.expand(
             suite, ["digits"], range(3),
             lambda name, method, features, base: resolved(
-                method, name, root=tmp_path, outline=True, base=base, replicate=replicate
+                method, name, root=tmp_path, outline="missing", base=base, replicate=replicate
             ),
         )  # fmt: skip
         plan = plans.plan_of(expansion, Plan(), "2026-01-01T00:00", "a")
