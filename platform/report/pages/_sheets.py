@@ -10,20 +10,18 @@ from deep_clustering.platform.report.charts import scatter
 from deep_clustering.platform.report.markup.parts import (
     Figures,
     Heading,
-    Note,
-    Notes,
     Paragraph,
     Part,
     Section,
     Sheet,
 )
-from deep_clustering.platform.report.pages._album import Album, open_album
+from deep_clustering.platform.report.pages._album import Album
 from deep_clustering.platform.report.pages._draft import Draft, RunRow
 
 #: Pictures of a sheet, and of all sheets of clusters together; 1,200 take about 3 MB.
 _EACH, _ALL = 6, 1200
 #: Two clusters may be one where each gives the other at least this probability on average.
-_ONE = 0.15
+_ONE = 0.1
 #: Cosine of the features from which two pictures are near duplicates.
 _ALIKE = 0.97
 _PAIRS = 6
@@ -31,11 +29,13 @@ _PAIRS = 6
 _POINTS = 1500
 
 
-def sheets(draft: Draft, row: RunRow, predictions: pl.DataFrame) -> list[Section]:
-    """Sections with the pictures of a run; one sentence where they are not here."""
-    album = open_album(draft, row)
-    if isinstance(album, str):
-        return [Section(title="Pictures", parts=[Notes(notes=[Note(text=album)])])]
+def sheets(draft: Draft, album: Album, row: RunRow, predictions: pl.DataFrame) -> list[Section]:
+    """Sections with the pictures of a run.
+
+    Args:
+        album: its pictures.
+        row: of the run; `predictions` is its table.
+    """
     taken = assignments(draft.store, row).with_columns(predictions["sample"])
     p = final_probabilities(draft.store, row, predictions["cluster"].to_numpy())
     found = [Section(title="Clusters in pictures", parts=_clusters(album, taken))]

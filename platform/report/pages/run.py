@@ -22,6 +22,7 @@ from deep_clustering.platform.report.markup.parts import (
     number,
     table,
 )
+from deep_clustering.platform.report.pages._album import open_album
 from deep_clustering.platform.report.pages._confidences import (
     head_name,
     run_confidences,
@@ -31,6 +32,7 @@ from deep_clustering.platform.report.pages._draft import Draft, RunRow
 from deep_clustering.platform.report.pages._epochs import run_epochs
 from deep_clustering.platform.report.pages._labels import labels
 from deep_clustering.platform.report.pages._notes import failures, flagged, mixtures, trained_with
+from deep_clustering.platform.report.pages._number import numbers_tried
 from deep_clustering.platform.report.pages._provenance import glossary, provenance
 from deep_clustering.platform.report.pages._sheets import sheets
 from deep_clustering.platform.report.pages._words import listed, quoted
@@ -64,8 +66,13 @@ def build(draft: Draft, run: str) -> Page:
     if figures:
         sections.append(Section(title="Training and confidence", parts=[Figures(figures)]))
     if predictions is not None and predictions.height:
-        sections += sheets(draft, row, predictions)
-        sections.append(Section(title="Some images", parts=_images(draft, row, predictions)))
+        album = open_album(draft, row)
+        sections += numbers_tried(draft, row)
+        if isinstance(album, str):
+            parts = [Notes(notes=[Note(text=album)]), *_images(draft, row, predictions)]
+            sections.append(Section(title="Some images", parts=parts))
+        else:
+            sections += sheets(draft, album, row, predictions)
     sections.append(Section(title="Configuration", parts=_configuration(draft, row)))
     sections += glossary(metric for metric in _SHOWN if row.get(metric) is not None)
     sections.append(provenance(draft, [row], _select(run)))

@@ -1,0 +1,71 @@
+"""`platform cluster` as its user has it: a plan, the command, and the same with another number."""
+
+import csv
+import shlex
+from pathlib import Path
+
+import pytest
+
+from deep_clustering.platform.start import main
+from deep_clustering.platform.store.store import Store
+from support import command
+from support.small import images
+
+pytestmark = pytest.mark.usefixtures("tidy")
+
+
+def here(*words: object) -> int:
+    """The exit code of a command that starts no Ray, in this process."""
+    with pytest.raises(SystemExit) as end:
+        main([str(word) for word in words])
+    assert isinstance(end.value.code, int)
+    return end.value.code
+
+
+@pytest.mark.ray
+def test_a_folder_becomes_clusters_and_another_number_starts_from_its_features(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    photos = images(tmp_path / "photos", labelled=False, count=8)
+    asked = ["cluster", photos, "--encoder", "efficientnet-lite0@32", "--data", tmp_path / "data"]
+    assert here(*asked, "--clusters", 3, "--dry-run") == 0
+    told = capfd.readouterr().out
+    assert "in the store: 0 of 1 runs; to do: 1 encoder, 1 runs" in told
+    longer = shlex.split(next(line for line in told.splitlines() if "train consensus" in line))[1:]
+    assert here(*longer, "--dry-run") == 0
+    assert "would run: 0 pretraining, 1 encoder, 1 runs" in capfd.readouterr().out
+    assert not Path("photos-clusters").exists()
+
+    first = command.run(tmp_path, *asked, "--sort-into", "sorted")
+    assert first.end() == 0, first.text
+    assert "and the same with clusters=3 to 4" in first.text
+    assert "chosen" in first.text
+    assert "pictures are doubtful" in first.text
+    with open("photos-clusters/clusters.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(row["path"] for row in rows) == sorted(p.name for p in photos.iterdir())
+    links = [p for p in Path("sorted").rglob("*.png") if p.is_symlink()]
+    assert sorted(p.name for p in links) == sorted(row["path"] for row in rows)
+    text = Path("photos-clusters/report.html").read_text("utf-8")
+    assert "Number of clusters" in text
+    assert "Clusters in pictures" in text
+    assert len(Store.open("store").finished()) == 3
+    # What the longer command stands for has been done.
+    assert here(*longer, "--dry-run") == 0
+    assert "in the store: 1 of 1 runs" in capfd.readouterr().out
+
+    second = command.run(tmp_path, *asked, "--clusters", 5)
+    assert second.end() == 0, second.text
+    assert "in the store: 0 of 1 runs; to do: 0 encoder, 1 runs" in second.text
+    assert len(Store.open("store").finished()) == 4
+
+
+def test_a_folder_that_has_something_stops_the_command_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    photos = images(tmp_path / "photos", labelled=False, count=2)
+    assert here("cluster", photos, "--data", tmp_path / "data", "--sort-into", tmp_path) == 2
+    assert "is there already and is not an empty folder" in capfd.readouterr().err
+    assert not Path("photos-clusters").exists()
