@@ -20,6 +20,7 @@ from deep_clustering.methods.images.resampling import cubic
 from deep_clustering.methods.images.view import Draws, in_parts, normalise
 
 BLUR_RADIUS = (0.1, 2.0)  # pixels, standard deviation; MoCo v2
+SOLARISED = 128  # level: this and higher ones are inverted; BYOL
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class Contrastive:
 
     Random resized crop (bicubic); with probability ``jitter`` brightness, contrast, saturation and
     hue in an order drawn per sample; grey; Gaussian blur of radius uniform in ``BLUR_RADIUS``;
-    horizontal flip; normalise. Brightness, contrast and saturation factors are uniform in
-    [max(0, 1 - s), 1 + s], the hue shift in [-s, s] turns.
+    solarise at ``SOLARISED``; horizontal flip; normalise. Brightness, contrast and saturation
+    factors are uniform in [max(0, 1 - s), 1 + s], the hue shift in [-s, s] turns.
     """
 
     side: int
@@ -38,6 +39,7 @@ class Contrastive:
     jitter_strength: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1)  # s of b, c, s, hue
     grey: float = 0.2  # probability
     blur: float = 0.5  # probability
+    solarise: float = 0.0  # probability
     flip: float = 0.5  # probability
     frame: Frame = "whole"  # what is cropped
 
@@ -57,6 +59,7 @@ class Contrastive:
             f"at most 0.5, got {self.jitter_strength}",
             probability_mistake("grey", self.grey),
             probability_mistake("blur", self.blur),
+            probability_mistake("solarise", self.solarise),
             probability_mistake("flip", self.flip),
         )
 
@@ -87,6 +90,16 @@ class Contrastive:
         draws["magnitude"] = torch.cat(  # colour with factor 0 is grey
             [factors.gather(1, order), torch.zeros(n, 1, device=device), radius[:, None]], dim=1
         )
+        return self._solarised(draws, generator) if self.solarise > 0 else draws
+
+    def _solarised(self, draws: Draws, generator: Generator) -> Draws:
+        """The draws with one operation more, drawn last: views without it stay as they are."""
+        n, device = len(draws["operation"]), generator.device
+        happens = torch.rand((n, 1), generator=generator, device=device) < self.solarise
+        operation = torch.where(happens, int(Operation.SOLARISE), int(Operation.IDENTITY))
+        level = torch.full((n, 1), float(SOLARISED), device=device)
+        draws["operation"] = torch.cat([draws["operation"], operation], dim=1)
+        draws["magnitude"] = torch.cat([draws["magnitude"], level], dim=1)
         return draws
 
     @in_parts

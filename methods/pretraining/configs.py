@@ -1,8 +1,8 @@
 """Configurations of the pretrainings, without the networks that they train.
 
 What a configuration is of, and the works that its origins cite, is in the file of its name: `moco`,
-`simclr`, `pretext`, `autoencoder`; `PretrainConfig` is of `representation`. Nothing here imports
-PyTorch, so that a command that only lists loads none.
+`simclr`, `pretext`, `autoencoder`, `simsiam`, `byol`; `PretrainConfig` is of `representation`.
+Nothing here imports PyTorch, so that a command that only lists loads none.
 """
 
 from dataclasses import dataclass
@@ -249,6 +249,113 @@ class PretextConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SiameseConfig:
+    """What SimSiam and BYOL share; "App. B.1" is CDC's, "solo-learn" the library that it names."""
+
+    backbone: Backbone = doc("resnet34", "App. B.1")
+    stem_padding: int = doc(1, "pixels, of the 3x3 stem; CDC's release 1, App. B.1 writes 2")
+    side: int | None = doc(None, "pixels, of the views; None is the images' own")
+    frame: Frame = doc("whole", 'what views are cut from; "centre": the square of a photograph')
+    enlargement: float | None = doc(
+        None, "clean view: middle of the image at this multiple of side; None takes it as stored"
+    )
+    epochs: int = doc(1000, "passes over the data; App. B.1")
+    batch_size: int = doc(256, "images per step; App. B.1")
+    learning_rate: float = doc(0.5, "per 256 images of a batch; App. B.1")
+    warmup_epochs: int = doc(50, "linear, per step; App. B.1")
+    warmup_rate: float = doc(3e-5, "learning rate of the first step; solo-learn")
+    weight_decay: float = doc(1e-4, "L2; App. B.1 (solo-learn 1e-5)")
+    sgd_momentum: float = doc(0.9, "of the optimiser; solo-learn")
+    crop_scale: float = doc(0.08, "smallest area of the random crop, share of the image; MoCo's")
+    jitter: float = doc(0.8, "probability of the colour jitter; solo-learn")
+    saturation: float = doc(0.4, "strength of the jitter of the saturation; App. B.1: one for all")
+    grey: float = doc(0.2, "probability of grey; solo-learn")
+    flip: float = doc(0.5, "probability of the mirror image; solo-learn")
+    mean: Channels | None = doc(None, "of the normalisation; None is the data set's")
+    std: Channels | None = doc(None, "of the normalisation; None is the data set's")
+    precision: Precision = "auto"
+    seed: int | None = doc(5, "CDC's release; None is the run's own")
+
+    def __post_init__(self) -> None:
+        check(
+            self,
+            [
+                *choice(self, backbone=Backbone, frame=Frame, precision=Precision),
+                *positive(self, "epochs", "batch_size", "learning_rate"),
+                *not_negative(self, "stem_padding", "warmup_epochs", "warmup_rate"),
+                *not_negative(self, "weight_decay"),
+                *share(self, "sgd_momentum", "jitter", "saturation", "grey", "flip"),
+                Rule(
+                    self.enlargement is None or self.enlargement >= 1,
+                    "enlargement",
+                    "must be none or at least 1",
+                ),
+                *_of_views(self),
+                Rule(
+                    self.warmup_epochs < self.epochs,
+                    "warmup_epochs",
+                    f"must be below epochs ({self.epochs})",
+                ),
+            ],
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SimSiamConfig(SiameseConfig):
+    """Pretraining; "Sec." and "App. D" are SimSiam's."""
+
+    projector_layers: int = doc(2, "hidden, with batch normalisation; Sec. 3 (App. B.1: 1)")
+    projector_hidden: int = doc(2048, "units of each; Sec. 3 (App. B.1: 4096)")
+    projector_dimension: int = doc(2048, "units; Sec. 3 (App. B.1: 256)")
+    projection_norm: bool = doc(
+        True, "batch normalisation of the projection, without weights; Sec. 3, solo-learn"
+    )
+    predictor_hidden: int = doc(512, "units; Sec. 3 (App. B.1 names no predictor)")
+    predictor_decays: bool = doc(
+        False, "whether the predictor's rate follows the schedule; Sec. 4.2: it stays"
+    )
+    blur: float = doc(0.5, "probability of the blur; App. B.1 has none on CIFAR")
+
+    def __post_init__(self) -> None:
+        SiameseConfig.__post_init__(self)
+        check(
+            self,
+            [
+                *not_negative(self, "projector_layers"),
+                *positive(self, "projector_hidden", "projector_dimension", "predictor_hidden"),
+                *share(self, "blur"),
+            ],
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BYOLConfig(SiameseConfig):
+    """Pretraining; "Sec." and "App." are BYOL's unless they name CDC."""
+
+    projector_hidden: int = doc(4096, "units; Sec. 3.2, App. B.1 of CDC")
+    projector_dimension: int = doc(256, "units; Sec. 3.2, App. B.1 of CDC")
+    predictor_hidden: int = doc(4096, "units; Sec. 3.2, App. B.1 of CDC")
+    momentum_start: float = doc(0.996, "of the target network, first step; Sec. 3.2, CDC's B.1")
+    momentum_end: float = doc(1.0, "last step, cosine between; Sec. 3.2")
+    trust: float = doc(0.02, "LARS: step relative to the weights, eta; solo-learn (Sec. 3.2: 1e-3)")
+    clip_trust: bool = doc(True, "LARS never enlarges a step; solo-learn")
+    blur: float = doc(1.0, "probability, first view; App. B (none on CIFAR: CDC's B.1)")
+    second_blur: float = doc(0.1, "probability, second view; App. B")
+    solarise: float = doc(0.2, "probability of inverted bright pixels, second view; App. B")
+
+    def __post_init__(self) -> None:
+        SiameseConfig.__post_init__(self)
+        check(
+            self,
+            [
+                *positive(self, "projector_hidden", "projector_dimension", "predictor_hidden"),
+                *positive(self, "trust"),
+                *share(self, "momentum_start", "momentum_end", "blur", "second_blur", "solarise"),
+            ],
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AutoencoderConfig:
     """Pretraining; the paper gives nothing but "autoencoder"."""
 
@@ -294,5 +401,29 @@ class PretrainConfig(SimCLRConfig):
                     "code_hidden",
                     "must be three numbers above 0",
                 ),
+            ],
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CentresConfig:
+    """K-means on the features of a pretraining, which is the field `pretrain` of what derives."""
+
+    clusters: int = doc(10, "K; the platform sets it from the data set")
+    restarts: int = doc(10, "k-means starts, the best by inertia is kept; scikit-learn, ours")
+    batch_size: int = doc(256, "images; nothing is trained after the pretraining")
+    precision: Precision = "auto"
+
+    @property
+    def epochs(self) -> int:
+        """None: the pretraining is a stage of its own, and k-means takes all images at once."""
+        return 0
+
+    def __post_init__(self) -> None:
+        check(
+            self,
+            [
+                *positive(self, "clusters", "restarts", "batch_size"),
+                *choice(self, precision=Precision),
             ],
         )

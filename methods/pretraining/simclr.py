@@ -168,5 +168,9 @@ def sphere(z: Tensor) -> Mapping[str, Tensor]:
     similarity = (z @ z.T).fill_diagonal_(-2.0)
     other = torch.arange(2 * size, device=z.device).roll(size)
     hits = similarity.argmax(1) == other
-    spread = z.std(0, correction=0).mean() * math.sqrt(z.shape[1])
-    return {"accuracy": hits.float().mean(), "spread": spread}
+    return {"accuracy": hits.float().mean(), "spread": spread(z)}
+
+
+def spread(z: Tensor) -> Tensor:
+    """Of unit rows (n, d), 0-d: 1 when they fill the sphere, 0 when they have collapsed."""
+    return z.std(0, correction=0).mean() * math.sqrt(z.shape[1])
