@@ -184,6 +184,7 @@ def tune(**options: object) -> int:
     cls=_Command,
     epilog="platform ablate --suite cdc-table2\n"
     "platform ablate cdc --variants single-head,random-init --dataset digits\n"
+    "platform ablate --suite cdc-table2 --until-settled --max-seeds 10\n"
     "platform ablate --suite mine.toml --dataset folder:photos --seeds 3",
 )
 @click.argument("method", required=False, shell_complete=shared.method_names)
@@ -209,6 +210,18 @@ def tune(**options: object) -> int:
     type=click.IntRange(min=1),
     metavar="N",
     help="Seeds per row, the same for all: 0 to N-1. [default: the suite's, 5]",
+)
+@click.option(
+    "--until-settled",
+    is_flag=True,
+    help="Begin with --seeds, then add seeds to the rows of inconclusive claims, as long as they "
+    "can still settle one. Verdicts allow for that.",
+)
+@click.option(
+    "--max-seeds",
+    type=click.IntRange(min=2),
+    metavar="N",
+    help="Seeds per row that --until-settled goes up to. [default: 20]",
 )
 @shared.compute
 def ablate(**options: object) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from rich.console import Console
 
+from deep_clustering.ablations._suite import Direction
 from deep_clustering.platform.commands._live import clock
 from deep_clustering.platform.metrics import registry as metrics
 from deep_clustering.platform.request.configs import Value
@@ -81,3 +82,9 @@ def cost(todo: Iterable[Job], store: Store) -> str:
         return "; nothing tells the time it would take"
     more = f", {known.unknown} jobs not counted" if known.unknown else ""
     return f"; about {clock(known.seconds)} on one lane (from {known.source}{more})"
+
+
+def relation(direction: Direction, against: str) -> str:
+    """What a claim says of a row against another one, such as "above full"."""
+    word = {"higher": "above", "lower": "below", "equal": "like"}[direction]
+    return f"{word} {against}"

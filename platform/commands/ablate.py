@@ -1,7 +1,6 @@
 """`platform ablate`: a suite's runs, its table beside the published one, and its verdicts."""
 
 import datetime
-import math
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,25 +11,26 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from deep_clustering.ablations._suite import Direction, Replicated, Suite
+from deep_clustering.ablations._suite import Replicated, Suite
 from deep_clustering.platform import registry
 from deep_clustering.platform.commands import _compute as work
+from deep_clustering.platform.commands import _forecast
 from deep_clustering.platform.commands import _say as say
-from deep_clustering.platform.commands._live import LiveView, clock
+from deep_clustering.platform.commands._live import LiveView
 from deep_clustering.platform.data.dataset import ImageSet
 from deep_clustering.platform.errors import InputError, PlatformError
 from deep_clustering.platform.evaluation import measures
 from deep_clustering.platform.evaluation.contract import Context, Subject
 from deep_clustering.platform.metrics.metric import PERCENT
 from deep_clustering.platform.request import configs
-from deep_clustering.platform.request.jobs import RUN, Job
+from deep_clustering.platform.request.jobs import Job
 from deep_clustering.platform.request.options import Ablate, Asked, command_line
 from deep_clustering.platform.request.request import Request, Wanted, pretrained
-from deep_clustering.platform.run import _ray, estimates, evaluations
+from deep_clustering.platform.run import _ray, evaluations
 from deep_clustering.platform.run.failure import Kind
 from deep_clustering.platform.run.progress import Line
 from deep_clustering.platform.store.store import Store
-from deep_clustering.platform.suites import chances, claims, plans, suites
+from deep_clustering.platform.suites import claims, plans, settling, suites
 from deep_clustering.platform.suites.cells import Cell, cells_of, replications
 from deep_clustering.platform.suites.measured import Against, Measured, compared, measured
 
@@ -50,19 +50,65 @@ def ablate(options: Ablate) -> int:
     suite = suites.altered(_chosen(options), options.sets, options.preset, options.protocol)
     store = work.open_store(options)
     replicate = _replicated(options, suite)
+    most = _most(options, suite)
     if options.dry_run:
         others: tuple[Replicated, ...] = ("pretraining", "training")
-        expansions = {way: _expansion(suite, options, store, way) for way in others}
-        _print_dry_run(expansions, replicate, options, store)
+        ways = {way: _begun(_expansion(suite, options, store, way), store, most) for way in others}
+        furthest = None if most is None else _furthest(ways[replicate], store, options, most)
+        plan = _forecast.Plans(ways=ways, asked=replicate, furthest=furthest, most=most or 0)
+        _forecast.dry_run(plan, options, store)
         return 0
-    expansion = _expansion(suite, options, store, replicate)
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    before = store.read_plan("suite", suite.name)
-    plan = plans.plan_of(expansion, before, now, command_line(options))
-    store.write_plan("suite", suite.name, plan)
-    planned = _evaluations(expansion, work.images_root(options, store))
-    failed = _run(expansion, planned.jobs, store, options)
-    return _close(expansion, store, options, {**planned.impossible, **failed})
+    expansion = _begun(_expansion(suite, options, store, replicate), store, most)
+    computed = _Computed(expansion, store, options, most)
+    computed.run()
+    return _close(computed, store, options)
+
+
+def _most(options: Ablate, suite: Suite) -> int | None:
+    """Seeds of a row at most, None where their number is fixed.
+
+    Raises:
+        InputError: options that contradict each other.
+    """
+    if not options.until_settled:
+        if options.max_seeds is not None:
+            raise InputError("--max-seeds goes with --until-settled: add it, or say --seeds.")
+        return None
+    if not suite.claims:
+        raise InputError(f"--until-settled: {suite.name} has no claims to settle; leave it out.")
+    seeds = options.seeds or suite.seeds
+    most = max(seeds, settling.MOST) if options.max_seeds is None else options.max_seeds
+    if seeds < 2:
+        raise InputError(
+            f"--until-settled begins with --seeds {seeds}, and a difference needs two; "
+            "say --seeds 2."
+        )
+    if most < seeds:
+        raise InputError(
+            f"--max-seeds {most} is less than the {seeds} seeds to begin with (--seeds); "
+            "raise it or say fewer --seeds."
+        )
+    return most
+
+
+def _begun(expansion: suites.Expansion, store: Store, most: int | None) -> suites.Expansion:
+    """The suite with the seeds that `--until-settled` added before, where it is asked for again."""
+    name = expansion.suite.name
+    if most is None or name not in store.plans("suite"):
+        return expansion
+    asked = set(plans.current(store.read_plan("suite", name)).run_ids)
+    return settling.resumed(expansion, asked, most)
+
+
+def _furthest(
+    expansion: suites.Expansion, store: Store, options: Ablate, most: int
+) -> suites.Expansion:
+    """The most that `--until-settled` can come to, by what is in the store."""
+    name = expansion.suite.name
+    judged = None
+    if name in store.plans("suite") and not work.missing(expansion.wanted, store, options.retry):
+        judged = claims.judgements(measured(store, name))
+    return settling.furthest(expansion, judged, most)
 
 
 def _replicated(options: Ablate, suite: Suite) -> Replicated:
@@ -182,52 +228,94 @@ def _evaluations(expansion: suites.Expansion, root: Path) -> _Evaluations:
     return _Evaluations(jobs=tuple(jobs.values()), impossible=impossible)
 
 
-def _run(
-    expansion: suites.Expansion,
-    evaluated: tuple[tuple[Job, str], ...],
-    store: Store,
-    options: Ablate,
-) -> dict[str, str]:
-    """Compute what is missing of the runs and of their evaluations.
+class _Computed:
+    """A suite's runs and evaluations, computed as far as they are missing.
 
-    Returns:
-        What runs could not be compared with -> why.
+    Attributes:
+        expansion: all that was asked for, with the seeds that were added.
+        most: up to how many seeds of a row are added where they can settle a claim; None adds none.
+        outside: what runs could not be compared with -> why.
     """
-    several = len(expansion.requests) > 1
-    lines = [
-        Line(
-            f"{arm.row.name} {arm.dataset}" if several else arm.row.name,
-            tuple(job.id for job in arm.runs),
+
+    def __init__(
+        self, expansion: suites.Expansion, store: Store, options: Ablate, most: int | None
+    ) -> None:
+        self.expansion, self.most = expansion, most
+        self.outside: dict[str, str] = {}
+        self._store, self._options = store, options
+        self._evaluated: dict[str, str] = {}  # id of an evaluation -> what it compares with
+
+    def run(self) -> None:
+        """Compute it."""
+        store, options = self._store, self._options
+        runs: list[str] = []  # grows with the suite
+        wanted = self._planned(runs)
+        while not work.missing(wanted, store, options.retry):
+            if not self._grow():
+                return
+            wanted = self._planned(runs)
+        requests = self.expansion.requests
+        title = f"{self.expansion.suite.name} on {', '.join(requests)}: "
+        title += (
+            f"{len(runs)} runs" if self.most is None else f"until settled, from {len(runs)} runs"
         )
-        for arm in expansion.arms
-        if arm.runs
-    ]
-    runs = [job.id for job in expansion.runs]
-    targets = (*expansion.runs, *(job for job, _ in evaluated))
-    wanted = Wanted(runs=targets, before=expansion.wanted.before)
-    if not work.missing(wanted, store, options.retry):
-        return {}
-    shown = say.shown(next(iter(expansion.requests.values())))
-    title = f"{expansion.suite.name} on {', '.join(expansion.requests)}: {len(runs)} runs"
-    with (
-        work.interruptible(store, runs, options),
-        LiveView(title, shown) as view,
-        work.session(store, options, len(runs)) as session,
-    ):
-        work.submit(wanted, store, session, options.retry, owner="")
-        session.planner.close()
-        failures = work.watch(session, view, store, lambda: lines)
-    own = {job.id: thing for job, thing in evaluated}
-    return {own[i]: f.reason for i, f in failures if i in own and f.kind is not Kind.NEED}
+        with (
+            work.interruptible(store, runs, options),
+            LiveView(title, say.shown(next(iter(requests.values())))) as view,
+            work.session(store, options, len(runs)) as session,
+        ):
+            while True:
+                work.submit(wanted, store, session, options.retry, owner="")
+                failures = work.watch(session, view, store, self._lines)
+                if not self._grow():
+                    break
+                wanted = self._planned(runs)
+            session.planner.close()
+        for i, failure in failures:
+            if i in self._evaluated and failure.kind is not Kind.NEED:
+                self.outside[self._evaluated[i]] = failure.reason
+
+    def _planned(self, runs: list[str]) -> Wanted:
+        """Write down what is asked for; the jobs of it."""
+        expansion, store = self.expansion, self._store
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        before = store.read_plan("suite", expansion.suite.name)
+        plan = plans.plan_of(expansion, before, now, command_line(self._options))
+        store.write_plan("suite", expansion.suite.name, plan)
+        planned = _evaluations(expansion, work.images_root(self._options, store))
+        self.outside |= planned.impossible
+        self._evaluated |= {job.id: thing for job, thing in planned.jobs}
+        runs += [job.id for job in expansion.runs if job.id not in runs]
+        targets = (*expansion.runs, *(job for job, _ in planned.jobs))
+        return Wanted(runs=targets, before=expansion.wanted.before)
+
+    def _grow(self) -> bool:
+        """Add the seeds that can settle a claim; whether there are any."""
+        if self.most is None:
+            return False
+        judged = claims.judgements(measured(self._store, self.expansion.suite.name))
+        more = settling.grown(self.expansion, judged, self.most)
+        self.expansion = more or self.expansion
+        return more is not None
+
+    def _lines(self) -> list[Line]:
+        several = len(self.expansion.requests) > 1
+        return [
+            Line(
+                f"{arm.row.name} {arm.dataset}" if several else arm.row.name,
+                tuple(job.id for job in arm.runs),
+            )
+            for arm in self.expansion.arms
+            if arm.runs
+        ]
 
 
 # ---- what is said at the end
 
 
-def _close(
-    expansion: suites.Expansion, store: Store, options: Ablate, outside: Mapping[str, str]
-) -> int:
+def _close(computed: _Computed, store: Store, options: Ablate) -> int:
     """What is said at the end; returns the exit code."""
+    expansion, outside = computed.expansion, computed.outside
     console = Console(highlight=False)
     name = expansion.suite.name
     suite = measured(store, name)
@@ -236,7 +324,10 @@ def _close(
         for against in compared(suite.current.suite):
             part = [c for c in table if (c.dataset, c.against) == (dataset, against)]
             _print_table(console, suite, part, dataset, against)
-    _print_verdicts(console, suite, set(expansion.requests))
+    judged = [one for one in claims.judgements(suite) if one.dataset in expansion.requests]
+    _print_verdicts(console, suite, judged)
+    if computed.most is not None:
+        console.print(_settled(judged, computed.most), style="dim", markup=False)
     for remark in suite.current.remarks:
         console.print(f"note: {remark}", style="yellow", markup=False)
     console.print("[bold]read the results[/]")
@@ -342,8 +433,18 @@ def _cell(cell: Cell | None, notes: dict[str, str], printed: bool) -> str:
     return "\n".join(x for x in (ours, f"[dim]{theirs}[/]" if theirs else "") if x) or "-"
 
 
-def _print_verdicts(console: Console, suite: Measured, datasets: set[str]) -> None:
-    judged = [one for one in claims.judgements(suite) if one.dataset in datasets]
+def _settled(judged: Sequence[claims.JudgedClaim], most: int) -> str:
+    """What `--until-settled` came to."""
+    counts = Counter(one.verdict for one in judged)
+    left, never = counts["INCONCLUSIVE"], counts["NOT TESTABLE"]
+    text = f"until settled: {len(judged) - left - never} of {len(judged)} claims are settled"
+    text += f", {left} would need more than {most} seeds (--max-seeds)" * bool(left)
+    return text + f", {never} cannot be tested" * bool(never)
+
+
+def _print_verdicts(
+    console: Console, suite: Measured, judged: Sequence[claims.JudgedClaim]
+) -> None:
     if not judged:
         return
     view = Table(title="verdicts", box=None, pad_edge=False, title_justify="left")
@@ -356,7 +457,7 @@ def _print_verdicts(console: Console, suite: Measured, datasets: set[str]) -> No
     view.add_column("more\nseeds", justify="right", no_wrap=True)
     several = len({one.dataset for one in judged}) > 1
     for one in judged:
-        claim = f"{one.variant}: {one.metric} {_relation(one.direction, one.against)}"
+        claim = f"{one.variant}: {one.metric} {say.relation(one.direction, one.against)}"
         claim = escape(claim + (f" on {one.dataset}" if several else ""))
         name, scale = one.verdict, measures.unit(one.metric).factor
         if name == "NOT TESTABLE":
@@ -400,149 +501,3 @@ def _range(one: claims.JudgedClaim, scale: float) -> str:
         word, end = ("from", low) if low is not None else ("up to", high)
         return f"{word} {scale * (end or 0.0):+.1f}"
     return f"{scale * low:+.1f} to {scale * high:+.1f}"
-
-
-def _relation(direction: Direction, against: str) -> str:
-    word = {"higher": "above", "lower": "below", "equal": "like"}[direction]
-    return f"{word} {against}"
-
-
-# ---- dry run
-
-
-def _print_dry_run(
-    expansions: Mapping[Replicated, suites.Expansion],
-    asked: Replicated,
-    options: Ablate,
-    store: Store,
-) -> None:
-    console = Console(highlight=False)
-    expansion = expansions[asked]
-    suite, runs = expansion.suite, expansion.runs
-    seeds = options.seeds or suite.seeds
-    console.print(f"[bold]{escape(suite.name)}[/]: {escape(suite.title)}", soft_wrap=True)
-    number = sum(len(arm.runs) for arm in expansion.arms)
-    console.print(
-        f"{len(suite.rows)} rows on {', '.join(expansion.requests)}, {seeds} seeds: "
-        f"{number} runs asked for, {len(runs)} distinct",
-        markup=False,
-    )
-    for arm in expansion.arms:
-        if arm.impossible:
-            console.print(
-                f"not possible on {arm.dataset}: {arm.row.name}: {arm.impossible}",
-                style="yellow",
-                markup=False,
-            )
-    for name, request in expansion.requests.items():
-        if not request.dataset.here:
-            text = f"{name} is not here yet: it would be read first"
-            console.print(text, style="yellow", markup=False)
-    todo = {way: work.missing(one.wanted, store, options.retry) for way, one in expansions.items()}
-    left = [job for job in todo[asked] if job.kind == RUN]
-    console.print(f"in the store: {len(runs) - len(left)} of {len(runs)} runs")
-    same = {job.id for job in todo["pretraining"]} == {job.id for job in todo["training"]}
-    absent = {name for name, r in expansion.requests.items() if not r.dataset.here}
-    times = estimates.compared(list(todo.values()), store, absent=absent)
-    for (way, jobs), time in zip(todo.items(), times, strict=True):
-        if way == asked or not same:
-            console.print(_cost(jobs, time, "" if same else way, way == asked), soft_wrap=True)
-    if todo[asked]:
-        sizes = {n: len(r.dataset.score) for n, r in expansion.requests.items()}
-        room = estimates.disk(left, sizes, store)
-        console.print(f"disk: about {room / 2**20:,.0f} MiB")
-    _print_chances(console, expansion, seeds, store)
-
-
-def _cost(todo: Sequence[Job], time: estimates.Estimate, way: str, asked: bool) -> str:
-    """What would run, and how long, if seeds replicate the pretraining or the training only."""
-    runs = sum(job.kind == RUN for job in todo)
-    text = f"would run: {len(todo) - runs} pretrainings, {runs} runs"
-    if way:
-        on = "a pretraining for each seed" if way == "pretraining" else "all on one pretraining"
-        text = f"{on} ({'asked for' if asked else f'--replicate {way}'})\n  {text}"
-    if not todo:
-        return text
-    if not time.source:
-        return f"{text}\n  time: nothing tells it yet"
-    more = f"; {time.unknown} jobs (such as pretraining) not counted" * bool(time.unknown)
-    hours = time.seconds / 3600
-    told = f"{hours:.1f} hours" if hours >= 1 else clock(time.seconds)
-    return f"{text}\n  time: about {told} of one device (from {time.source}{more})"
-
-
-def _print_chances(console: Console, expansion: suites.Expansion, seeds: int, store: Store) -> None:
-    """Which claims the asked number of seeds can settle, if the published differences are true."""
-    suite = expansion.suite
-    asked = [
-        (claim, dataset)
-        for dataset in expansion.requests
-        for claim in suite.claims
-        if not claim.datasets or dataset in claim.datasets
-    ]
-    if not asked:
-        return
-    table = Table(title="claims", box=None, pad_edge=False, title_justify="left")
-    settled = f"settled by {seeds} seeds"
-    for column in ("claim", "published", "replicated\nwithin", "sd of\nthe two", settled):
-        table.add_column(column, overflow="fold", justify="left" if column == "claim" else "right")
-    in_store = measured(store, suite.name) if suite.name in store.plans("suite") else None
-    spreads = [claims.spread(in_store, suite, *one) for one in asked]
-    for (claim, dataset), spread in zip(asked, spreads, strict=True):
-        published = claims.published_difference(suite, claim, dataset)
-        margin = claims.margin(claim, published)
-        if seeds < 2:
-            chance = "no: n = 1"
-        elif published is None:
-            chance = "no published value"
-        elif suite.mismatch:
-            chance = "not comparable"
-        elif claim.direction != "equal" and margin > abs(published) / 2:
-            chance = "no: too small to tell"
-        elif spread is None:
-            chance = "spread not known"
-        else:
-            mine = [
-                s
-                for (other, place), s in zip(asked, spreads, strict=True)
-                if (other.metric, place) == (claim.metric, dataset) and s is not None
-            ]
-            share = chances.chance(
-                published=published,
-                margin=margin,
-                sd=math.hypot(*spread) / math.sqrt(2),
-                n=seeds,
-                claims=len(asked),
-                others=_alike(spread, mine) - 1,
-                direction=claim.direction,
-            )
-            chance = f"{100 * share:.0f} %"
-        relation = _relation(claim.direction, claim.against)
-        table.add_row(
-            f"{claim.row}: {claim.metric} {relation} on {dataset}",
-            "-" if published is None else f"{100 * published:+.1f}",
-            _met(published, margin, claim.direction),
-            "-" if spread is None else "\n".join(f"{100 * sd:.1f}" for sd in spread),
-            chance,
-        )
-    console.print(table)
-    console.print(
-        "settled: if the published difference is true; more where runs resemble their partners in "
-        "the baseline. Seeds may be added later, and after looking.",
-        style="dim",
-    )
-
-
-def _alike(spread: tuple[float, float], others: Sequence[tuple[float, float]]) -> int:
-    """How many differences spread about as much as one does."""
-    size = math.hypot(*spread)
-    return sum(size / 1.5 <= math.hypot(*other) <= size * 1.5 for other in others)
-
-
-def _met(published: float | None, margin: float, direction: Direction) -> str:
-    """The differences that count as the published one, in percent points."""
-    if direction == "equal":
-        return f"-{100 * margin:.1f} to {100 * margin:.1f}"
-    if published is None:
-        return "-"
-    return f"{100 * (published - margin):+.1f} to {100 * (published + margin):+.1f}"

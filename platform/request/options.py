@@ -149,7 +149,13 @@ class Tune(Runs):
 
 @dataclass(frozen=True, kw_only=True)
 class Ablate(Images, Compute):
-    """`platform ablate`."""
+    """`platform ablate`.
+
+    Attributes:
+        seeds: of each row; None is the suite's own number.
+        until_settled: add seeds, from `seeds` on, where they can settle a claim.
+        max_seeds: of a row then; None is `suites.settling.MOST`.
+    """
 
     method: Annotated[str | None, ARGUMENT] = None
     suite: Annotated[str | None, "--suite"] = None
@@ -157,6 +163,8 @@ class Ablate(Images, Compute):
     leave_one_out: Annotated[bool, "--leave-one-out"] = False
     dataset: Annotated[tuple[str, ...], "--dataset"] = ()
     seeds: Annotated[int | None, "--seeds"] = None
+    until_settled: Annotated[bool, "--until-settled"] = False
+    max_seeds: Annotated[int | None, "--max-seeds"] = None
 
 
 @dataclass(frozen=True, kw_only=True)

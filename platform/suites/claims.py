@@ -50,7 +50,8 @@ class JudgedClaim:
     improvement: float | None  # probability that a run of `variant` exceeds one of `against`
     p: float | None  # of what is claimed, valid at every look
     adjusted: float | None  # the same for all claims of the suite at once
-    further_seeds: int | None
+    further_seeds: int | None  # that would settle it if all stayed as it is today
+    fewest_seeds: int | None  # that could settle it at the most favourable difference left
 
 
 #: Columns of `results.verdicts`.
@@ -113,6 +114,7 @@ def _judged(
         p=verdict.p,
         adjusted=verdict.adjusted,
         further_seeds=verdict.further_seeds,
+        fewest_seeds=verdict.fewest_seeds,
     )
 
 

@@ -9,10 +9,12 @@ import importlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import ModuleType
 
 from deep_clustering.ablations._suite import Row, Suite, against_full
 from deep_clustering.ablations._variants import Times, Variant, combined, resolved, unknown
+from deep_clustering.methods._method import Config
 from deep_clustering.platform import registry
 from deep_clustering.platform.errors import InputError, nearest
 from deep_clustering.platform.evaluation import contract
@@ -201,17 +203,34 @@ def _refuse(wrong: list[str], there: Mapping[str, Variant]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One row on one data set: its runs, or why its configuration is not possible there."""
+    """One row on one data set: its runs, or why its configuration is not possible there.
+
+    Attributes:
+        request: the full method on the data set.
+        config: what the row makes of it, None where that is not possible.
+    """
 
     row: Row
-    dataset: str
+    request: Request
+    config: Config | None = None
     wanted: Wanted = field(default_factory=lambda: Wanted(runs=()))
     impossible: str = ""
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set."""
+        return self.request.dataset.name
 
     @property
     def runs(self) -> tuple[Job, ...]:
         """Its runs, one a seed."""
         return self.wanted.runs
+
+    def with_seeds(self, seeds: Iterable[int]) -> "Arm":
+        """The same row with other seeds."""
+        if self.config is None:
+            return self
+        return dataclasses.replace(self, wanted=self.request.wanted(seeds, self.config))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,12 +240,26 @@ class Expansion:
     suite: Suite
     requests: Mapping[str, Request]  # by name of the data set
     arms: tuple[Arm, ...]
-    wanted: Wanted  # every distinct job of all arms
+
+    @cached_property
+    def wanted(self) -> Wanted:
+        """Every distinct job of all arms."""
+        return together(arm.wanted for arm in self.arms)
 
     @property
     def runs(self) -> tuple[Job, ...]:
         """The distinct runs."""
         return self.wanted.runs
+
+    def with_seeds(self, seeds: Mapping[tuple[str, str], int]) -> "Expansion":
+        """The same suite with seeds 0 to n-1 in some rows: (row, data set) -> n."""
+        arms = (
+            arm.with_seeds(range(seeds[place]))
+            if (place := (arm.row.name, arm.dataset)) in seeds
+            else arm
+            for arm in self.arms
+        )
+        return dataclasses.replace(self, arms=tuple(arms))
 
 
 def methods(suite: Suite) -> list[tuple[str, str | None]]:
@@ -280,12 +313,7 @@ def expand(
         arms += mine
         if mine and all(arm.impossible for arm in mine):
             raise InputError(f"{suite.name} on {mine[0].dataset}: {mine[0].impossible}")
-    return Expansion(
-        suite=suite,
-        requests=requests,
-        arms=tuple(arms),
-        wanted=together(arm.wanted for arm in arms),
-    )
+    return Expansion(suite=suite, requests=requests, arms=tuple(arms))
 
 
 def _arm_of(row: Row, method: str, request: Request, seeds: list[int]) -> Arm:
@@ -294,10 +322,5 @@ def _arm_of(row: Row, method: str, request: Request, seeds: list[int]) -> Arm:
     try:
         config = request.configure(resolved(changes, configs.flatten(request.config)))
     except InputError as error:
-        return Arm(row=row, dataset=request.dataset.name, impossible=str(error))
-    wanted = request.wanted(seeds, config)
-    return Arm(
-        row=row,
-        dataset=request.dataset.name,
-        wanted=wanted,
-    )
+        return Arm(row=row, request=request, impossible=str(error))
+    return Arm(row=row, request=request, config=config).with_seeds(seeds)

@@ -13,7 +13,7 @@ import numpy as np
 
 from deep_clustering.ablations._suite import Direction
 from deep_clustering.platform.errors import InputError
-from deep_clustering.platform.suites import evidence
+from deep_clustering.platform.suites import outlook
 from deep_clustering.platform.suites.differences import (
     MeanDifference,
     Replicate,
@@ -82,7 +82,8 @@ class Verdict:
     p: float | None  # 1 / e-value of what is claimed, valid at every look, at most 1
     adjusted: float | None  # the same for all claims of the suite; both None when NOT TESTABLE
     published_error: float | None  # standard error that was used, None for no published difference
-    further_seeds: int | None  # INCONCLUSIVE: see `judge`; else None
+    further_seeds: int | None  # both INCONCLUSIVE: see `judge`; else None
+    fewest_seeds: int | None
 
 
 def judge(questions: Sequence[Question], alpha: float = 0.05) -> list[Verdict]:
@@ -93,7 +94,8 @@ def judge(questions: Sequence[Question], alpha: float = 0.05) -> list[Verdict]:
 
     `further_seeds` is the smallest number of seeds, added to both arms, that would settle an
     inconclusive claim if means and standard deviations stayed as they are today; None beyond 1000.
-    It is a guess from noisy estimates. Seeds may be added after looking.
+    It is a guess from noisy estimates. `fewest_seeds` is the same at the most favourable true
+    difference that the runs leave (`outlook.likely`). Seeds may be added after looking.
 
     Args:
         questions: all claims of a suite, of all metrics and datasets: they share `alpha`.
@@ -119,6 +121,7 @@ def judge(questions: Sequence[Question], alpha: float = 0.05) -> list[Verdict]:
             adjusted=None,
             published_error=None,
             further_seeds=None,
+            fewest_seeds=None,
         )
         for question, case in zip(questions, cases, strict=True)
     ]
@@ -184,10 +187,12 @@ def _verdict(tested: _Tested, prior: _Prior, claims: int, alpha: float) -> Verdi
 
     sample = ours.sample(prior.freedom, prior.variance)
     code = int(decided(sample))
-    seeds = None
+    seeds = fewest = None
     if DECISIONS[code] == "INCONCLUSIVE":
-        settled = np.not_equal(decided(_grown(ours, prior)), code)
-        seeds = int(settled.argmax()) + 1 if settled.any() else None
+        today = np.array([ours.delta])
+        seeds = int(outlook.seeds_after(sample, decided, today, MOST_SEEDS)) or None
+        likely = outlook.likely(sample)
+        fewest = int(outlook.seeds_after(sample, decided, likely, MOST_SEEDS)) or None
     low, high = sample.bounds(math.log(claims / alpha))
     p = math.exp(-max(0.0, _log_evidence(question, sample)))
     bounds = (float(low), float(high))
@@ -200,15 +205,7 @@ def _verdict(tested: _Tested, prior: _Prior, claims: int, alpha: float) -> Verdi
         adjusted=min(1.0, claims * p),
         published_error=None if question.published is None else tested.published_error,
         further_seeds=seeds,
-    )
-
-
-def _grown(ours: MeanDifference, prior: _Prior) -> Sample:
-    """Samples with 1 to `MOST_SEEDS` more units at today's mean and standard deviations."""
-    n = ours.n + np.arange(1.0, MOST_SEEDS + 1)
-    more = (n - 1) / (ours.n - 1)
-    return evidence.sample(
-        n, ours.delta, ours.sd**2 * (n - 1), prior.freedom * more, prior.variance
+        fewest_seeds=fewest,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from deep_clustering.platform.suites import evidence
+from deep_clustering.platform.suites import evidence, outlook
 from deep_clustering.platform.suites.evidence import Array
 from deep_clustering.platform.suites.rule import DECISIONS, decide
 from deep_clustering.platform.suites.spreads import borrowed
@@ -89,24 +89,65 @@ def verdicts(
         alone: every row stands on its own variance.
         published_error: standard error of the published difference.
     """
-    codes = []
-    for n in looks:
-        part = drawn[:, :, :n]
-        mean = part.mean(2)
-        squares = ((part - mean[..., None]) ** 2).sum(2)
-        prior = (0.0, 0.0) if alone else borrowed(squares / (n - 1), np.array(n - 1.0))
-        codes.append(
-            decide(
-                evidence.sample(n, mean, squares, *prior),
-                direction="higher",
-                published=PUBLISHED,
+    return np.stack(
+        [
+            _judged(
+                _seen(drawn, np.full(drawn.shape[:2], n), alone),
+                drawn.shape[1],
                 published_error=published_error,
-                margin=MARGIN,
-                claims=drawn.shape[1],
-                alpha=0.05,
             )
+            for n in looks
+        ],
+        axis=2,
+    )
+
+
+def until_settled(drawn: Array, *, begin: int, most: int) -> tuple[Array, Array]:
+    """What `platform ablate --until-settled` comes to.
+
+    Args:
+        drawn: of `differences`; at least `most` seeds.
+        begin: seeds of every row, at least 2.
+        most: seeds of a row at most.
+
+    Returns:
+        Codes of the verdicts at every look (suites, claims, looks), and the seeds that each row got
+        (suites, claims).
+    """
+    claims = drawn.shape[1]
+    n = np.full(drawn.shape[:2], begin)
+    looks = []
+    while True:
+        seen = _seen(drawn, n)
+        looks.append(_judged(seen, claims))
+        fewest = outlook.seeds_after(
+            seen, lambda sample: _judged(sample, claims), outlook.likely(seen), most - begin
         )
-    return np.stack(codes, axis=2)
+        still = (looks[-1] == DECISIONS.index("INCONCLUSIVE")) & (fewest > 0) & (n + fewest <= most)
+        if not still.any():
+            return np.stack(looks, axis=2), n
+        n = np.where(still, n + fewest, n)
+
+
+def _seen(drawn: Array, n: Array, alone: bool = False) -> evidence.Sample:
+    """The first n seeds of each row, (suites, claims)."""
+    used = np.arange(drawn.shape[2]) < n[..., None]
+    mean = np.where(used, drawn, 0).sum(2) / n
+    squares = np.where(used, (drawn - mean[..., None]) ** 2, 0).sum(2)
+    prior = (0.0, 0.0) if alone else borrowed(squares / (n - 1), n - 1.0)
+    return evidence.sample(n, mean, squares, *(np.broadcast_to(x, n.shape) for x in prior))
+
+
+def _judged(sample: evidence.Sample, claims: int, *, published_error: float = 0.0) -> Array:
+    return decide(
+        sample,
+        direction="higher",
+        published=PUBLISHED,
+        published_error=published_error,
+        margin=MARGIN,
+        claims=claims,
+        alpha=0.05,
+    )
 
 
 def false(effect: float) -> list[int]:
