@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
 from deep_clustering.platform.suites import evidence
@@ -10,6 +11,9 @@ from deep_clustering.platform.suites.evidence import Array, Sample
 from deep_clustering.platform.suites.rule import DECISIONS
 
 _OPEN = DECISIONS.index("INCONCLUSIVE")
+
+#: Numbers of further pairs that are tried at first; what lies between two of them is bisected.
+_GRID = np.unique(np.floor(np.append(np.arange(1.0, 20.0), np.geomspace(20, 1e6, 80))))
 
 
 def likely(sample: Sample) -> Array:
@@ -46,19 +50,29 @@ def seeds_after(
     Returns:
         (...), whole numbers; 0 where none settles it.
     """
-    now, further = sample.n[..., None], np.arange(1.0, most + 1)
-    n = now + further
-    more = (n - 1) / (now - 1)
-    settled = np.zeros(np.broadcast_shapes((*sample.mean.shape, 1), n.shape), bool)
-    for truth in truths:
-        codes = decided(
-            evidence.sample(
-                n,
-                (now * sample.mean[..., None] + further * truth[..., None]) / n,
-                sample.squares[..., None] * more,
-                sample.freedom[..., None] * more,
-                sample.variance[..., None],
-            )
+
+    def settled(further: Array) -> NDArray[np.bool_]:
+        """Whether each of (..., any number) further pairs settles a claim at one of the truths."""
+        now = sample.n[..., None]
+        n = now + further
+        more = (n - 1) / (now - 1)
+        grown = evidence.sample(
+            n,
+            (now * sample.mean[..., None] + further * truths[..., None]) / n,
+            sample.squares[..., None] * more,
+            sample.freedom[..., None] * more,
+            sample.variance[..., None],
         )
-        settled |= codes != _OPEN
-    return np.where(settled.any(-1), settled.argmax(-1) + 1, 0)
+        found: NDArray[np.bool_] = (decided(grown) != _OPEN).any(0)
+        return found
+
+    grid = np.unique(np.append(_GRID[: np.searchsorted(_GRID, most)], float(most)))
+    on_grid = settled(grid)
+    first = on_grid.argmax(-1)
+    high = grid[first]
+    low = np.where(first > 0, grid[first - 1], 0.0)
+    while (high - low > 1).any():  # the number lies above the low one
+        middle = np.floor((low + high) / 2)
+        enough = settled(middle[..., None])[..., 0]
+        high, low = np.where(enough, middle, high), np.where(enough, low, middle)
+    return np.where(on_grid.any(-1), high, 0.0)

@@ -52,7 +52,7 @@ def grown(expansion: Expansion, judged: Iterable[JudgedClaim], most: int) -> Exp
         seeds = min(now[place] for place in places) + one.fewest_seeds
         if seeds <= most:
             for place in places:
-                wanted[place] = max(seeds, wanted.get(place, 0))
+                wanted[place] = max(seeds, wanted.get(place, now[place]))
     return expansion.with_seeds(wanted) if wanted else None
 
 

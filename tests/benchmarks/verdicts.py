@@ -1,7 +1,9 @@
 """Error rates and power of the verdicts, simulated: `python tests/benchmarks/verdicts.py`.
 
 About a minute on one core. The first table: suites with a false verdict at any of the looks after
-2, 3, ... 20 seeds; the second: what becomes of true, half as large and absent effects.
+2, 3, ... 20 seeds, and of those that add seeds until settled (3 to 20 seeds a row); the second:
+what becomes of true, half as large and absent effects; the third: the seeds that adding until
+settled takes.
 """
 
 import itertools
@@ -16,6 +18,7 @@ from support import simulated
 from support.simulated import MARGIN, PUBLISHED, Setting
 
 SUITES, SEEDS = 1000, 20
+FEWER, BEGIN = 300, 3  # suites, and seeds of every row to begin with, of those until settled
 LOOKS = tuple(range(2, SEEDS + 1))
 
 
@@ -25,22 +28,24 @@ def main() -> int:
     print(
         f"{SUITES} suites a line: standard error at most {100 * (0.05 * 0.95 / SUITES) ** 0.5:.1f}"
     )
-    print(f"{'claims':>6} {'r':>4} {'runs':<30} {'no effect':>9} {'half the size':>14}")
-    worst = 0.0
+    print(f"{'':<42} {'every look':<21} until settled")
+    heads = ("no effect", "half size") * 2
+    print(f"{'claims':>6} {'r':>4} {'runs':<30} " + " ".join(f"{head:>10}" for head in heads))
+    worst = [0.0, 0.0]
     for setting, words in _settings():
-        rates = []
+        rates, settled = [], []
         for effect in (0.0, MARGIN):
             changed = replace(setting, effect=effect)
             drawn = simulated.differences(changed, suites=SUITES, seeds=SEEDS, seed=len(rates))
             rates.append(simulated.error(simulated.verdicts(drawn, looks=LOOKS), effect))
-        worst = max(worst, *rates)
-        print(
-            f"{setting.claims:>6} {setting.correlation:>4} {words:<30} "
-            f"{100 * rates[0]:>9.1f} {100 * rates[1]:>14.1f}",
-            flush=True,
-        )
-    print(f"largest: {100 * worst:.1f} %\n")
+            codes, _ = simulated.until_settled(drawn[:FEWER], begin=BEGIN, most=SEEDS)
+            settled.append(simulated.error(codes, effect))
+        worst = [max(worst[0], *rates), max(worst[1], *settled)]
+        shown = " ".join(f"{100 * rate:>10.1f}" for rate in (*rates, *settled))
+        print(f"{setting.claims:>6} {setting.correlation:>4} {words:<30} {shown}", flush=True)
+    print(f"largest: {100 * worst[0]:.1f} %; until settled {100 * worst[1]:.1f} % (of {FEWER})\n")
     _power()
+    _settled()
     print(f"{time.process_time() - begun:.0f} s of one core")
     return 0
 
@@ -89,6 +94,23 @@ def _power() -> None:
                     f"{claims:>6} {r:>4} {word:<8} {n:>5} "
                     + " ".join(f"{share:>14.0f}" for share in shares)
                 )
+
+
+def _settled() -> None:
+    print(f"\nuntil settled, from {BEGIN} to {SEEDS} seeds a row, beside {SEEDS} seeds for all")
+    heads = ("seeds a row", "settled, %", "all at 20, %")
+    print(f"{'claims':>6} {'r':>4} {'truth':<8} " + " ".join(f"{head:>12}" for head in heads))
+    for claims, r in itertools.product((1, 9), (0.0, 0.5)):
+        for effect, word in ((PUBLISHED, "true"), (MARGIN, "half"), (0.0, "none")):
+            setting = Setting(claims=claims, correlation=r, effect=effect)
+            drawn = simulated.differences(setting, suites=FEWER, seeds=SEEDS, seed=5)
+            codes, n = simulated.until_settled(drawn, begin=BEGIN, most=SEEDS)
+            fixed = simulated.verdicts(drawn, looks=[SEEDS])
+            left = [simulated.share(x, "INCONCLUSIVE") for x in (codes, fixed)]
+            print(
+                f"{claims:>6} {r:>4} {word:<8} {n.mean():>12.1f} "
+                + " ".join(f"{100 * (1 - share):>12.0f}" for share in left)
+            )
 
 
 if __name__ == "__main__":

@@ -66,6 +66,22 @@ def ask(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
             ("ablate", "--suite", "cdc-table2", "--dataset", "digits", "--set", "epoch=2"),
             "no field 'epoch'. Did you mean 'epochs'?",
         ),
+        (
+            ("ablate", "--suite", "cdc-table2", "--max-seeds", "9"),
+            "--max-seeds goes with --until-settled",
+        ),
+        (
+            ("ablate", "--suite", "cdc-table2", "--until-settled", "--seeds", "1"),
+            "a difference needs two; say --seeds 2",
+        ),
+        (
+            ("ablate", "--suite", "cdc-table2", "--until-settled", "--max-seeds", "4"),
+            "--max-seeds 4 is less than the 5 seeds to begin with",
+        ),
+        (
+            ("ablate", "--suite", "cdc-fig4", "--until-settled"),
+            "cdc-fig4 has no claims to settle",
+        ),
         (("audit", "cdd"), "no paper 'cdd'. Did you mean 'cdc'?"),
         (("variants", "cdd"), "no method 'cdd'. Did you mean 'cdc'?"),
         (
