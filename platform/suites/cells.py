@@ -5,6 +5,7 @@ failed run is counted and is never a number.
 """
 
 import dataclasses
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -138,14 +139,21 @@ class Counted(Protocol):
 
 
 def replications(table: Iterable[Counted]) -> list[str]:
-    """What the cells of a table were measured over, in words, each once."""
-    found = (
-        replication(cell.unit, cell.n, cell.pretrainings, cell.runs)
-        + (", conditional on it" if cell.unit == "training" and cell.pretrainings else "")
-        for cell in table
-        if cell.unit is not None
-    )
-    return list(dict.fromkeys(found))
+    """What the cells of a table were measured over, in words, each once: "5 to 8 pretrainings"."""
+    numbers: dict[str, dict[int, str]] = {}  # what is counted -> how many -> in words
+    for cell in table:
+        if cell.unit is not None:
+            words = replication(cell.unit, cell.n, cell.pretrainings, cell.runs)
+            words += ", conditional on it" * (cell.unit == "training" and cell.pretrainings > 0)
+            first, _, rest = words.partition(" ")
+            one = re.sub(
+                r"s\b", "", rest
+            )  # as of one: "1 pretraining" and "2 pretrainings" are of a kind
+            numbers.setdefault(one, {})[int(first)] = words
+    return [
+        words[max(words)] if len(words) == 1 else f"{min(words)} to {words[max(words)]}"
+        for words in numbers.values()
+    ]
 
 
 def _cell(

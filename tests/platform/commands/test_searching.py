@@ -178,7 +178,7 @@ def test_a_killed_suite_continues_and_its_failures_are_no_numbers(work: Path) ->
     sets = [x for s in (*SETS, "epochs=40") for x in ("--set", s)]
     given = ["--dataset", "folder:bunte Bilder", "--data", work / "data", "--store", work / "suite"]
     asked = ["ablate", "--suite", "mine.toml", "--seeds", 2, *given, *sets]
-    asked += ["--until-settled", "--max-seeds", 3]
+    asked += ["--until-settled", "--max-seeds", 4]
     command = Command(*asked, cwd=work)
     command.until("random running")
     family = command.family()
@@ -190,16 +190,16 @@ def test_a_killed_suite_continues_and_its_failures_are_no_numbers(work: Path) ->
     again = run(work, *asked)
     assert again.process.returncode == 3, again.text
     after = table(work / "suite")
-    assert after.height == 8  # two runs are never enough: `full` and `random` get a third
+    assert after.height == 10  # two runs are never enough: `full` and `random` get two more
     assert "until settled: " in again.text
     assert "1 cannot be tested" in again.text
     kept = after.filter(pl.col("run_id").is_in(before["run_id"].to_list()))
     assert_frame_equal(kept.select(before.columns), before)
-    assert results.stages(str(work / "suite")).collect().height == 3  # one for each seed
+    assert results.stages(str(work / "suite")).collect().height == 4  # one for each seed
     name = Store.open(str(work / "suite"), create=False).plans("suite")[0]
     cells = results.cells(name, str(work / "suite")).filter(pl.col("metric") == "acc").collect()
     assert cells["variant"].to_list() == ["full", "random", "wild"]
-    assert cells["n"].to_list() == [3, 3, 0]
+    assert cells["n"].to_list() == [4, 4, 0]
     assert cells["unit"].to_list() == ["pretraining", "pretraining", None]
     assert cells["failed"].to_list() == [0, 0, 2]
     assert cells["mean"].is_null().to_list() == [False, False, True]

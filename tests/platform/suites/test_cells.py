@@ -234,6 +234,22 @@ def test_seeds_on_pretrainings_of_their_own_replicate_the_pretraining(place):
     assert "over 3 pretrainings" in line["reason"]
 
 
+def test_rows_of_different_numbers_of_seeds_are_said_as_a_range():
+    def over(*numbers, pretrainings):
+        unit = "training" if pretrainings == 1 else "pretraining"
+        return [
+            cells.Ours(mark="measured", unit=unit, n=n, runs=n, pretrainings=min(n, pretrainings))
+            for n in numbers
+        ]
+
+    assert cells.replications(over(6, 5, 8, pretrainings=9)) == ["5 to 8 pretrainings"]
+    assert cells.replications(over(1, 2, pretrainings=9)) == ["1 to 2 pretrainings"]
+    assert cells.replications(over(7, 7, pretrainings=9)) == ["7 pretrainings"]
+    assert cells.replications([*over(3, 1, pretrainings=1), cells.Ours(mark="not run")]) == [
+        "1 to 3 seeds on one pretraining, conditional on it"
+    ]
+
+
 def test_seeds_on_two_pretrainings_are_analysed_as_nested(place):
     suite = suites.find("cdc-table2")
     values = {0: [0.90, 0.92], 1: [0.80, 0.84]}
