@@ -63,6 +63,7 @@ def epochs(store: Place = None) -> pl.LazyFrame:
 def predictions(store: Place = None) -> pl.LazyFrame:
     """One row per finished run and image: cluster and confidence of each head.
 
+    Images of a folder have the paths that they had when a command last opened the folder.
     A filter on `run_id` reads the files of those runs only.
     """
     return _tables(_opened(store), "predictions")

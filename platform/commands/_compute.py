@@ -17,6 +17,7 @@ from deep_clustering.platform.commands._live import LiveView
 from deep_clustering.platform.data.dataset import default_root
 from deep_clustering.platform.encoders.names import Encoder
 from deep_clustering.platform.errors import InputError, Interrupted, StorageError
+from deep_clustering.platform.evaluation import finished
 from deep_clustering.platform.places import absolute
 from deep_clustering.platform.request.jobs import FROZEN, Job
 from deep_clustering.platform.request.options import (
@@ -53,6 +54,7 @@ def resolved(
         root = images_root(compute, store)
         request = resolve(asked, root=root, store=store, progress=progress, outline=outline)
     say.notes(request.dataset.notes)
+    finished.note_names(store, request.dataset)
     return request
 
 

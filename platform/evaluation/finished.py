@@ -1,5 +1,6 @@
 """Finished runs brought back: their rows, their models, and clusters of new images."""
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,12 +15,12 @@ from deep_clustering.methods._method import Model
 from deep_clustering.platform import registry
 from deep_clustering.platform.data import dataset as datasets
 from deep_clustering.platform.data.catalogue import CATALOGUE, ImageEntry
-from deep_clustering.platform.data.dataset import ImageSet, Source
-from deep_clustering.platform.errors import InputError
+from deep_clustering.platform.data.dataset import Dataset, ImageSet, Source
+from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.evaluation import tensors
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.configs import Value
-from deep_clustering.platform.store.store import Store
+from deep_clustering.platform.store.store import Found, Store
 
 if TYPE_CHECKING:
     import numpy as np
@@ -144,17 +145,18 @@ def images_for(
     )
 
 
-def labelled(row: Row, root: Path) -> "tuple[ImageSet, np.ndarray]":
+def labelled(store: Store, row: Row, root: Path) -> "tuple[ImageSet, np.ndarray]":
     """The images of a run, and the label (N,) of each.
 
     Args:
+        store: that has the run.
         row: of the run.
         root: where decoded images live.
 
     Raises:
         InputError: they are not the ones that the run was trained on, or they have no labels.
     """
-    dataset = images_of(row, root)
+    dataset = images_of(store, row, root)
     if dataset.labels is None:
         raise InputError(
             f"{dataset.name} has no labels, and this evaluation compares clusters with them."
@@ -162,17 +164,42 @@ def labelled(row: Row, root: Path) -> "tuple[ImageSet, np.ndarray]":
     return dataset, dataset.labels
 
 
-def images_of(row: Row, root: Path) -> ImageSet:
-    """The images of a run.
+def images_of(store: Store, row: Row, root: Path) -> ImageSet:
+    """The images of a run; those of a folder where a command found them last.
 
     Args:
+        store: that has the run.
         row: of the run.
         root: where decoded images live.
 
     Raises:
         InputError: they are not here, or not the ones that the run was trained on.
     """
-    name, side = str(row["dataset"]), row["image_side"]
+    found, name = store.paths_of(str(row["dataset_fingerprint"])), str(row["dataset"])
+    try:
+        dataset = _images_in(name if found is None else found.dataset, row, root)
+    except InputError:
+        if found is None or found.dataset == name:
+            raise
+        dataset = _images_in(name, row, root)  # the other one was a copy, which is gone or changed
+    with contextlib.suppress(StorageError):  # a store that can only be read keeps the names it has
+        note_names(store, dataset)
+    return dataset
+
+
+def note_names(store: Store, dataset: Dataset) -> None:
+    """Keep what the files of a folder are called now, for what is read of its runs.
+
+    Raises:
+        StorageError: it was not written.
+    """
+    if dataset.paths is not None and dataset.name.startswith("folder:"):
+        store.note_paths(dataset.fingerprint, Found(dataset.name, dataset.paths))
+
+
+def _images_in(name: str, row: Row, root: Path) -> ImageSet:
+    """The images of a run in a dataset of this name."""
+    side = row["image_side"]
     assert isinstance(side, int)
     entry = CATALOGUE.get(name)
     any_side = entry is None or (isinstance(entry, ImageEntry) and entry.any_side)

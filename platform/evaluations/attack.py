@@ -121,7 +121,7 @@ def compute(run: Finished) -> Outcome:
     from deep_clustering.methods.images.pictures import Pictures
 
     config = run.config
-    dataset, labels = finished.labelled(run.row, run.root)
+    dataset, labels = finished.labelled(run.store, run.row, run.root)
     images = finished.images_for(run.row, dataset.images, run.device, dataset.sizes)
     model = finished.restored(run.store, run.row, images, run.device)
     head = config["head"] or model.final_head

@@ -129,7 +129,7 @@ def _own(run: Finished) -> dict[str, Value]:
             f"--clean own: run {id} of {run.row['method']} has no clean set of its own; "
             f"choose one of {', '.join(_STRATEGIES)}."
         )
-    _, labels = finished.labelled(run.row, run.root)
+    _, labels = finished.labelled(run.store, run.row, run.root)
     trained = np.flatnonzero(known["initial"] >= 0)
     initial, last, entered = (known[k][trained] for k in ("initial", "labels", "entered"))
     truth = labels[trained]
@@ -165,7 +165,7 @@ def _chosen(run: Finished) -> dict[str, Value]:
 
     from deep_clustering.methods.learning import clean_set
 
-    dataset, labels = finished.labelled(run.row, run.root)
+    dataset, labels = finished.labelled(run.store, run.row, run.root)
     images = finished.images_for(run.row, dataset.images, run.device, dataset.sizes)
     model = finished.restored(run.store, run.row, images, run.device)
     stored = run.store.probabilities(str(run.row["run_id"]))[model.final_head]

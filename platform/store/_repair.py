@@ -12,6 +12,7 @@ from deep_clustering.platform.errors import StorageError
 from deep_clustering.platform.store import schema
 from deep_clustering.platform.store._damage import Finding, Problem, StoreDamage, problem
 from deep_clustering.platform.store._files import Files, set_aside
+from deep_clustering.platform.store._paths import Paths
 from deep_clustering.platform.store._plans import Plans
 from deep_clustering.platform.store._rows import TABLES, Part, Rows, parts
 from deep_clustering.platform.store._seals import LOST, SEALED, Seals
@@ -26,10 +27,16 @@ class Upkeep:
     """Cleans up after dead processes, looks for damage, mends it."""
 
     def __init__(
-        self, files: Files, rows: Rows, segments: Segments, plans: Plans, seals: Seals
+        self,
+        files: Files,
+        rows: Rows,
+        segments: Segments,
+        plans: Plans,
+        seals: Seals,
+        paths: Paths,
     ) -> None:
         self._files, self._rows, self._segments = files, rows, segments
-        self._plans, self._seals = plans, seals
+        self._plans, self._seals, self._paths = plans, seals, paths
 
     # ---- after dead processes
 
@@ -98,6 +105,11 @@ class Upkeep:
                 yield Finding(
                     Problem(path, "damaged", "damaged note of what was here"),
                     partial(self._set_seal_aside, path),
+                )
+            for path in self._paths.damaged():
+                yield Finding(
+                    Problem(path, "damaged", "damaged record of the names in a folder"),
+                    partial(self._set_paths_aside, path),
                 )
             for folder in SEALED:
                 for name in self._seals.lost(folder):
@@ -225,6 +237,12 @@ class Upkeep:
             return "it can be read again"
         set_aside(self._files, path)
         return "moved to quarantine/"
+
+    def _set_paths_aside(self, path: str) -> str:
+        if self._paths.sound(path):
+            return "it can be read again"
+        set_aside(self._files, path)
+        return "moved to quarantine/; the next command that opens the folder writes it anew"
 
 
 def _leave() -> str:

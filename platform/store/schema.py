@@ -54,7 +54,7 @@ _PROVENANCE = {
 }
 
 _WORK = {
-    "dataset": Column(_TEXT, "name of the dataset, or folder:PATH"),
+    "dataset": Column(_TEXT, "name of the dataset; folder:PATH as it was when this was computed"),
     "dataset_fingerprint": Column(_TEXT, "hash of images, labels and split"),
     "protocol": Column(_TEXT, "which images are trained on and scored"),
     "seed": Column(_INT, "where every random choice comes from"),
@@ -169,7 +169,7 @@ PREDICTIONS: dict[str, Column] = {
     "cluster": Column(pa.int32(), "cluster that the final head gives"),
     "confidence": Column(pa.float32(), "probability of that cluster, 0 to 1"),
     "label": Column(pa.int32(), "true class, when there are labels"),
-    "path": Column(_TEXT, "path in the folder, for folder datasets"),
+    "path": Column(_TEXT, "path in the folder, as a command last found it; for folder datasets"),
 }
 
 #: Columns of every table of `probabilities`. One column per head follows them, which has the head's

@@ -13,6 +13,7 @@ quick. It is never needed: what is not in a segment, or in a damaged one, is rea
     probabilities/                     <id>.<attempt>.parquet, named by the row of their run
     models/                            <id>.<hash>.safetensors, named by it too
     stages/<id>.ok.parquet             shared work; its files are artefacts/<id>/<attempt>/<name>
+    paths/<fingerprint>.json           where a folder's images were found last; written anew then
     plans/<kind>/<name>/<hash>.json    which runs a command asked for; several are united
     checkpoints/, studies/             belong to the rooms run and search
     segments/                          copies of many rows and tables in one file
@@ -45,6 +46,7 @@ from deep_clustering.platform.store._damage import Finding, Problem, StoreDamage
 from deep_clustering.platform.store._files import Files, reading, saving, set_aside
 from deep_clustering.platform.store._mark import FORMAT
 from deep_clustering.platform.store._names import checked_id, checked_label
+from deep_clustering.platform.store._paths import Found, Paths
 from deep_clustering.platform.store._plans import Plan, PlannedRun, Plans
 from deep_clustering.platform.store._repair import LOCKS, Upkeep
 from deep_clustering.platform.store._rows import TABLES, Rows
@@ -58,6 +60,7 @@ __all__ = [
     "LOOSE",
     "TABLES",
     "Finding",
+    "Found",
     "Plan",
     "PlannedRun",
     "Problem",
@@ -83,7 +86,10 @@ class Store:
         self._rows = Rows(self._files, self._segments)
         self._plans = Plans(self._files)
         self._seals = Seals(self._files, self._rows)
-        self._upkeep = Upkeep(self._files, self._rows, self._segments, self._plans, self._seals)
+        self._paths = Paths(self._files, self._rows)
+        self._upkeep = Upkeep(
+            self._files, self._rows, self._segments, self._plans, self._seals, self._paths
+        )
         self._copies = Copies(self._files, self.uri)
         commits = Commits(self._files, self._rows, self._segments)
         self._runs = Runs(self._files, self._rows, commits, self._copies)
@@ -207,11 +213,14 @@ class Store:
     def tables(self, kind: str, files: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Tables that rows name, in pieces; a damaged one is left out with a `StoreDamage` warning.
 
+        The images of predictions have the names of now (`note_paths`).
+
         Args:
             kind: one of `TABLES`.
             files: their paths, as in the column `epochs_file`.
         """
-        return self._rows.tables(kind, files)
+        tables = self._rows.tables(kind, files)
+        return self._paths.renamed(tables, files) if kind == "predictions" else tables
 
     def probabilities(self, id: str) -> dict[str, np.ndarray]:
         """The probability of every cluster for every scored image of a finished run.
@@ -332,6 +341,28 @@ class Store:
                 computes it again.
         """
         return self._stages.artefact(id, name)
+
+    # ---- names of images
+
+    def note_paths(self, fingerprint: str, found: Found) -> None:
+        """Keep where the images of a folder were found, in place of what was known.
+
+        Args:
+            fingerprint: of the dataset.
+            found: its name and the path of each image.
+
+        Raises:
+            StorageError: it was not written.
+        """
+        with saving(self._files, f"the names in {found.dataset}"):
+            self._paths.note(fingerprint, found)
+
+    def paths_of(self, fingerprint: str) -> Found | None:
+        """Where the images of a dataset were found last; None where no command noted it.
+
+        A damaged record counts as none, with a `StoreDamage` warning.
+        """
+        return self._paths.of(fingerprint)
 
     # ---- plans
 

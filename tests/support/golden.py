@@ -20,12 +20,12 @@ import torch
 from deep_clustering.platform import results
 from deep_clustering.platform.run.checkpoints import Checkpoints, EpochRow, History
 from deep_clustering.platform.store import schema
-from deep_clustering.platform.store.store import Plan, PlannedRun, Store
+from deep_clustering.platform.store.store import Found, Plan, PlannedRun, Store
 from support.store_rows import commit, epochs, run, stage
 
 
 def fill(store: Store) -> None:
-    """Runs, attempts, stages, an evaluation, plans, a checkpoint, segments and a seal."""
+    """Runs, attempts, stages, an evaluation, names, plans, a checkpoint, segments and a seal."""
     stage(store, "enc")
     evaluation = {"stage_id": "far", "kind": "ood", "of_run": "r1", "auroc_svhn": 0.875, "ood": "x"}
     store.commit_stage(evaluation, {})
@@ -35,6 +35,7 @@ def fill(store: Store) -> None:
     store.record_failure(run("r4", status="stopped", reason="by the scheduler"), None)
     store.compact()
     store.commit_run(run("late", acc=0.75, stage_id="enc"), epochs(0.75), None)
+    store.note_paths("0123456789abcdef", Found("folder:/pictures", ("a", "b", "c", "d")))
     labels = {"variant": "full", "dataset": "digits"}
     store.write_plan("train", "cdc-digits", Plan.of(["r0", "r1"], "platform train cdc"))
     store.write_plan("study", "s", Plan.of(["r1", "r2", "r9"]))
@@ -73,6 +74,7 @@ READS: Mapping[str, Callable[[Store], Any]] = {
     "study": lambda store: results.study("s", store).collect()["run_id"].to_list(),
     "suite": lambda store: _plain(results.suite("t", store).collect().to_dicts()),
     "commands": lambda store: list(store.read_plan("train", "cdc-digits").commands),
+    "paths": lambda store: _plain(store.paths_of("0123456789abcdef")),
     "failures": lambda store: store.failures(),
     "model": lambda store: store.model_path("r1").read_text(),
     "soft": lambda store: {h: v.tolist() for h, v in store.probabilities("r1").items()},

@@ -60,6 +60,6 @@ def open_album(draft: Draft, row: RunRow) -> Album | str:
     if entry is not None and status(entry, draft.root).kind != "ready":
         return f"The pictures of {row['dataset']} are not here; say where they are with --data."
     try:
-        return Album(finished.images_of(row, draft.root))
+        return Album(finished.images_of(draft.store, row, draft.root))
     except PlatformError as error:
         return f"The pictures are not shown: {error}"

@@ -34,6 +34,7 @@ KINDS = (
     "models",
     "stages",
     "artefacts",
+    "paths",
     "plans",
     "checkpoints",
     "segments",
