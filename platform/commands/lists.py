@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from deep_clustering.ablations._absent import ABSENT
 from deep_clustering.ablations._suite import Suite
 from deep_clustering.methods._fields import not_one_of
 from deep_clustering.platform import registry
@@ -132,6 +133,11 @@ def suites(store: str | None, data: Path | None) -> None:
         "table is published values of methods that are not here",
         style="dim",
     )
+    console.print("\n[bold]tables and figures without a suite[/]")
+    table = _table("", "why")
+    for name, reason in ABSENT.items():
+        table.add_row(name, Text(reason))
+    console.print(table)
 
 
 def _planned(store: str | None) -> tuple[dict[str, "Current"], set[str]]:
