@@ -139,7 +139,7 @@ class Journal:
     def _write_whole(self) -> None:
         """Write what is new: the file as a whole, where its end cannot be trusted."""
         new = self._lines.take()
-        if not new and self._whole and self._data:
+        if not new and self._whole and self._data and self._may_grow():
             return
         self._data += new
         try:
@@ -148,6 +148,16 @@ class Journal:
             raise storage_error(error, self._store.uri, self._path) from error
         self._whole, self._data = True, b""
         self._upload()
+
+    def _may_grow(self) -> bool:
+        """Whether lines can be added to the file: it is no old local copy, nor another user's."""
+        if self._store.local is None:
+            return False
+        try:
+            with open(self._file, "ab"):
+                return True
+        except OSError:
+            return False
 
     # ---- while a search goes on
 

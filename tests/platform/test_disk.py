@@ -3,12 +3,9 @@
 import errno
 import fcntl
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ import pytest
 
 from deep_clustering.platform import _disk
 from deep_clustering.platform.errors import StorageError, storage_error
+from support.users import shared_folder, user
 
 
 def test_the_order_of_calls_makes_a_write_durable(
@@ -266,39 +264,27 @@ def test_sentences(number: int, text: str) -> None:
         raise error
 
 
-@pytest.fixture
-def shared() -> Iterator[Path]:
-    """A folder that several users may write into; what is done there is not done as root."""
-    folder = Path(tempfile.mkdtemp(dir="/tmp"))
-    folder.chmod(0o2777)
-    user = os.geteuid()
-    if user == 0:
-        os.seteuid(65534)
-    yield folder
-    os.seteuid(user)
-    shutil.rmtree(folder)
-
-
-def test_a_lock_of_another_user_is_respected(shared: Path) -> None:
+def test_a_lock_of_another_user_is_respected() -> None:
     """Their umask keeps others from writing into it; the second user was refused."""
-    path = shared / "claim"
-    path.touch(mode=0o444)
-    with pytest.raises(PermissionError):
-        path.open("r+")
-    with _disk.lock(path) as mine:
-        assert mine.exclusive
-        assert _disk.try_lock(path) is None
-    assert not path.exists()
+    with shared_folder() as place:
+        path = place / "claim"
+        with user(20001):
+            path.touch()
+        with user(20002):
+            with pytest.raises(PermissionError):
+                path.open("r+")
+            with _disk.lock(path) as mine:
+                assert mine.exclusive
+                assert _disk.try_lock(path) is None
+        assert not path.exists()
 
 
-def test_folders_in_a_shared_folder_are_shared(shared: Path) -> None:
-    before = os.umask(0o022)
-    try:
-        _disk.make_folder(shared / "runs" / "deep")
-    finally:
-        os.umask(before)
-    for folder in (shared / "runs", shared / "runs" / "deep"):
-        assert folder.stat().st_mode & 0o2020 == 0o2020
+def test_folders_in_a_shared_folder_are_shared() -> None:
+    with shared_folder() as place:
+        with user(20001):
+            _disk.make_folder(place / "runs" / "deep")
+        for folder in (place / "runs", place / "runs" / "deep"):
+            assert folder.stat().st_mode & 0o2020 == 0o2020
 
 
 def test_other_folders_stay_one_users_own(tmp_path: Path) -> None:

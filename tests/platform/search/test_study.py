@@ -20,6 +20,7 @@ from deep_clustering.platform.search.study import Study
 from deep_clustering.platform.store.store import Store, StoreDamage
 from support.searches import FINISHED, Search
 from support.small import request
+from support.users import shared_folder, user
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::deep_clustering.platform.store._damage.StoreDamage"
@@ -322,6 +323,41 @@ def test_a_study_of_release_0_1_is_taken_over(
 def test_an_ended_command_leaves_few_files(store: Store, asked: Request) -> None:
     continued(store, asked)
     assert len(store.list("plans/study")) == 1
+
+
+def test_two_users_continue_one_study(asked: Request, undisturbed: list[FrozenTrial]) -> None:
+    """Files of the one are not writable for the other; the second one's journal stayed behind."""
+    with shared_folder() as place:
+        with user(20001):
+            halted(Store.open(place / "store"), asked)
+        with user(20002), warnings.catch_warnings():
+            warnings.simplefilter("error", StoreDamage)
+            store = Store.open(place / "store")
+            same(continued(store, asked), undisturbed)
+            same(as_optuna_reads_it(store), undisturbed)
+            assert store.verify() == []
+        with user(20001):  # whose journal the other one has replaced
+            search = Search(Store.open(place / "store"), asked, TOTAL + 2, sampler="tpe")
+            search.run()
+            search.study.close()
+            same(as_optuna_reads_it(search.store), search.study.trials())
+
+
+def test_another_machine_continues_the_study_of_an_object_store(
+    address: str, asked: Request, tmp_path: Path
+) -> None:
+    """It has no copy of the journal; lines were added to an empty file, which took its place."""
+    store = Store.open(address)
+    halted(store, asked)
+    continued(store, asked)
+    shutil.rmtree(tmp_path / "cache")
+    search = Search(Store.open(address), asked, TOTAL + 2, sampler="tpe")
+    search.run()
+    search.study.close()
+    (tmp_path / "store" / "studies").mkdir(parents=True)
+    local = Store.open(tmp_path / "store")
+    journal(local).write_bytes(store.read_bytes("studies/study.log"))
+    same(as_optuna_reads_it(local), search.study.trials())
 
 
 def test_an_object_store_keeps_both(
