@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM (sent by SLURM and Kubernetes): both end a command alike, at every moment."""
 
+import contextlib
 import os
 import shlex
 import signal
@@ -35,5 +36,6 @@ def _raise(*_: object) -> NoReturn:
 
 
 def _leave(*_: object) -> NoReturn:
-    os.write(2, told(sys.argv[1:]).encode())
+    with contextlib.suppress(OSError):  # nobody reads it
+        os.write(2, told(sys.argv[1:]).encode())
     os._exit(130)

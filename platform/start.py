@@ -1,17 +1,23 @@
 """Entry point of `platform`: from a command's first moment to its exit code."""
 
 import contextlib
+import io
 import os
 import sys
 import warnings
-from typing import NoReturn, TextIO
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from deep_clustering.platform import interruption
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run a command, by default the process's own; it ends in an exit code of `errors.py`."""
     interruption.at_once()  # before the imports, which take long
+    _settle_streams()
     try:
         os.getcwd()
     except FileNotFoundError:  # torch cannot even be imported then
@@ -23,6 +29,63 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     from deep_clustering.platform.run._ray import leave
 
     leave(_carry_out(sys.argv[1:] if arguments is None else arguments))
+
+
+class _Stream(io.RawIOBase):
+    """A stream of the process that goes on without whoever has stopped reading it.
+
+    `platform results | head -1` has shown what was asked for, and `platform train ... | head` goes
+    on with its work: both end as if all had been read.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def fileno(self) -> int:
+        return self._number
+
+    def isatty(self) -> bool:
+        return os.isatty(self._number)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: "Buffer") -> int:
+        """As a file does; what nobody reads is thrown away, and so is all that follows."""
+        try:
+            return os.write(self._number, data)
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._number)
+            os.close(nowhere)
+            return os.write(self._number, data)
+
+
+def _settle_streams() -> None:
+    """Make standard output and error such streams; a process without them gets empty ones.
+
+    Otherwise the first files that it opens take the numbers of the missing ones.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) < 3:
+        os.set_inheritable(number, True)
+    os.close(number)
+    if sys.stdout is sys.__stdout__:  # not where a test or a notebook has put its own
+        sys.stdout = _settled(sys.stdout, 1)
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = _settled(sys.stderr, 2)
+
+
+def _settled(given: object, number: int) -> TextIO:
+    """The stream of this number, as Python has opened it; None where it could not."""
+    binary = io.BufferedWriter(_Stream(number))
+    if not isinstance(given, io.TextIOWrapper):
+        return io.TextIOWrapper(binary)
+    return io.TextIOWrapper(
+        binary,
+        encoding=given.encoding,
+        errors=given.errors,
+        line_buffering=given.line_buffering or given.write_through,
+    )
 
 
 def _carry_out(arguments: list[str]) -> int:
@@ -45,17 +108,18 @@ def _carry_out(arguments: list[str]) -> int:
         return given if isinstance(given, int) else 0
     except Interrupted as error:
         interruption.no_more()
-        click.echo(f"\n{error}", err=True)
+        _complain(f"\n{error}")
         return error.exit_code
     except PlatformError as error:
         lines = str(error).splitlines()
-        click.echo("\n".join([f"error: {lines[0]}", *(f"       {x}" for x in lines[1:])]), err=True)
+        _complain("\n".join([f"error: {lines[0]}", *(f"       {x}" for x in lines[1:])]))
         return error.exit_code
     except click.ClickException as error:
-        error.show()
+        with _as_far_as_it_goes():
+            error.show()
         return error.exit_code
     except MemoryError as error:
-        click.echo(f"error: there is not enough memory ({error or 'none is left'}).", err=True)
+        _complain(f"error: there is not enough memory ({error or 'none is left'}).")
         return EnvironmentProblem.exit_code
     except OSError as error:
         if error.filename is not None:
@@ -65,13 +129,22 @@ def _carry_out(arguments: list[str]) -> int:
         return StorageError.exit_code
     except (KeyboardInterrupt, click.Abort):  # before there was anything to put in order
         interruption.no_more()
-        click.echo(interruption.told(arguments), err=True, nl=False)
+        _complain(interruption.told(arguments).removesuffix("\n"))
         return 130
 
 
 def _complain(text: str) -> None:
-    with contextlib.suppress(OSError):  # this may be full too
-        print(text, file=sys.stderr)
+    with _as_far_as_it_goes():
+        print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _as_far_as_it_goes() -> Iterator[None]:
+    """Complaints that cannot be written change nothing, the exit code included."""
+    try:
+        yield
+    except OSError:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (what is left is not tried again)
 
 
 def _tell_warnings_once() -> None:
