@@ -33,8 +33,9 @@ class Row:
         method: a registered name, None for the suite's.
         features: a method whose pretraining on the data set gives the points that a method which
             fits at once clusters; None is the data itself.
-        base: a method whose runs, one a seed, this row's runs start from; None is the suite's, for
-            a method that starts from another run.
+        base: a method whose runs, one a seed, this row's runs start from, perhaps with fields set
+            behind it ("scan heads=2"); None is the suite's, for a method that starts from another
+            run.
         of_pretraining: its numbers follow from the pretraining alone: runs on one pretraining are
             one measurement, however many seeds they have.
     """

@@ -7,12 +7,15 @@ Jia, Peng, Liu and Hou, "Towards Calibrated Deep Clustering Network", ICLR 2025
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from deep_clustering.methods._fields import (
+    Backbone,
     Channels,
+    Frame,
     Precision,
     Rule,
+    Stem,
     check,
     choice,
     doc,
@@ -32,11 +35,21 @@ Filter = Literal["gsf", "ppf"]
 Calibration = Literal["mini-cluster", "label-smoothing", "focal", "l1"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CDCConfig:
-    """Defaults are those of CIFAR-10; `METHOD.presets` has the other data sets."""
+class Network(NamedTuple):
+    """The encoder, and the views that it is given; see the fields of the same names."""
 
-    pretrain: MoCoConfig = field(default_factory=MoCoConfig)
+    backbone: Backbone
+    stem: Stem
+    stem_padding: int
+    side: int | None
+    frame: Frame
+    enlargement: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CDCSettings:
+    """All but what the encoder starts from. Defaults are those of CIFAR-10."""
+
     clusters: int = doc(10, "C; the platform sets it from the data set")
     epochs: int = doc(100, "passes over the data, 0 is the initialisation alone; Sec. 4.1")
     batch_size: int = doc(1000, "B, images per selection and k-means; Sec. 4.1")
@@ -142,6 +155,24 @@ class CDCConfig:
                 ),
             ],
         )
+
+    @property
+    def network(self) -> Network:
+        """The encoder that is trained on."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CDCConfig(CDCSettings):
+    """CDC on its pretraining; `METHOD.presets` has the data sets other than CIFAR-10."""
+
+    pretrain: MoCoConfig = field(default_factory=MoCoConfig)
+
+    @property
+    def network(self) -> Network:
+        """The encoder of the pretraining."""
+        own = self.pretrain
+        return Network(own.backbone, "side", own.stem_padding, own.side, own.frame, own.enlargement)
 
 
 _RESNET50 = {

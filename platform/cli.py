@@ -205,6 +205,7 @@ def tune(**options: object) -> int:
     help="Instead of the suite's own; repeatable. folder:PATH for your own images.",
 )
 @shared.request
+@shared.base
 @click.option(
     "--seeds",
     type=click.IntRange(min=1),

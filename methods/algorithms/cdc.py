@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deep_clustering.methods.cdc import CDCConfig
+from deep_clustering.methods.cdc import CDCSettings
 from deep_clustering.methods.clustering.kmeans import kmeans
 from deep_clustering.methods.compute.aside import Aside
 from deep_clustering.methods.compute.random import generator
@@ -129,7 +129,7 @@ class Calibrator(NamedTuple):
     loss: Callable[[Tensor, Tensor, int], Tensor]
 
 
-def _mini_clusters(config: CDCConfig) -> Calibrator:
+def _mini_clusters(config: CDCSettings) -> Calibrator:
     def targets(features: Tensor, probabilities: Tensor) -> Tensor:
         points = F.normalize(features, p=1.0, dim=1) if config.unit_features else features
         found = kmeans(points, config.mini_clusters, restarts=config.kmeans_restarts)
@@ -138,14 +138,14 @@ def _mini_clusters(config: CDCConfig) -> Calibrator:
     return Calibrator(targets, lambda logits, targets, epoch: soft_cross_entropy(logits, targets))
 
 
-def _label_smoothing(config: CDCConfig) -> Calibrator:
+def _label_smoothing(config: CDCSettings) -> Calibrator:
     return Calibrator(
         lambda features, p: smoothed_labels(p, config.label_smoothing),
         lambda logits, targets, epoch: soft_cross_entropy(logits, targets),
     )
 
 
-def _focal(config: CDCConfig) -> Calibrator:
+def _focal(config: CDCSettings) -> Calibrator:
     def loss(logits: Tensor, targets: Tensor, epoch: int) -> Tensor:
         gamma = config.focal_gamma if epoch >= config.focal_warmup else 0.0
         return focal_loss(logits, targets, gamma)
@@ -153,14 +153,14 @@ def _focal(config: CDCConfig) -> Calibrator:
     return Calibrator(lambda features, p: smoothed_labels(p, 0.0), loss)
 
 
-def _l1(config: CDCConfig) -> Calibrator:
+def _l1(config: CDCSettings) -> Calibrator:
     def loss(logits: Tensor, targets: Tensor, epoch: int) -> Tensor:
         return soft_cross_entropy(logits, targets) + config.l1_weight * logits.abs().sum(1)
 
     return Calibrator(lambda features, p: smoothed_labels(p, 0.0), loss)
 
 
-CALIBRATORS: dict[str, Callable[[CDCConfig], Calibrator]] = {
+CALIBRATORS: dict[str, Callable[[CDCSettings], Calibrator]] = {
     "mini-cluster": _mini_clusters,
     "label-smoothing": _label_smoothing,
     "focal": _focal,
@@ -181,7 +181,7 @@ class Calibrated(nn.Module):
         return selected, torch.where(selected, confidence, 1.0).amin()
 
 
-RULES: dict[str, Callable[[CDCConfig, int, Tensor], nn.Module]] = {
+RULES: dict[str, Callable[[CDCSettings, int, Tensor], nn.Module]] = {
     "calibrated": lambda config, images, trained: Calibrated(
         config.class_cap or config.batch_size // config.clusters
     ),
@@ -197,7 +197,7 @@ RULES: dict[str, Callable[[CDCConfig, int, Tensor], nn.Module]] = {
     ),
 }
 
-FILTERS: dict[str, Callable[[CDCConfig, int], nn.Module]] = {
+FILTERS: dict[str, Callable[[CDCSettings, int], nn.Module]] = {
     "ppf": lambda config, dimension: Prototypes(
         config.clusters, dimension, floor=config.filter_floor, momentum=config.filter_momentum
     ),
@@ -259,8 +259,7 @@ class CDC(Clusterer):
 
     Args:
         config: the method.
-        encoder_state: pretrained weights of exactly the configured backbone; None starts from
-            random ones.
+        encoder_state: weights of exactly the configured backbone; None starts from random ones.
         context: see `Context`; the features of the images trained on make the prototypes.
 
     Raises:
@@ -272,25 +271,27 @@ class CDC(Clusterer):
 
     def __init__(
         self,
-        config: CDCConfig,
+        config: CDCSettings,
         *,
         encoder_state: Mapping[str, Tensor] | None = None,
         **context: Unpack[Context],
     ) -> None:
         self.config = config
         self._slices = config.batch_size // config.sub_batch_size
+        network = config.network
         super().__init__(
             config,
             {
                 "encoder": lambda side, replicas: encoder(
-                    config.pretrain.backbone,
+                    network.backbone,
                     side=side,
                     replicas=replicas,
-                    stem_padding=config.pretrain.stem_padding,
+                    stem=network.stem,
+                    stem_padding=network.stem_padding,
                 )
             },
-            side=config.pretrain.side,
-            enlargement=config.pretrain.enlargement,
+            side=network.side,
+            enlargement=network.enlargement,
             mean=config.mean,
             std=config.std,
             slices=self._slices,
@@ -303,7 +304,7 @@ class CDC(Clusterer):
         side, device, dimension = self._side, self._device, self._encoder.dimension
         crops = config.weak_crop, config.strong_crop
         # Without a crop a view is the centred square, as SCAN's are.
-        frames: list[Frame] = [config.pretrain.frame if crop < 1 else "centre" for crop in crops]
+        frames: list[Frame] = [network.frame if crop < 1 else "centre" for crop in crops]
         self._weak = Weak(side, (crops[0], 1.0), config.weak_flip, frames[0])
         operations = config.operations, config.cutout
         self._strong = Strong(side, (crops[1], 1.0), config.strong_flip, *operations, frames[1])
@@ -350,6 +351,13 @@ class CDC(Clusterer):
         self._require_a_batch()
         return INITIALISATIONS[self.config.initialisation](self)
 
+    def _given_labels(self) -> Tensor | None:
+        """Clusters (n,) of the images trained on that the prototypes are to have; None finds them.
+
+        CDC finds its own.
+        """
+        return None
+
     def _install_prototypes(self) -> dict[str, float]:
         config = self.config
         if len(self._index) < config.hidden:
@@ -359,7 +367,9 @@ class CDC(Clusterer):
             )
         features = self._of_all(self.features)
         # K-means seed 0 for every run, as in the release: the prototypes follow from the features.
-        first, second = prototypes(features, config.hidden, config.clusters, 0)
+        first, second = prototypes(
+            features, config.hidden, config.clusters, 0, self._given_labels()
+        )
         for head in self._heads.values():
             head.install(first, second)
         rows = F.normalize(second, dim=1)

@@ -22,6 +22,7 @@ from deep_clustering.methods.images.images import Images
 from deep_clustering.methods.images.randaugment import RandAugment
 from deep_clustering.methods.images.view import View
 from deep_clustering.methods.images.weak import Weak
+from deep_clustering.methods.learning.base import check_outputs, take_encoder
 from deep_clustering.methods.learning.clean_set import (
     Samples,
     agreeing,
@@ -39,7 +40,7 @@ from deep_clustering.methods.learning.mixmatch import (
     soft_cross_entropy,
     squared_error,
 )
-from deep_clustering.methods.learning.state import prepare, unpack
+from deep_clustering.methods.learning.state import prepare
 from deep_clustering.methods.networks.batchnorm import batch_statistics
 from deep_clustering.methods.networks.encoders import Encoder, encoder
 from deep_clustering.methods.ruc import RUCConfig
@@ -253,7 +254,7 @@ class RUC(Clusterer):
             self.final_head = "ensemble"
         self._base = base
         if base is not None:
-            self._check(base)
+            check_outputs(base, config.clusters, self._index)
             self._take_weights(base)
         # After the weights are in place: networks and their optimisers, in the order of training.
         self._trained = [
@@ -281,32 +282,12 @@ class RUC(Clusterer):
             stem_padding=config.stem_padding,
         )
 
-    def _check(self, base: BaseOutputs) -> None:
-        width = base.probabilities.shape[1]
-        if width != self.config.clusters:
-            raise ValueError(
-                f"clusters: the base has {width} clusters, got {self.config.clusters}; "
-                f"set clusters={width}"
-            )
-        missing = int((~torch.isin(self._index, base.index)).sum())
-        if missing:
-            raise ValueError(
-                f"the base says nothing about {missing} of the {len(self._index)} images that are "
-                "trained on; choose a base of the same images and protocol"
-            )
-
     def _take_weights(self, base: BaseOutputs) -> None:
         """Both encoders start from the base's; a base without a network leaves them as they are."""
         if self.config.start == "fresh" or not base.encoder:
             return
         for network in self._encoders.values():
-            try:
-                unpack(base.encoder, {"": network})
-            except ValueError as error:
-                raise ValueError(
-                    f"backbone: {self.config.backbone} is not the encoder of the base ({error}); "
-                    "set backbone, stem and stem_padding to those of the base, or start=fresh"
-                ) from error
+            take_encoder(base, network, self.config.backbone, ", or start=fresh")
 
     # --- Sec. 3.1 -------------------------------------------------------------------------------
 

@@ -85,12 +85,13 @@ def _through_unit(gradient: Tensor, unit: Tensor, factor: Tensor) -> Tensor:
 
 @torch.no_grad()
 def prototypes(
-    features: Tensor, hidden: int, clusters: int, seed: int = 0
+    features: Tensor, hidden: int, clusters: int, seed: int = 0, labels: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Weights for Linear(d, hidden) -> BatchNorm -> ReLU -> Linear(hidden, clusters).
 
     features: (n, d) of the whole data set, from the encoder in evaluation mode
     seed: of the two k-means runs; 0 repeats the published seeds
+    labels: (n,) clusters of the samples, 0 to clusters - 1, in place of the second k-means
     Returns W1 (hidden, d) and W2 (clusters, hidden), float32; the biases belong at zero.
 
     1. k-means with `hidden` clusters on standardised features: the centres are the first layer.
@@ -115,14 +116,20 @@ def prototypes(
                 f"the centre of a group of them: got {name}={count} for {len(features)} samples; "
                 f"lower {name} or use more samples."
             )
-    first, second = _centres(features.float(), hidden, clusters, seed)
+    first, second = _centres(features.float(), hidden, clusters, seed, labels)
     return spread(first), spread(second)
 
 
-def _centres(features: Tensor, hidden: int, clusters: int, seed: int) -> tuple[Tensor, Tensor]:
+def _centres(
+    features: Tensor, hidden: int, clusters: int, seed: int, labels: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Both weight matrices before they are spread."""
     first = kmeans(standardise(features), hidden, seed=seed).centres
     with torch.autocast(features.device.type, enabled=False):
         activations = F.relu(features @ first.T / math.sqrt(1 + _BATCH_NORM_EPS))
-    second = kmeans(standardise(activations), clusters, seed=seed).centres
-    return first, second
+    points = standardise(activations)
+    if labels is None:
+        return first, kmeans(points, clusters, seed=seed).centres
+    sums = points.new_zeros(clusters, points.shape[1]).index_add_(0, labels, points)
+    sizes = torch.bincount(labels, minlength=clusters).clamp_min(1)
+    return first, sums / sizes[:, None]

@@ -47,7 +47,9 @@ _STYLES = {
 def ablate(options: Ablate) -> int:
     """Run what a suite lacks and say which claims hold; returns the exit code."""
     _ray.prepare(options.address)
-    suite = suites.altered(_chosen(options), options.sets, options.preset, options.protocol)
+    suite = suites.altered(
+        _chosen(options), options.sets, options.preset, options.protocol, options.base
+    )
     store = work.open_store(options)
     replicate = _replicated(options, suite)
     most = _most(options, suite)

@@ -113,7 +113,7 @@ base = click.option(
     "--base",
     metavar="RUN|METHOD",
     help="The finished run that the method starts from: a run id, or a method, which is then run "
-    "first. Methods that start from none refuse it.",
+    'first; fields may follow it, as in "scan heads=2". Methods that start from none refuse it.',
 )
 seeds = click.option(
     "--seeds",

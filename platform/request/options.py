@@ -89,7 +89,8 @@ class Asked(Images):
         encoder: for a method that fits at once, the frozen encoder whose features it clusters, see
             `encoders.names`; `architecture` goes with a file of weights.
         base: for a method that starts from a finished run: a method (with its defaults on the same
-            images, a run for each seed), or the first letters of a run's id.
+            images, a run for each seed), perhaps with fields set behind it ("scan heads=2"), or
+            the first letters of a run's id.
     """
 
     method: Annotated[str, ARGUMENT]
@@ -155,6 +156,7 @@ class Ablate(Images, Compute):
         seeds: of each row; None is the suite's own number.
         until_settled: add seeds, from `seeds` on, where they can settle a claim.
         max_seeds: of a row then; None is `suites.settling.MOST`.
+        base: as of `Asked`, of all rows that start from a run and name none of their own.
     """
 
     method: Annotated[str | None, ARGUMENT] = None
@@ -165,6 +167,7 @@ class Ablate(Images, Compute):
     seeds: Annotated[int | None, "--seeds"] = None
     until_settled: Annotated[bool, "--until-settled"] = False
     max_seeds: Annotated[int | None, "--max-seeds"] = None
+    base: Annotated[str | None, "--base"] = None
 
 
 @dataclass(frozen=True, kw_only=True)

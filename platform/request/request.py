@@ -159,9 +159,15 @@ def pretrained(method: str, features: str | None = None, base: str | None = None
         method: a registered name.
         features, base: as in `Asked`; the id of finished work is drawn already.
     """
-    parts = (method, features, base)
+    parts = (method, features, None if base is None else base_words(base)[0])
     known = [name for name in parts if name in registry.names()]
     return any(registry.method(name).pretrain is not None for name in known)
+
+
+def base_words(text: str) -> tuple[str, tuple[str, ...]]:
+    """What `--base` names, and the fields that are set behind it."""
+    name, *sets = text.split() or [""]
+    return name, tuple(sets)
 
 
 def _outlined(entry: Entry, root: Path, outline: Outline) -> bool:
@@ -523,12 +529,14 @@ def _base(asked: Asked, prepared: Dataset, root: Path, store: Store | None) -> O
     """The base run: by method, or the one in the store whose id begins with what was asked for."""
     text = asked.base
     assert text is not None
-    if text in registry.names():
+    name, sets = base_words(text)
+    if name in registry.names():
         plain = Asked(
-            method=text,
+            method=name,
+            sets=sets,
             dataset=asked.dataset,
             protocol=asked.protocol,
-            replicate=asked.replicate if pretrained(text) else None,
+            replicate=asked.replicate if pretrained(name) else None,
             side=asked.side,
             skip_broken=asked.skip_broken,
         )
@@ -538,6 +546,13 @@ def _base(asked: Asked, prepared: Dataset, root: Path, store: Store | None) -> O
     known = sorted(i for i in store.finished() if i.startswith(text)) if store else []
     if len(known) != 1:
         names = registry.names()
+        failed = [] if known or not store else sorted(store.failures().items())
+        for id, reason in failed:
+            if text and id.startswith(text):
+                raise InputError(
+                    f"--base: the run {id} failed: {reason}. Choose another run, or give its "
+                    "command again with --retry failed."
+                )
         raise InputError(
             f"--base: '{text}' could be {', '.join(known[:3])}; give more letters."
             if known

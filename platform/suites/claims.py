@@ -145,6 +145,8 @@ def published_difference(suite: Suite, claim: Claim, dataset: str) -> float | No
     by_name = {row.name: row for row in suite.rows}
     ours = paper.cell_of(by_name[claim.row], claim.metric)
     other = paper.cell_of(by_name[claim.against], claim.metric)
+    if ours is not None and other is None and ours.statistic == "delta":
+        return ours.value  # printed as the difference to what it starts from
     return None if ours is None or other is None else float(ours.value - other.value)
 
 

@@ -22,7 +22,7 @@ from deep_clustering.platform.metrics.registry import METRICS
 from deep_clustering.platform.places import absolute
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.jobs import Job
-from deep_clustering.platform.request.request import Request, Wanted, together
+from deep_clustering.platform.request.request import Request, Wanted, base_words, together
 from deep_clustering.platform.suites._files import built, from_python, from_toml
 
 #: Smallest difference of accuracy and of ECE that a suite made up on the command line tells.
@@ -117,6 +117,7 @@ def made_up(method: str, names: str | None, leave_one_out: bool) -> Suite:
             "method": method,
             "datasets": ("digits",),
             "rows": rows,
+            "base": _usual_base(method),
             "claims": against_full(FULL, chosen, acc=_MARGIN, ece=_MARGIN),
         },
     )
@@ -131,11 +132,28 @@ def _usual_base(method: str) -> str | None:
     return next((s.base for s in known().values() if s.method == method and s.base), None)
 
 
-def altered(suite: Suite, sets: Iterable[str], preset: str | None, protocol: str | None) -> Suite:
-    """A suite with fields set by hand: another suite, whose published values are no comparison."""
+def altered(
+    suite: Suite,
+    sets: Iterable[str],
+    preset: str | None,
+    protocol: str | None,
+    base: str | None = None,
+) -> Suite:
+    """A suite with fields set by hand: another suite, whose published values are no comparison.
+
+    `base` is what its rows start from, those aside that name a base of their own.
+
+    Raises:
+        InputError: a base for rows that start from no other run.
+    """
+    if base is not None and not any(_takes_base(suite, row) for row in suite.rows):
+        raise InputError(
+            f"--base: no row of {suite.name} starts from a run that could be another; leave it out."
+        )
     given = [s for s in sets if s.partition("=")[0] != "pretrain.seed"]  # a seed is no setting
     given += [f"preset {preset}"] if preset not in (None, suite.preset) else []
     given += [f"protocol {protocol}"] if protocol not in (None, suite.protocol) else []
+    given += [f"base {base}"] if base not in (None, suite.base) else []
     if not given:
         return suite
     mark = configs.digest({"given": given})[:6]
@@ -143,10 +161,15 @@ def altered(suite: Suite, sets: Iterable[str], preset: str | None, protocol: str
         suite,
         name=f"{suite.name}.{mark}",
         preset=preset or suite.preset,
+        base=base or suite.base,
         protocol=protocol or suite.protocol,
         protocols={} if protocol else suite.protocols,
         mismatch="; ".join(x for x in (suite.mismatch, f"set by hand: {', '.join(given)}") if x),
     )
+
+
+def _takes_base(suite: Suite, row: Row) -> bool:
+    return row.base is None and registry.method(row.method or suite.method).base is not None
 
 
 def check(suite: Suite) -> None:
@@ -163,7 +186,7 @@ def check(suite: Suite) -> None:
             fields = configs.fields(registry.method(row.method or suite.method).config)
             for other in (row.features, row.base or suite.base):
                 if other is not None:
-                    registry.method(other)
+                    registry.method(base_words(other)[0])
         except InputError as error:
             wrong.append(f"row '{row.name}': {error}")
             continue

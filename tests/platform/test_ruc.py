@@ -11,7 +11,8 @@ from deep_clustering.platform import results
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.request.jobs import Job
 from deep_clustering.platform.run.execute import execute
-from deep_clustering.platform.run.failure import Cancelled
+from deep_clustering.platform.run.failure import Cancelled, Failure, Kind
+from deep_clustering.platform.run.record import failure
 from deep_clustering.platform.store.store import Store
 from support.evaluations import evaluated
 from support.small import Watcher, jobs, place, request, resolved
@@ -176,3 +177,14 @@ def test_k_means_is_a_base_without_a_network(folder: Path, root: Path, tmp_path:
     for job in mine:
         execute(job, lane, Watcher())
     assert store.run_row(mine[-1].id)["status"] == "ok"
+
+
+def test_a_base_whose_run_failed_is_refused_with_its_reason(
+    folder: Path, root: Path, tmp_path: Path
+) -> None:
+    store = Store.open(tmp_path / "store")
+    run = jobs(request(folder, root), 0)[-1]
+    failure(run, store, Failure(kind=Kind.ERROR, reason="it broke"), {})
+    with pytest.raises(InputError) as error:
+        wanted(folder, root, store, run.id[:8])
+    assert f"--base: the run {run.id} failed: it broke. Choose another run" in str(error.value)

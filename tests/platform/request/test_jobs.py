@@ -158,6 +158,18 @@ def test_features_and_bases_are_drawn_anew_as_well(root: Path) -> None:
     assert [job.seed for job in encoders] == [0, 1]
 
 
+def test_fields_behind_a_base_are_those_of_its_run(root: Path) -> None:
+    asked = resolved("cdc_from", "digits", root=root, base="scan heads=2 self_label_epochs=0")
+    *before, run = asked.wanted([0]).jobs
+    base = next(job for job in before if job.kind == "run")
+    assert (base.config["heads"], base.config["self_label_epochs"]) == (2, 0)
+    alone = resolved("scan", "digits", root=root, sets=["heads=2", "self_label_epochs=0"])
+    assert base.id == alone.wanted([0]).jobs[-1].id
+    assert run.id != resolved("cdc_from", "digits", root=root, base="scan").wanted([0]).jobs[-1].id
+    with pytest.raises(InputError, match=r"there is no field 'head'\. Did you mean 'heads'"):
+        resolved("cdc_from", "digits", root=root, base="scan head=2")
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [

@@ -30,7 +30,17 @@ SETS = {
     "byol": _SIAMESE,
     "cc": (*_VIEWS, "backbone=small", "epochs=2"),
     "secu": (*_VIEWS, "backbone=small", "epochs=3", "warmup_epochs=1", "groupings=2"),
+    "cdc_from": (
+        *_VIEWS,
+        "backbone=small",
+        "epochs=2",
+        "sub_batch_size=8",
+        "mini_clusters=8",
+        "hidden=12",
+    ),
 }
+#: And what it starts from.
+BASES = {"cdc_from": "cc clusters=3 batch_size=16 backbone=small epochs=2"}
 
 
 @pytest.mark.ray  # whole trainings of every method
@@ -38,7 +48,8 @@ SETS = {
 def test_labels_and_kills_leave_every_weight_bit_for_bit_the_same(
     name: str, folder: Path, root: Path, tmp_path: Path
 ) -> None:
-    wanted = jobs(resolved(name, f"folder:{folder}", root=root, sets=SETS[name]), 0)
+    asked = resolved(name, f"folder:{folder}", root=root, sets=SETS[name], base=BASES.get(name))
+    wanted = jobs(asked, 0)
     first, second = (place(Store.open(tmp_path / store)) for store in ("first", "second"))
     for job in wanted:
         execute(job, first, Watcher())

@@ -157,6 +157,22 @@ def test_a_failed_stage_fails_its_runs_also_later_ones() -> None:
     assert {job.id for job, _ in unrecorded} == {"r", "q"}
 
 
+def test_a_failed_base_fails_what_starts_from_it() -> None:
+    async def story() -> Any:
+        outputs = _job("o", "outputs", needs=("base",))
+        planner = await _started(_job("base"), outputs, _job("r", needs=("o",)))
+        await planner.next(0)
+        await planner.failed("base", 0, _broken("it broke"))
+        return (await planner.snapshot()).jobs
+
+    jobs = asyncio.run(story())
+    assert jobs["o"].failure.reason == "its base run base failed: it broke"
+    assert (
+        jobs["r"].failure.reason
+        == "its base's outputs o failed: its base run base failed: it broke"
+    )
+
+
 def test_a_job_is_stopped_when_its_last_owner_leaves() -> None:
     async def story() -> Any:
         planner = await _started(_job("r"))

@@ -29,7 +29,13 @@ class Place:
             datasets,
             range(seeds),
             lambda name, method, features, base: resolved(
-                method, name, root=self.folder, outline="missing", protocol=suite.protocol, **asked
+                method,
+                name,
+                root=self.folder,
+                base=base,
+                outline="missing",
+                protocol=suite.protocol,
+                **asked,
             ),
         )
         before = self.store.read_plan("suite", suite.name)
@@ -189,9 +195,19 @@ def test_methods_that_are_not_here_are_published_only(place):
     assert table.filter(pl.col("variant") == "CDC-Cal")["mark"].item() == "not run"
     place.expand(suites.find("cdc-table13"), ["cifar10"], 2)
     differences = results.cells("cdc-table13", place.store).collect()
-    assert differences.height == 16
-    assert set(differences["mark"]) == {"published only"}
-    assert set(differences["statistic"]) == {"delta"}
+    unknown = differences.filter(pl.col("mark") == "published only")
+    assert unknown["variant"].unique().to_list() == ["SeCu +CDC"]  # after its self-labelling
+    assert set(differences["statistic"]) == {"delta", None}
+    printed = differences.filter(pl.col("statistic").is_not_null())
+    assert printed.height == 16
+    assert set(printed["mark"]) == {"not run", "published only"}
+
+
+def test_a_printed_difference_is_what_a_claim_about_it_is_held_against(place):
+    place.expand(suites.find("cdc-table13"), ["cifar10"], 1)
+    table = results.verdicts("cdc-table13", place.store).collect()
+    line = table.filter((pl.col("variant") == "SCAN-2 + CDC") & (pl.col("metric") == "ece"))
+    assert line["published"].item() == pytest.approx(-0.032)
 
 
 def test_the_head_of_a_row_gives_its_numbers(place):

@@ -39,6 +39,16 @@ def outlined(tmp_path):
     )
 
 
+def test_variants_of_a_method_that_starts_from_a_run_have_a_base():
+    suite = suites.made_up("ruc", "metric", False)
+    assert suite.base == "scan"  # as in the method's own suites
+    other = suites.altered(suite, [], None, None, "cdc epochs=2")
+    assert (other.base, other.name != suite.name) == ("cdc epochs=2", True)
+    assert suites.altered(suite, [], None, None, "scan") is suite
+    with pytest.raises(InputError, match=r"--base: no row of cdc-table2 starts from a run"):
+        suites.altered(suites.find("cdc-table2"), [], None, None, "scan")
+
+
 def test_suites_share_their_runs(tmp_path):
     # Tables 2, 5, 6, 8, 9 and 10 ask for 9 + 9 + 11 + 3 + 5 + 1 trainings on CIFAR-20; the full
     # method is in all six, and in Table 6 twice.
