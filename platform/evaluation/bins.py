@@ -1,5 +1,6 @@
 """What a run's predictions come to: bins of confidence, risks, sizes of clusters."""
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from deep_clustering.platform.metrics import diagrams
 from deep_clustering.platform.metrics.agreement import match
 from deep_clustering.platform.metrics.arrays import Array
 from deep_clustering.platform.metrics.calibration import reliability
+from deep_clustering.platform.metrics.diagrams import Cells
 from deep_clustering.platform.metrics.rejection import risk_coverage
 
 #: Bars of a histogram of confidences.
@@ -68,6 +71,7 @@ class Bins:
             how many are right; each (15,).
         bars: images in bars of equal width over [0, 1], (BARS,).
         bars_right: those that are right.
+        cells: of the diagrams without bins; None without labels.
         coverage, risks: the curve of each run, (POINTS,) and (runs, POINTS).
     """
 
@@ -77,6 +81,7 @@ class Bins:
     right: Array | None
     bars: Array
     bars_right: Array | None
+    cells: Cells | None
     coverage: Array
     risks: Array | None
 
@@ -112,6 +117,7 @@ def bins(samples: pl.DataFrame) -> Bins:
         right=np.nan_to_num(table["accuracy"]) * count if known else None,
         bars=np.bincount(bar, minlength=BARS),
         bars_right=np.bincount(bar[right], minlength=BARS) if known else None,
+        cells=diagrams.cells(confidence, right) if known else None,
         coverage=coverage,
         risks=risk[None] if known else None,
     )
@@ -133,6 +139,9 @@ def pooled(parts: Sequence[Bins]) -> Bins:
         right=total("right") if known else None,
         bars=total("bars"),
         bars_right=total("bars_right") if known else None,
+        cells=functools.reduce(Cells.__add__, [p.cells for p in parts if p.cells is not None])
+        if known
+        else None,
         coverage=first.coverage,
         risks=np.concatenate([p.risks for p in parts if p.risks is not None])
         if known and alike

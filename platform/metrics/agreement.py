@@ -68,13 +68,18 @@ def ari(pred: ArrayLike, labels: ArrayLike) -> float:
     return float(adjusted_rand_score(labels, pred))
 
 
-def probability_of_label(p: Array, assignment: Array, classes: Array, coded: Array) -> Array:
-    """(N,) probability of the cluster matched with each image's label; 0 where there is none."""
+def column_of_label(assignment: Array, classes: Array, coded: Array) -> Array:
+    """(N,) cluster matched with each image's label; -1 where there is none."""
     columns = np.full(len(classes), -1)
     matched = np.flatnonzero(assignment >= 0)
     columns[np.searchsorted(classes, assignment[matched])] = matched
-    own = columns[coded]
-    return np.where(own >= 0, p[np.arange(len(p)), own], 0.0)
+    own: Array = columns[coded]
+    return own
+
+
+def probability_of_label(p: Array, column: Array) -> Array:
+    """(N,) probability of `column_of_label`; 0 where there is none."""
+    return np.where(column >= 0, p[np.arange(len(p)), column], 0.0)
 
 
 METRICS = (

@@ -3,8 +3,20 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deep_clustering.platform.metrics import agreement, calibration, rejection, reliability
-from deep_clustering.platform.metrics.agreement import ari, match, nmi, probability_of_label
+from deep_clustering.platform.metrics import (
+    agreement,
+    calibration,
+    rejection,
+    reliability,
+    temperature,
+)
+from deep_clustering.platform.metrics.agreement import (
+    ari,
+    column_of_label,
+    match,
+    nmi,
+    probability_of_label,
+)
 from deep_clustering.platform.metrics.arrays import checked, integers
 from deep_clustering.platform.metrics.calibration import (
     brier,
@@ -19,8 +31,14 @@ from deep_clustering.platform.metrics.calibration import (
 )
 from deep_clustering.platform.metrics.rejection import failure_rejection
 from deep_clustering.platform.metrics.reliability import decomposition, ece_classwise, ece_smooth
+from deep_clustering.platform.metrics.temperature import with_temperature
 
-_OF_CONFIDENCES = (*calibration.METRICS, *reliability.METRICS, *rejection.METRICS)
+_OF_CONFIDENCES = (
+    *calibration.METRICS,
+    *reliability.METRICS,
+    *temperature.METRICS,
+    *rejection.METRICS,
+)
 
 #: The metrics that need labels, in the order in which `evaluate` returns them.
 WITH_LABELS = tuple(
@@ -47,6 +65,7 @@ def evaluate(
     | ece_equal_mass | the same with bins of equal count | [0, 1] |
     | ece_smooth, ece_classwise | without bins; of each cluster's own probability | [0, 1] |
     | miscalibration, discrimination, uncertainty | squared error by `decomposition` | [0, 1] |
+    | temperature, ece_temperature | fitted with the labels, an oracle | [1/64, 64], [0, 1] |
     | brier | squared distance of probabilities from the label, summed over classes | [0, 2] |
     | nll | negative log-probability of the label's cluster, nats, see `SMALLEST` | [0, 27.6] |
     | auroc, aurc, fpr95 | wrong images found by confidence, see `failure_rejection` | [0, 1] |
@@ -96,7 +115,8 @@ def evaluate(
 
     assignment, acc = match(cluster, truth, clusters, p)
     correct = assignment[cluster] == truth
-    own = probability_of_label(p, assignment, classes, coded)
+    column = column_of_label(assignment, classes, coded)
+    own = probability_of_label(p, column)
     values |= {
         "acc": acc,
         "nmi": nmi(cluster, truth),
@@ -116,6 +136,7 @@ def evaluate(
             "ece_smooth": ece_smooth(confidence, correct),
             "ece_classwise": ece_classwise(given, assignment, truth),
             **decomposition(confidence, correct),
+            **with_temperature(p, column, correct),
         }
     return values | failure_rejection(confidence, correct)
 

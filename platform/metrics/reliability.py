@@ -23,22 +23,52 @@ def ece_smooth(confidence: ArrayLike, correct: ArrayLike) -> float:
         confidence: (N,) in [0, 1].
         correct: (N,) booleans.
     """
-    from scipy import ndimage  # commands that list read the records of this file and need none
-
     confidence = np.clip(finite(confidence).astype(np.float64), 0, 1)
     place = np.minimum((confidence * GRID).astype(np.int64), GRID - 1)
     residual = np.asarray(correct).astype(np.float64) - confidence
-    mass = np.bincount(place, residual, GRID) / len(confidence)
+    return width_of(np.bincount(place, residual, GRID) / len(confidence))
+
+
+def width_of(mass: Array) -> float:
+    """The width of the kernel that equals the mean absolute value which it leaves.
+
+    Args:
+        mass: what is right less the confidence, summed in cells of equal width over [0, 1].
+    """
+
+    waves = _waves(mass)
 
     def error(width: float) -> float:
-        smoothed = ndimage.gaussian_filter1d(mass, width * GRID, mode="reflect", truncate=6)
-        return float(np.abs(smoothed).sum())
+        return float(np.abs(_damped(waves, width)).sum())
 
-    low, high = 1 / GRID, 1.0  # the error falls as the width grows
+    low, high = 1 / len(mass), 1.0  # the error falls as the width grows
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if error(middle) > middle else (low, middle)
     return high
+
+
+def smoothed(mass: Array, width: float) -> Array:
+    """Sums in cells over [0, 1] after a Gaussian kernel of that standard deviation, reflected."""
+    return _damped(_waves(mass), width)
+
+
+def _waves(mass: Array) -> Array:
+    """The cosine waves of sums in cells: what reflection at both ends leaves."""
+    from scipy import fft  # commands that list read the records of this file and need none
+
+    waves: Array = fft.dct(mass, norm="ortho")
+    return waves
+
+
+def _damped(waves: Array, width: float) -> Array:
+    """The sums whose waves a Gaussian kernel damps."""
+    from scipy import fft
+
+    damped: Array = fft.idct(
+        waves * np.exp(-((np.pi * np.arange(len(waves)) * width) ** 2) / 2), norm="ortho"
+    )
+    return damped
 
 
 def decomposition(confidence: ArrayLike, correct: ArrayLike) -> dict[str, float]:

@@ -5,10 +5,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from deep_clustering.platform.evaluation.bins import BARS, Bins
+from deep_clustering.platform.metrics import diagrams
 from deep_clustering.platform.metrics.arrays import Array
 from deep_clustering.platform.report.charts._layout import legend, panelled
-from deep_clustering.platform.report.charts._style import DASHES, INK, SERIES, styled
+from deep_clustering.platform.report.charts._style import DASHES, INK, MUTED, SERIES, styled
 from deep_clustering.platform.report.charts.chart import Chart
+
+_BAND = 60  # points of a band that are drawn
 
 
 def reliability(name: str, alt: str, panels: Mapping[str, Bins]) -> Chart:
@@ -42,6 +45,45 @@ def reliability(name: str, alt: str, panels: Mapping[str, Bins]) -> Chart:
                 ls=DASHES[2],
                 lw=1.4,
                 label="mean confidence",
+            )
+            panel.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+        legend(figure, axes)
+        figure.supxlabel("confidence", fontsize=9.5)
+        figure.supylabel("accuracy", fontsize=9.5)
+    return Chart(name=name, figure=figure, alt=alt)
+
+
+def without_bins(name: str, alt: str, panels: Mapping[str, Bins]) -> Chart:
+    """Accuracy over confidence by isotonic regression with its band, and smooth."""
+    with styled():
+        figure, axes = panelled(list(panels), height=1.6, legend=0.2)
+        for panel, found in zip(axes, panels.values(), strict=True):
+            assert found.cells is not None
+            corp, smooth = diagrams.corp(found.cells), diagrams.smooth(found.cells)
+            x, y = corp["confidence"], corp["accuracy"]
+            some = np.unique(np.linspace(0, len(x) - 1, _BAND).astype(np.int64))
+            panel.fill_between(
+                x[some],
+                corp["low"][some],
+                corp["high"][some],
+                color=MUTED,
+                alpha=0.3,
+                lw=0,
+                label="95 % of calibrated heads",
+            )
+            panel.plot([0, 1], [0, 1], color=INK, lw=0.9, label="calibrated")
+            lonely = "o" if len(x) == 1 else ""
+            step = np.append(True, np.diff(y) != 0)
+            ends = step | np.append(step[1:], True)  # of each level
+            panel.plot(x[ends], y[ends], color=SERIES[0], marker=lonely, ms=4, label="isotonic")
+            panel.plot(
+                smooth["confidence"],
+                smooth["accuracy"],
+                color=SERIES[1],
+                ls=DASHES[1],
+                marker=lonely,
+                ms=3,
+                label="smooth",
             )
             panel.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
         legend(figure, axes)

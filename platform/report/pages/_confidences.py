@@ -17,10 +17,10 @@ from deep_clustering.platform.evaluation.bins import (
     judged,
     pooled,
 )
-from deep_clustering.platform.metrics import calibration, rejection
+from deep_clustering.platform.metrics import calibration, diagrams, rejection
 from deep_clustering.platform.metrics.registry import names
 from deep_clustering.platform.report import samples
-from deep_clustering.platform.report.charts.confidences import histograms, reliability
+from deep_clustering.platform.report.charts.confidences import histograms, reliability, without_bins
 from deep_clustering.platform.report.charts.lines import Band, curves
 from deep_clustering.platform.report.markup.parts import Figure, Part, Query, label, number, table
 from deep_clustering.platform.report.pages._draft import Draft
@@ -48,6 +48,16 @@ _CURVE = (
     'pl.DataFrame({"coverage": coverage, "risk": risk})'
 )
 
+_WITHOUT_BINS = (
+    'confidence, right = images["confidence"].to_numpy(), images["right"].to_numpy()\n'
+    "pl.DataFrame(diagrams.corp(diagrams.cells(confidence, right)))"
+)
+
+_ISOTONIC = (
+    "The line is the share of right images by isotonic regression (CORP); at each confidence it "
+    "stays in the band for 95 % of perfectly calibrated heads. Dashes: the same, smoothed over the "
+    "width that the smooth ECE is."
+)
 _OVERCONFIDENT = "Where a bar is below the diagonal, the model is overconfident."
 _RIGHT = (
     "An image is right if its cluster is matched with its class (Hungarian matching, for each run)."
@@ -89,6 +99,7 @@ def suite_confidences(
     if known:
         figures = [
             _suite_reliability(draft, compared, groups, known),
+            _suite_without_bins(draft, compared, groups, known),
             _suite_histograms(draft, compared, groups, known),
             _suite_risk(draft, compared, groups, known),
         ]
@@ -138,6 +149,22 @@ def _suite_reliability(
         caption += f" The code below gives {example.label}."
     query = samples_query(draft, example.runs, example.head, _BINS, calibration)
     return draft.figure(chart, f"Reliability, {dataset}.", caption, query)
+
+
+def _suite_without_bins(
+    draft: Draft, compared: Comparison, groups: Sequence[RowGroup], known: Mapping[str, Bins]
+) -> Figure:
+    dataset, example = compared.dataset, _example(compared, groups)
+    chart = without_bins(
+        slug("without-bins", dataset),
+        f"Reliability without bins on {dataset}, one panel for each of {listed(known)}.",
+        known,
+    )
+    caption = f"{_images(known)}. {_ISOTONIC}"
+    if len(groups) > 1:
+        caption += f" The code below gives {example.label}."
+    query = samples_query(draft, example.runs, example.head, _WITHOUT_BINS, diagrams)
+    return draft.figure(chart, f"Reliability without bins, {dataset}.", caption, query)
 
 
 def _suite_histograms(
@@ -257,6 +284,10 @@ def run_confidences(
         caption = f"15 bins of confidence. {_OVERCONFIDENT}{example}"
         query = samples_query(draft, [run], first, _BINS, calibration)
         figures.append(draft.figure(chart, "Reliability.", caption, query))
+        chart = without_bins("without-bins", "Reliability of each head without bins.", known)
+        query = samples_query(draft, [run], first, _WITHOUT_BINS, diagrams)
+        text = f"{_ISOTONIC}{example}"
+        figures.append(draft.figure(chart, "Reliability without bins.", text, query))
     chart = histograms("confidence", "Histogram of the confidences of each head.", of_heads)
     caption = (f"{_RIGHT} {_SIDES}" if known else _NO_LABELS) + example
     query = samples_query(draft, [run], first, _BARS)

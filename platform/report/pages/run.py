@@ -37,7 +37,7 @@ from deep_clustering.platform.report.pages._provenance import glossary, provenan
 from deep_clustering.platform.report.pages._sheets import sheets
 from deep_clustering.platform.report.pages._words import listed, quoted
 
-_SHOWN = names("agreement", "calibration", "rejection")
+_SHOWN = names("agreement", "calibration", "reliability", "temperature", "rejection")
 #: Images in the table of images.
 _IMAGES = 15
 #: Why metrics are missing -> the sentence that says so.

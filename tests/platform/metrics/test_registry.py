@@ -16,7 +16,7 @@ TEXTS = {"metrics_reason"}
 
 
 def test_all_records_are_found():
-    assert len(METRICS) == 44
+    assert len(METRICS) == 46
     assert {name: len(group) for name, group in GROUPS.items()} == {
         "agreement": 3,
         "calibration": 12,
@@ -26,6 +26,7 @@ def test_all_records_are_found():
         "rejection": 3,
         "reliability": 5,
         "selection": 4,
+        "temperature": 2,
         "training": 8,
     }
 
@@ -61,7 +62,9 @@ def test_every_number_of_a_head_and_of_a_partition_has_a_record():
     of_head = evaluate(p, truth)
     assert of_head.keys() - TEXTS == {
         m.name
-        for group in ("agreement", "calibration", "partition", "rejection", "reliability")
+        for group in (
+            *("agreement", "calibration", "partition", "rejection", "reliability", "temperature"),
+        )
         for m in GROUPS[group]
     }
     assert of_head.keys() == evaluate_partition(p.argmax(1), truth).keys()
