@@ -37,12 +37,18 @@ def with_temperature(probabilities: Array, own: ArrayLike, correct: ArrayLike) -
     known = own >= 0
     inside, mine = logs[known], logs[known, own[known]]
 
-    def cost(log_temperature: float) -> float:
-        scale = np.exp(-log_temperature)
-        return float((np.log(np.exp(inside * scale).sum(1)) - mine * scale).mean())
+    def slope(log_scale: float) -> float:
+        """Of the mean negative log-likelihood over 1 / T, which is convex."""
+        scaled = np.exp(inside * np.exp(log_scale))
+        return float(((scaled * inside).sum(1) / scaled.sum(1) - mine).mean())
 
-    ends = (np.log(COLDEST), np.log(HOTTEST))
-    best = float(np.exp(optimize.minimize_scalar(cost, bounds=ends, method="bounded").x))
+    low, high = -np.log(HOTTEST), -np.log(COLDEST)
+    if not known.any() or slope(low) >= 0:
+        best = HOTTEST
+    elif slope(high) <= 0:
+        best = COLDEST
+    else:
+        best = float(np.exp(-optimize.brentq(slope, low, high, xtol=1e-13)))
     confidence = 1 / np.exp(logs / best).sum(1)  # of the largest, whose logarithm is 0
     return {"temperature": best, "ece_temperature": ece(confidence, correct)}
 

@@ -170,7 +170,7 @@ def test_what_takes_long_can_be_left_out():
     absent = {name for name, value in quick.items() if value is None} - {"metrics_reason"}
     assert absent == {
         "ece_floor", "ece_floor_95", "ece_low", "ece_high", "ece_smooth", "ece_classwise",
-        "miscalibration", "discrimination", "uncertainty",
+        "miscalibration", "discrimination", "uncertainty", "temperature", "ece_temperature",
     }  # fmt: skip
     assert all(quick[name] == whole[name] for name in quick.keys() - absent)
 
