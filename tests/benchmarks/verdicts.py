@@ -1,9 +1,9 @@
 """Error rates and power of the verdicts, simulated: `python tests/benchmarks/verdicts.py`.
 
 About seven minutes on one core. The first table: suites with a false verdict at any of the looks
-after 2, 3, ... 20 seeds, and of those that add seeds until settled (3 to 20 seeds a row); the second:
-what becomes of true, half as large and absent effects; the third: the seeds that adding until
-settled takes.
+after 2, 3, ... 20 seeds, and of those that add seeds until settled (3 to 20 seeds a row). The
+second: what becomes of true, half as large and absent effects. The third: the seeds that adding
+until settled takes.
 """
 
 import itertools
