@@ -205,6 +205,53 @@ class Base:
 Need = Pretrain | Neighbours | Base
 
 
+# ---- heads on a frozen encoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class CachedView:
+    """One random view of every image, whose features by a frozen encoder are kept.
+
+    Attributes:
+        kind: "weak" (crop and flip) or "strong" (with operations and a hole).
+        number: from 0, of its kind; each has draws of its own, whatever the seed of a run.
+        crop: smallest area of the random crop, share; 1 is no crop.
+        flip: probability of the mirror image.
+        operations: random ones of a strong view.
+        cutout: largest side of the hole in a strong view, share of the side that is seen.
+    """
+
+    kind: Literal["weak", "strong"]
+    number: int
+    crop: float
+    flip: float
+    operations: int = 0
+    cutout: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Another one for each of a method."""
+        return f"{self.kind}-{self.number}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnFeatures:
+    """How a method trains its heads on the features of a frozen encoder, in place of an encoder.
+
+    Its pretraining is left out then. `images` are `images.stacks.Stacks`: of each image the
+    features of its clean view and of the views that `views` names, in that order.
+
+    Attributes:
+        views: configuration and side of the images that networks see, pixels -> the views of
+            each image that it trains with.
+        build, restore: as those of `Method`; `restore` is given clean views alone.
+    """
+
+    views: Callable[[Any, int], tuple[CachedView, ...]]
+    build: Callable[..., Clustering]
+    restore: Callable[..., Model]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
     """What `Method.fit` finds.
@@ -256,6 +303,7 @@ class Method:
             no part beyond rounding. Raises ValueError for points that it cannot cluster so.
             It stands on no other work and leaves no model; the configuration of a method that
             takes the number of clusters has a field `clusters`.
+        on_features: how it trains on the features of a frozen encoder; None if it does not.
         needs: the work that has to be finished before a run starts, each under another name.
         presets: data set name -> overrides of the defaults, dotted names.
         by_side: image side in pixels -> the preset for a data set without one of its own; None
@@ -273,6 +321,7 @@ class Method:
     build: Callable[..., Clustering] | None = None
     restore: Callable[..., Model] | None = None
     fit: Callable[[Any, np.ndarray, int], Fitted] | None = None
+    on_features: OnFeatures | None = None
     needs: tuple[Need, ...] = ()
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     by_side: Callable[[int], str] | None = None

@@ -24,7 +24,14 @@ from deep_clustering.methods._fields import (
     positive,
     share,
 )
-from deep_clustering.methods._method import Later, Method, Pretrain, by_side
+from deep_clustering.methods._method import (
+    CachedView,
+    Later,
+    Method,
+    OnFeatures,
+    Pretrain,
+    by_side,
+)
 from deep_clustering.methods.differences.cdc import DIFFERENCES
 from deep_clustering.methods.pretraining.configs import MoCoConfig
 
@@ -98,6 +105,9 @@ class CDCSettings:
     )
     mean: Channels | None = doc(None, "of the normalisation; None is the data set's")
     std: Channels | None = doc(None, "of the normalisation; None is the data set's")
+    views: int = doc(
+        4, "kept weak views of each picture, and strong ones, on a frozen encoder", added=True
+    )
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
@@ -107,7 +117,7 @@ class CDCSettings:
         check(
             self,
             [
-                *positive(self, *counts, "encoder_lr", "head_lr", "kmeans_restarts"),
+                *positive(self, *counts, "encoder_lr", "head_lr", "kmeans_restarts", "views"),
                 *choice(self, initialisation=Initialisation, heads=Heads, selection=Selection),
                 *choice(self, calibration_loss=Calibration, precision=Precision),
                 *not_negative(self, "epochs", "weight_decay", "entropy_weight", "focal_gamma"),
@@ -256,6 +266,26 @@ _RELEASE = {
 }
 
 
+def _views(config: CDCConfig, side: int) -> tuple[CachedView, ...]:
+    """What heads on a frozen encoder are taught with; `cutout` counts pixels of `side`."""
+    weak = [
+        CachedView(kind="weak", number=n, crop=config.weak_crop, flip=config.weak_flip)
+        for n in range(config.views)
+    ]
+    strong = [
+        CachedView(
+            kind="strong",
+            number=n,
+            crop=config.strong_crop,
+            flip=config.strong_flip,
+            operations=config.operations,
+            cutout=min(1.0, config.cutout / side),
+        )
+        for n in range(config.views)
+    ]
+    return (*weak, *strong)
+
+
 METHOD = Method(
     summary="Calibrated deep clustering: a clustering head taught by a calibration head",
     citation=(
@@ -266,6 +296,11 @@ METHOD = Method(
     config=CDCConfig,
     build=Later("deep_clustering.methods.algorithms.cdc:CDC"),
     restore=Later("deep_clustering.methods.algorithms.cdc:CDC.restore"),
+    on_features=OnFeatures(
+        views=_views,
+        build=Later("deep_clustering.methods.algorithms.cdc_on_features:CDCOnFeatures"),
+        restore=Later("deep_clustering.methods.algorithms.cdc_on_features:CDCOnFeatures.restore"),
+    ),
     needs=(
         Pretrain(
             summary="MoCo v2+ on the images, without labels",

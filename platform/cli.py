@@ -394,6 +394,12 @@ def variants(method: str | None) -> None:
     metavar="FILE",
     help=".csv, .parquet or .arrow; without it a summary is shown.",
 )
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="An HTML file with pictures of every cluster.",
+)
 @click.option("--skip-broken", is_flag=True, help="Leave unreadable images out and say which.")
 @shared.store
 @shared.data

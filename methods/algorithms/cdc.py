@@ -20,6 +20,7 @@ from deep_clustering.methods.compute.random import generator
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.pictures import Frame, Pictures
 from deep_clustering.methods.images.strong import Strong
+from deep_clustering.methods.images.view import View
 from deep_clustering.methods.images.weak import Weak
 from deep_clustering.methods.learning.clusterer import Clusterer, negative_entropy
 from deep_clustering.methods.learning.learner import Context, Parts, adam, evaluation
@@ -33,7 +34,7 @@ from deep_clustering.methods.learning.selection import (
 )
 from deep_clustering.methods.learning.state import unpack
 from deep_clustering.methods.networks.batchnorm import BatchNorm
-from deep_clustering.methods.networks.encoders import encoder
+from deep_clustering.methods.networks.encoders import Encoder, encoder
 
 # --- Losses and targets, in the order of the paper ------------------------------------------------
 
@@ -281,15 +282,7 @@ class CDC(Clusterer):
         network = config.network
         super().__init__(
             config,
-            {
-                "encoder": lambda side, replicas: encoder(
-                    network.backbone,
-                    side=side,
-                    replicas=replicas,
-                    stem=network.stem,
-                    stem_padding=network.stem_padding,
-                )
-            },
+            {"encoder": self._build_encoder},
             side=network.side,
             enlargement=network.enlargement,
             mean=config.mean,
@@ -301,13 +294,8 @@ class CDC(Clusterer):
         if encoder_state is not None:
             unpack(encoder_state, {"": self._encoder})
 
-        side, device, dimension = self._side, self._device, self._encoder.dimension
-        crops = config.weak_crop, config.strong_crop
-        # Without a crop a view is the centred square, as SCAN's are.
-        frames: list[Frame] = [network.frame if crop < 1 else "centre" for crop in crops]
-        self._weak = Weak(side, (crops[0], 1.0), config.weak_flip, frames[0])
-        operations = config.operations, config.cutout
-        self._strong = Strong(side, (crops[1], 1.0), config.strong_flip, *operations, frames[1])
+        device, dimension = self._device, self._encoder.dimension
+        self._weak, self._strong = self._views()
         self._generators = {
             name: generator(self._seed, f"{name} view") for name in ("weak", "strong")
         }
@@ -321,6 +309,7 @@ class CDC(Clusterer):
         self._optimisers = {
             name: adam((module.parameters(), rates[name]), weight_decay=config.weight_decay)
             for name, module in self._networks().items()
+            if any(True for _ in module.parameters())  # a frozen encoder has none
         }
 
         self._calibrator = CALIBRATORS[config.calibration_loss](config)
@@ -335,6 +324,29 @@ class CDC(Clusterer):
         ).to(device)
         self._update = UPDATES[config.heads, config.stop_gradient]
         self._side_stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def _build_encoder(self, side: int, replicas: Replicas) -> Encoder:
+        """The configured backbone with fresh weights."""
+        network = self.config.network
+        return encoder(
+            network.backbone,
+            side=side,
+            replicas=replicas,
+            stem=network.stem,
+            stem_padding=network.stem_padding,
+        )
+
+    def _views(self) -> tuple[View, View]:
+        """The weak and the strong view."""
+        config, side = self.config, self._side
+        crops = config.weak_crop, config.strong_crop
+        # Without a crop a view is the centred square, as SCAN's are.
+        frames: list[Frame] = [config.network.frame if crop < 1 else "centre" for crop in crops]
+        operations = config.operations, config.cutout
+        return (
+            Weak(side, (crops[0], 1.0), config.weak_flip, frames[0]),
+            Strong(side, (crops[1], 1.0), config.strong_flip, *operations, frames[1]),
+        )
 
     # --- Sec. 3.3 -------------------------------------------------------------------------------
 
@@ -524,6 +536,7 @@ class CDC(Clusterer):
         host.
         """
         networks = self._networks()
+        taught = tuple(name for name in taught if name in self._optimisers)
         parameters = [p for name in taught for p in networks[name].parameters()]
         for parameter in parameters:
             parameter.grad = None

@@ -269,4 +269,13 @@ DIFFERENCES = (
         release="ignored: training starts from random weights without a word",
         default="refused",
     ),
+    Difference(
+        topic="heads on a frozen encoder (`--encoder`), ours",
+        paper="nothing: the encoder is trained, by the clustering loss",
+        release="nothing",
+        default="the encoder stays; every image has `views` weak and strong views, drawn once; "
+        "batches, selection, mini-clusters, prototypes and losses as in the paper; the hole of "
+        "`cutout` keeps its share of the side",
+        field="views",
+    ),
 )

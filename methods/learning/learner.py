@@ -112,7 +112,7 @@ class Learner(ABC):
         self._autocast = autocast(config.precision, device)
         self._loss_scale = LossScale().to(device) if config.precision == "fp16" else None
         self._side = side or images.side
-        self._clean = clean_view(self._side, enlargement, frame)
+        self._clean = self._clean_view(enlargement, frame)
         self._mean = images.mean if mean is None else torch.tensor(mean, device=device)
         self._std = images.std if std is None else torch.tensor(std, device=device)
         self._encoders: dict[str, Encoder] = {}
@@ -122,6 +122,10 @@ class Learner(ABC):
             place(self._encoders[name], device)
         self._main = next(iter(self._encoders))
         self._steps = 0
+
+    def _clean_view(self, enlargement: float | None, frame: Frame) -> View:
+        """The view that targets and predictions come from, see `clean_view`."""
+        return clean_view(self._side, enlargement, frame)
 
     @property
     def _encoder(self) -> Encoder:

@@ -25,6 +25,17 @@ class Encoder(nn.Module):
     dimension: int
 
 
+class Seen(Encoder):
+    """Features (n, D) as they are: what stands in place of an encoder that has seen the images."""
+
+    def __init__(self, dimension: int) -> None:
+        super().__init__()
+        self.dimension = dimension
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
 class _Basic(nn.Module):
     expansion = 1
 
@@ -209,8 +220,13 @@ def place(network: nn.Module, device: torch.device) -> nn.Module:
 
 
 def features_of(network: nn.Module, view: Tensor) -> Tensor:
-    """Output of a network for a view (n, 3, S, S), handed over in the layout of `place`."""
-    return network(view.contiguous(memory_format=torch.channels_last))
+    """Output of a network for a view (n, 3, S, S), handed over in the layout of `place`.
+
+    A view of features (n, D) goes as it is.
+    """
+    if view.dim() == 4:
+        view = view.contiguous(memory_format=torch.channels_last)
+    return network(view)
 
 
 def autocast(precision: str, device: torch.device) -> Callable[[], AbstractContextManager[None]]:

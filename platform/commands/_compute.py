@@ -19,7 +19,7 @@ from deep_clustering.platform.encoders.names import Encoder
 from deep_clustering.platform.errors import InputError, Interrupted, StorageError
 from deep_clustering.platform.evaluation import finished
 from deep_clustering.platform.places import absolute
-from deep_clustering.platform.request.jobs import FROZEN, Job
+from deep_clustering.platform.request.jobs import FROZEN, VIEW, Job
 from deep_clustering.platform.request.options import (
     Asked,
     Compute,
@@ -116,7 +116,7 @@ def weights(todo: Iterable[Job]) -> None:
         todo: jobs that are not in the store.
     """
     for job in todo:
-        if job.kind == FROZEN:
+        if job.kind in (FROZEN, VIEW):
             from deep_clustering.platform.encoders import network
             from deep_clustering.platform.encoders import weights as published
 

@@ -17,7 +17,12 @@ def predict(options: Predict) -> int:
         root=work.data_root(options.data),
         skip_broken=options.skip_broken,
     )
-    say.notes(clustered.notes)
+    say.notes(clustered.dataset.notes)
+    if options.report is not None:
+        from deep_clustering.platform.report import report
+
+        report.write_prediction(clustered, options.report)
+        print(f"pictures of every cluster: {options.report}")
     if options.output is not None:
         from deep_clustering.platform.commands._export import write
 

@@ -10,7 +10,8 @@ from rich.text import Text
 from deep_clustering.platform.commands import _compute as work
 from deep_clustering.platform.commands import _say as say
 from deep_clustering.platform.commands._live import LiveView
-from deep_clustering.platform.request.jobs import FROZEN, RUN, Job
+from deep_clustering.platform.evaluation import measures
+from deep_clustering.platform.request.jobs import FROZEN, RUN, VIEW, Job
 from deep_clustering.platform.request.options import Train, command_line, text
 from deep_clustering.platform.request.request import Request, Wanted
 from deep_clustering.platform.run import _ray
@@ -114,8 +115,9 @@ def _print_dry_run(request: Request, wanted: Wanted, todo: list[Job], store: Sto
             console.print(f"  {name}: {changed}", soft_wrap=True, markup=False)
     console.print(f"in the store: {len(runs) - len(left)} of {len(runs)} runs")
     bases = sum(job.kind == RUN for job in todo) - len(left)
-    passes = ", 1 encoder" if any(job.kind == FROZEN for job in todo) else ""
-    stages = len(todo) - len(left) - bases - bool(passes)
+    frozen = sum(job.kind in (FROZEN, VIEW) for job in todo)
+    passes = f", {measures.plural(frozen, 'pass', 'passes')} of the encoder" if frozen else ""
+    stages = len(todo) - len(left) - bases - frozen
     base = f", {bases} base runs" if bases else ""
     console.print(
         f"would run: {stages} pretraining{passes}{base}, {len(left)} runs{say.cost(todo, store)}"

@@ -1,13 +1,17 @@
 """A frozen encoder at work: its network with its weights, and the features of images."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from deep_clustering.methods.compute.random import generator
 from deep_clustering.methods.images.clean import Clean
 from deep_clustering.methods.images.images import Images
+from deep_clustering.methods.images.pictures import Pictures
+from deep_clustering.methods.images.stacks import Stacks
+from deep_clustering.methods.images.view import Draws, View
 from deep_clustering.methods.networks.efficientnet import EfficientNetLite0
 from deep_clustering.platform.encoders.names import Encoder
 from deep_clustering.platform.errors import InputError
@@ -37,33 +41,67 @@ def load(encoder: Encoder, file: Path) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def features(
-    encoder: Encoder,
-    network: nn.Module,
-    images: Images,
-    index: Tensor,
-    tell: Callable[[int], None] = lambda done: None,
-) -> Tensor:
-    """Features (n, D) float32 of the images at `index` (n,); on the CPU.
+class Seeing:
+    """A frozen encoder at a device, and what it makes of views of images.
 
     Args:
-        tell: called with the number of images that are done, after every batch.
+        encoder: how it sees.
+        network: from `load`.
+        device: that it computes on.
     """
-    device = images.device
-    # Depthwise convolutions on the CPU are twice as fast with channels last.
-    network = network.to(device).to(memory_format=torch.channels_last)
-    mean = torch.tensor(encoder.mean, device=device)
-    std = torch.tensor(encoder.std, device=device)
-    clean = Clean(side=encoder.side, resize=encoder.side)
-    found, done = [], 0
-    with torch.inference_mode():
-        for batch in index.split(BATCH):
-            view = clean.apply(images.take(batch), {}, mean, std)
-            view = view.contiguous(memory_format=torch.channels_last)
-            found.append(network(view).flatten(1).float().cpu())
-            done += len(batch)
-            tell(done)
-    return torch.cat(found)
+
+    def __init__(self, encoder: Encoder, network: nn.Module, device: torch.device) -> None:
+        # Depthwise convolutions on the CPU are twice as fast with channels last.
+        self._network = network.to(device).to(memory_format=torch.channels_last)
+        self._mean = torch.tensor(encoder.mean, device=device)
+        self._std = torch.tensor(encoder.std, device=device)
+        self.clean: View = Clean(side=encoder.side, resize=encoder.side)
+
+    @torch.inference_mode()
+    def __call__(self, pictures: Pictures, view: View | None = None, draws: Draws = {}) -> Tensor:  # noqa: B006
+        """Features (n, D) float32 of a view of pictures, the clean one unless another is named."""
+        seen = (view or self.clean).apply(pictures, draws, self._mean, self._std)
+        seen = seen.contiguous(memory_format=torch.channels_last)
+        found: Tensor = self._network(seen).flatten(1).float()
+        return found
+
+
+def features(
+    seeing: Seeing,
+    images: Images,
+    index: Tensor,
+    view: View | None = None,
+    seed: int = 0,
+    done: int = 0,
+) -> Iterator[Tensor]:
+    """Features of the images at `index` (n,), a batch after the other: (at most 64, D) on the CPU.
+
+    Args:
+        view: of each image, the clean one unless another is named.
+        seed: of what is drawn; every batch has draws of its own, whichever came before it.
+        done: batches that are left out, as they are done.
+    """
+    for number, batch in list(enumerate(index.split(BATCH)))[done:]:
+        draws = {}
+        if view is not None:
+            draws = view.draw(len(batch), generator(seed, f"view of batch {number}"))
+        yield seeing(images.take(batch), view, draws).cpu()
+
+
+class Encoded(Stacks):
+    """Images that a frozen encoder sees when they are taken: for predictions of new ones."""
+
+    def __init__(self, seeing: Seeing, images: Images) -> None:
+        self._seeing, self._images = seeing, images
+        probe = seeing(images.take(torch.zeros(1, dtype=torch.int64)))
+        none = torch.zeros(0, dtype=torch.int64)
+        empty = probe.new_zeros(0, probe.shape[1])
+        super().__init__([empty], index=none, count=len(images), device=images.device)
+
+    def take(self, index: Tensor) -> Pictures:
+        """The stacks (n, 1, D) of the images at `index` (n,)."""
+        parts = [self._seeing(self._images.take(part)) for part in index.split(BATCH)]
+        return Pictures(torch.cat(parts)[:, None].clone())
 
 
 def _built(encoder: Encoder) -> nn.Module:

@@ -33,6 +33,19 @@ def assignments(store: Store, row: Row) -> pl.DataFrame:
     named = "path" in frame.columns and frame["path"].null_count() == 0
     taken = frame.select("path" if named else "sample", "cluster", "confidence")
     p = final_probabilities(store, row, frame["cluster"].to_numpy())
+    return judged(taken, p)
+
+
+def judged(taken: pl.DataFrame, p: np.ndarray | None) -> pl.DataFrame:
+    """Clusters with the second choice of each image, and whether it is doubtful.
+
+    Args:
+        taken: with `confidence`.
+        p: probabilities (n, K) of the same images; None where there are none.
+
+    Returns:
+        The same with `second`, `second_confidence` and `doubtful`.
+    """
     if p is None or p.shape[1] < 2:
         second = pl.Series("second", [None] * len(taken), pl.Int32)
         likely = pl.Series("second_confidence", [None] * len(taken), pl.Float32)

@@ -16,10 +16,12 @@ from deep_clustering.platform import registry
 from deep_clustering.platform.data import dataset as datasets
 from deep_clustering.platform.data.catalogue import CATALOGUE, ImageEntry
 from deep_clustering.platform.data.dataset import Dataset, ImageSet, Source
+from deep_clustering.platform.encoders.names import Encoder
 from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.evaluation import tensors
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.configs import Value
+from deep_clustering.platform.request.jobs import FROZEN
 from deep_clustering.platform.store.store import Found, Store
 
 if TYPE_CHECKING:
@@ -37,8 +39,10 @@ class Clustered:
     """New images, clustered by a run."""
 
     images: pl.DataFrame  # a row per image: path, cluster, confidence, and both of every head
+    probabilities: "np.ndarray"  # (n, K) of the final head
+    dataset: ImageSet
+    row: Row  # of the run
     summary: Table
-    notes: tuple[str, ...]  # what a user should know about the folder
 
 
 def predict(
@@ -66,7 +70,8 @@ def predict(
     dataset = datasets.open(Source(spec, root, skip_broken=skip_broken, side=side, labels=False))
     assert isinstance(dataset, ImageSet)
     where = device()
-    model = restored(store, row, images_for(row, dataset.images, where, dataset.sizes), where)
+    images = images_for(row, dataset.images, where, dataset.sizes)
+    model = restored(store, row, images, where, root)
     predicted = model.predict(torch.arange(len(dataset.images)))
     final = predicted[model.final_head].cpu()
     columns: dict[str, object] = {
@@ -79,7 +84,9 @@ def predict(
         columns[f"{head}_confidence"] = p.amax(1).cpu().numpy()
     frame = pl.DataFrame(columns)
     summary = _summary(frame, str(row["run_id"]))
-    return Clustered(images=frame, summary=summary, notes=dataset.notes)
+    return Clustered(
+        images=frame, probabilities=final.numpy(), dataset=dataset, row=row, summary=summary
+    )
 
 
 def finished_run(store: Store, run: str) -> Row:
@@ -228,19 +235,38 @@ def _three(value: Value) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def restored(store: Store, row: Row, images: "Images", device: "torch.device") -> Model:
+def encoder_of(store: Store, row: Row) -> Encoder | None:
+    """The frozen encoder that a run stands on, None where it stands on none."""
+    if row["stage_id"] is None:
+        return None
+    stage = store.stage_row(str(row["stage_id"]))
+    if stage["kind"] != FROZEN:
+        return None
+    return Encoder.from_config(json.loads(str(stage["config_json"])))
+
+
+def restored(store: Store, row: Row, images: "Images", device: "torch.device", root: Path) -> Model:
     """The model of a finished run, ready to `predict` indices of images.
 
     Args:
         row: of the run.
         images: at the row's `image_side`, normalised as the run's own were.
         device: where to compute.
+        root: where weights of a frozen encoder are.
     """
     from deep_clustering.methods.compute.replicas import Replicas
 
     record = registry.method(str(row["method"]))
-    assert record.restore is not None
-    return record.restore(
+    restore, named = record.restore, encoder_of(store, row)
+    if named is not None:
+        from deep_clustering.platform.encoders import network, weights
+
+        assert record.on_features is not None
+        restore = record.on_features.restore
+        loaded = network.load(named, weights.obtain(named, root))
+        images = network.Encoded(network.Seeing(named, loaded, device), images)
+    assert restore is not None
+    return restore(
         configs.build(record.config, json.loads(str(row["config_json"]))),
         tensors.loaded(store.model_path(str(row["run_id"]))),
         images=images,

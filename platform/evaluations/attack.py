@@ -121,9 +121,15 @@ def compute(run: Finished) -> Outcome:
     from deep_clustering.methods.images.pictures import Pictures
 
     config = run.config
+    encoder = finished.encoder_of(run.store, run.row)
+    if encoder is not None:
+        raise InputError(
+            f"--attack changes the images that a network sees, and this run knows the features of "
+            f"{encoder.name} alone; attack a run that trained its network."
+        )
     dataset, labels = finished.labelled(run.store, run.row, run.root)
     images = finished.images_for(run.row, dataset.images, run.device, dataset.sizes)
-    model = finished.restored(run.store, run.row, images, run.device)
+    model = finished.restored(run.store, run.row, images, run.device, run.root)
     head = config["head"] or model.final_head
     if head not in model.heads:
         raise InputError(f"--head: the run has {', '.join(model.heads)}, got '{head}'.")

@@ -167,7 +167,7 @@ def _chosen(run: Finished) -> dict[str, Value]:
 
     dataset, labels = finished.labelled(run.store, run.row, run.root)
     images = finished.images_for(run.row, dataset.images, run.device, dataset.sizes)
-    model = finished.restored(run.store, run.row, images, run.device)
+    model = finished.restored(run.store, run.row, images, run.device, run.root)
     stored = run.store.probabilities(str(run.row["run_id"]))[model.final_head]
     p = torch.from_numpy(stored.copy())
     pseudo = p.argmax(1)

@@ -195,7 +195,7 @@ class _Model:
         self._sizes = torch.full((_CHUNK, 2), side, device=run.device)
         whole = self._sizes if side >= WHOLE else None
         images = finished.images_for(row, self._rows, run.device, whole)
-        self._model = finished.restored(run.store, row, images, run.device)
+        self._model = finished.restored(run.store, row, images, run.device, run.root)
         self.final_head = self._model.final_head
         #: Head -> confidence of each scored image, float32 (N,).
         self.own = {head: stored[f"{head}_confidence"].to_numpy() for head in self._model.heads}

@@ -13,10 +13,12 @@ from pathlib import Path
 from deep_clustering.platform import _disk
 from deep_clustering.platform.data.dataset import default_root
 from deep_clustering.platform.errors import InputError, nearest, storage_error
+from deep_clustering.platform.evaluation.finished import Clustered
 from deep_clustering.platform.places import absolute
 from deep_clustering.platform.report.charts import chart as charts
 from deep_clustering.platform.report.markup.parts import Note, Notes, Page, Section
 from deep_clustering.platform.report.markup.render import render
+from deep_clustering.platform.report.pages import prediction
 from deep_clustering.platform.report.pages import run as run_page
 from deep_clustering.platform.report.pages import store as store_page
 from deep_clustering.platform.report.pages import study as study_page
@@ -50,11 +52,7 @@ def write(
     """
     topic = _topic(store, name)
     target = output or Path(f"report-{topic.name}.html" if topic.name else "report.html")
-    folder = absolute(target).parent
-    if not folder.is_dir():
-        raise InputError(f"--output: there is no folder {folder}.")
-    if target.is_dir():
-        raise InputError(f"--output: {target} is a folder; name a file.")
+    folder = _folder("--output", target)
     draft = Draft(store=store, root=root or default_root())
     page = _with_damage(draft, topic)
     written = [_save(folder, target.name, render(page).encode())]
@@ -63,6 +61,29 @@ def write(
         for chart in draft.drawn:
             written += [_save(place, name, data) for name, data in charts.files(chart).items()]
     return written
+
+
+def write_prediction(clustered: Clustered, output: Path) -> None:
+    """Write a page with pictures of the clusters that a run gives to new images.
+
+    Args:
+        output: the HTML file, in a folder that exists.
+
+    Raises:
+        InputError: no such folder.
+        StorageError: the file could not be written.
+    """
+    _save(_folder("--report", output), output.name, render(prediction.build(clustered)).encode())
+
+
+def _folder(option: str, target: Path) -> Path:
+    """The folder of a file that is to be written."""
+    folder = absolute(target).parent
+    if not folder.is_dir():
+        raise InputError(f"{option}: there is no folder {folder}.")
+    if target.is_dir():
+        raise InputError(f"{option}: {target} is a folder; name a file.")
+    return folder
 
 
 # ---- what a name stands for

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 
 from deep_clustering.methods._method import (
     Base,
+    CachedView,
     Config,
     Method,
     Neighbours,
     Pretrain,
     TrainedConfig,
 )
-from deep_clustering.platform.data.dataset import Dataset, Source
+from deep_clustering.platform.data.dataset import Dataset, ImageSet, Source
 from deep_clustering.platform.encoders import weights
 from deep_clustering.platform.encoders.names import Encoder
 from deep_clustering.platform.request import configs
@@ -31,15 +32,18 @@ FEATURES = "features"
 
 #: Raised when a change alters what these stages hold; part of their ids.
 _FROZEN_VERSION = 1
+_VIEW_VERSION = 1
 _NEIGHBOURS_VERSION = 1
 _OUTPUTS_VERSION = 2
 
 #: Kinds of work, and the word for each in a sentence. All others are evaluations, by their name.
 RUN, ENCODER, FROZEN, LIST, OUTPUTS = "run", "encoder", "frozen", "neighbours", "outputs"
+VIEW = "view"
 WORDS = {
     RUN: "run",
     ENCODER: "pretraining",
     FROZEN: "encoder",
+    VIEW: "view by the encoder",
     LIST: "list of neighbours",
     OUTPUTS: "base's outputs",
 }
@@ -116,7 +120,7 @@ class Given:
 
     Attributes:
         features: for a method that fits at once: the pretraining or the frozen encoder whose
-            features are its points.
+            features are its points; for one that trains heads on them, the frozen encoder.
         base: for a method that starts from a finished run: that run.
     """
 
@@ -150,7 +154,13 @@ def of_run(
     needs: dict[str, str] = {}
     if given is not None and given.features is not None:
         needs[FEATURES] = _stand_on(given.features, before)
+        if method.on_features is not None:
+            assert isinstance(dataset, ImageSet)
+            for asked in method.on_features.views(config, dataset.view):
+                needs[asked.name] = _stand_on((view(before[0], asked),), before)
     for need in method.needs:
+        if isinstance(need, Pretrain) and FEATURES in needs:
+            continue  # a frozen encoder stands in its place
         if isinstance(need, Pretrain):
             start = pretraining(name, method, config, seed, dataset, source)
             needs[need.name] = _stand_on((start,), before)
@@ -257,6 +267,26 @@ def frozen(encoder: Encoder, dataset: Dataset, source: Source) -> Job:
         protocol=dataset.protocol,
         source=source,
         epochs=1,
+    )
+
+
+def view(start: Job, asked: CachedView) -> Job:
+    """The features of one random view of the scored images by a frozen encoder.
+
+    Args:
+        start: the job of that encoder's features.
+        asked: the view.
+    """
+    plain: dict[str, Value] = {
+        f"view.{name}": value for name, value in dataclasses.asdict(asked).items()
+    }
+    identity: dict[str, Value] = {"version": _VIEW_VERSION, "features": start.id, "view": plain}
+    return dataclasses.replace(
+        start,
+        id=_id(VIEW, identity),
+        kind=VIEW,
+        version=_VIEW_VERSION,
+        config={**start.config, **plain},
     )
 
 

@@ -192,6 +192,7 @@ class Predict(Places):
     run: Annotated[str, ARGUMENT]
     images: Annotated[Path, "--images"]
     output: Annotated[Path | None, "--output"] = None
+    report: Annotated[Path | None, "--report"] = None
     skip_broken: Annotated[bool, "--skip-broken"] = False
 
 

@@ -133,7 +133,7 @@ class Request:
     def configure(self, changes: Mapping[str, Value]) -> Config:
         """This request's configuration with some fields changed, checked against the dataset."""
         config: Config = configs.build(self.record.config, configs.flatten(self.config), changes)
-        check_sizes(config, self.dataset)
+        check_sizes(config, self.dataset, _part(self.asked))
         return config
 
     @property
@@ -214,7 +214,7 @@ def resolve(
         prepared = datasets.open(source, progress)
     source = replace(source, spec=prepared.name)
     _suits(asked.method, record, isinstance(prepared, PointSet), prepared.name)
-    _scored(asked.method, record, prepared.name, prepared.protocol)
+    _scored(asked, record, prepared.name, prepared.protocol)
     layers = _layers(record, prepared.name, _view(prepared), asked.preset)
     layers.append(("dataset", _counted(record, prepared.classes) | _viewed(record, prepared)))
     if asked.replicate == "pretraining" and "pretrain.seed" in configs.fields(record.config):
@@ -228,7 +228,7 @@ def resolve(
             "say how many clusters to find, for example --set clusters=10."
         )
     config: Config = configs.build(record.config, *(layer for _, layer in layers))
-    check_sizes(config, prepared)
+    check_sizes(config, prepared, _part(asked))
     features = None
     if asked.features is not None and names.other is not None:
         features = _pretrained(asked, names.other, prepared, source, names.inner)
@@ -302,7 +302,7 @@ def _check(asked: Asked, store: Store | None) -> _Names:
         raise InputError("\n".join(mistakes))
     if entry is not None:  # its values can be judged before any download
         _suits(method, record, isinstance(entry, PointEntry), entry.name)
-        _scored(method, record, entry.name, asked.protocol or entry.protocols[0])
+        _scored(asked, record, entry.name, asked.protocol or entry.protocols[0])
         view = view_side(entry.side) if isinstance(entry, ImageEntry) else 0
         layers = [layer for _, layer in _layers(record, asked.dataset, view, asked.preset)]
         configs.build(record.config, *layers, _counted(record, entry.classes), chosen)
@@ -315,11 +315,11 @@ def _replicates(asked: Asked) -> None:
     """Raises InputError where --replicate has nothing to work on, or contradicts --set."""
     if asked.replicate is None:
         return
-    if not pretrained(asked.method, asked.features, asked.base):
+    if asked.encoder is not None or not pretrained(asked.method, asked.features, asked.base):
         raise InputError(
             f"--replicate says whether each seed has a pretraining of its own, and there is none "
-            f"to draw here: {asked.method} has no pretraining, nor do --features or --base name a "
-            "method that has one; leave it out."
+            f"to draw here: {asked.method} has no pretraining, or a frozen encoder in its place, "
+            "nor do --features or --base name a method that has one; leave it out."
         )
     by_hand = next((s for s in asked.sets if s.partition("=")[0] == "pretrain.seed"), None)
     none = by_hand is not None and by_hand.partition("=")[2].strip().lower() == "none"
@@ -379,23 +379,27 @@ def _suits(method: str, record: Method, vectors: bool, name: str) -> None:
         )
 
 
-def _scored(method: str, record: Method, name: str, protocol: str) -> None:
+def _scored(asked: Asked, record: Method, name: str, protocol: str) -> None:
     """Raises InputError when a method that fits what is scored is to be trained on other images."""
-    if record.fit is not None and protocol in HELD_OUT:
+    if (record.fit is not None or asked.encoder is not None) and protocol in HELD_OUT:
         entry = CATALOGUE.get(name)
         having = ("all", "train") if entry is None else entry.protocols
         others = [f"--protocol {p}" for p in having if p not in HELD_OUT]
         raise InputError(
-            f"{method} fits the very images that are scored, and the protocol {protocol} of {name} "
-            f"trains on others; say {' or '.join(others)}."
+            f"{_fitting(asked)} fits the very images that are scored, and the protocol {protocol} "
+            f"of {name} trains on others; say {' or '.join(others)}."
         )
 
 
-def check_sizes(config: Config, dataset: Dataset, only: str = "") -> None:
+#: Which fields count: all, those of a pretraining, or those of the method itself.
+Part = Literal["all", "pretraining", "own"]
+
+
+def check_sizes(config: Config, dataset: Dataset, part: Part = "all") -> None:
     """Relations between a configuration and the number of images.
 
     Args:
-        only: check the fields that begin so.
+        part: the fields that are checked.
 
     Raises:
         InputError: all that do not hold, together.
@@ -410,7 +414,10 @@ def check_sizes(config: Config, dataset: Dataset, only: str = "") -> None:
     wrong = []
     for name, (n, of) in sizes.items():
         value = flat.get(name)
-        if name.startswith(only) and isinstance(value, int) and value > n:
+        inner = name.startswith("pretrain.")
+        if part != "all" and inner != (part == "pretraining"):
+            continue
+        if isinstance(value, int) and value > n:
             wrong.append(
                 f"{name}: needs at least {value} {of}, found {n}; "
                 f"set a smaller one, for example --set {name}={max(2, n // 2)}"
@@ -419,14 +426,23 @@ def check_sizes(config: Config, dataset: Dataset, only: str = "") -> None:
         raise InputError("\n".join(wrong))
 
 
+def _fitting(asked: Asked) -> str:
+    return asked.method if asked.encoder is None else f"{asked.method} on a frozen encoder"
+
+
 # ---- features that a method clusters
+
+
+def _part(asked: Asked) -> Part:
+    """A frozen encoder stands in place of the pretraining, whose fields play no part then."""
+    return "all" if asked.encoder is None else "own"
 
 
 def _takes_features(method: str, record: Method, option: str) -> None:
     if record.fit is None:
         raise InputError(
             f"{method} trains networks on images and takes no --{option}; methods that take "
-            f"features: {', '.join(registry.at_once())}."
+            f"features: {', '.join(_having(option))}."
         )
 
 
@@ -436,7 +452,8 @@ def _encoder(asked: Asked, record: Method) -> Encoder | None:
         if asked.architecture is not None:
             raise InputError("--architecture belongs to --encoder FILE; say which file.")
         return None
-    _takes_features(asked.method, record, "encoder")
+    if record.on_features is None:
+        _takes_features(asked.method, record, "encoder")
     if asked.features is not None:
         raise InputError("--encoder and --features both say what is clustered; give one of them.")
     return encoders.find(asked.encoder, asked.architecture)
@@ -476,7 +493,7 @@ def _pretrained(
     if asked.replicate == "pretraining":
         layers.append(_ANEW[1])
     config: Config = configs.build(record.config, *layers, _viewed(record, prepared), chosen)
-    check_sizes(config, prepared, only="pretrain.")
+    check_sizes(config, prepared, "pretraining")
     return Origin(
         asked=name,
         work=lambda seed: (pretraining(name, record, config, seed, prepared, source),),
@@ -506,6 +523,12 @@ def _same_images(what: str, row: Mapping[str, Value], id: str, prepared: Dataset
             f"{row['protocol']}, and {prepared.name} with {prepared.protocol} was asked for; "
             f"choose a {kind} of the same images."
         )
+
+
+def _having(option: str) -> list[str]:
+    """The methods that take features by an option."""
+    heads = [n for n in registry.names() if registry.method(n).on_features is not None]
+    return sorted([*registry.at_once(), *(heads if option == "encoder" else [])])
 
 
 # ---- a run that a method starts from

@@ -14,7 +14,7 @@ import polars as pl
 from deep_clustering.ablations import _costs
 from deep_clustering.platform import registry
 from deep_clustering.platform.request import configs
-from deep_clustering.platform.request.jobs import ENCODER, RUN, Job
+from deep_clustering.platform.request.jobs import ENCODER, FEATURES, RUN, Job
 from deep_clustering.platform.store.store import Store
 
 if TYPE_CHECKING:
@@ -203,6 +203,8 @@ def _epoch(job: Job, samples: "Samples", device: "torch.device") -> float | None
     if method.fit is not None:
         return None
     if any(not isinstance(need, Pretrain) for need in method.needs) and job.kind == RUN:
+        return None
+    if FEATURES in job.needs:
         return None
     dataset, images = samples.images(job)
     replicas = Replicas.alone(device)

@@ -24,8 +24,17 @@ from deep_clustering.platform.evaluation.evaluate import (
 from deep_clustering.platform.metrics.features import kmeans_accuracy
 from deep_clustering.platform.metrics.registry import EVERY_EPOCH
 from deep_clustering.platform.request import configs
-from deep_clustering.platform.request.jobs import ENCODER, FROZEN, LIST, OUTPUTS, RUN, Job
-from deep_clustering.platform.run import evaluations, points, record, stages
+from deep_clustering.platform.request.jobs import (
+    ENCODER,
+    FEATURES,
+    FROZEN,
+    LIST,
+    OUTPUTS,
+    RUN,
+    VIEW,
+    Job,
+)
+from deep_clustering.platform.run import evaluations, passes, points, record, stages
 from deep_clustering.platform.run._loop import train
 from deep_clustering.platform.run.checkpoints import Checkpoints, EpochRow
 from deep_clustering.platform.run.failure import Cancelled, Diverged
@@ -35,7 +44,8 @@ from deep_clustering.platform.run.workplace import Workplace
 #: Kinds of stages; a kind that is neither one of these nor a run is an evaluation's name.
 _STAGES: Mapping[str, Callable[[Job, Workplace, Observer], None]] = {
     ENCODER: stages.encoder,
-    FROZEN: stages.frozen,
+    FROZEN: passes.clean,
+    VIEW: passes.view,
     LIST: stages.neighbours,
     OUTPUTS: stages.outputs,
 }
@@ -66,8 +76,12 @@ def _train(job: Job, place: Workplace, observer: Observer) -> Numbers:
     """A run of a method that trains networks."""
     dataset, images = place.images(job)
     method = registry.method(job.method)
-    assert method.build is not None
-    trainable = method.build(
+    build = method.build
+    if FEATURES in job.needs:
+        assert method.on_features is not None
+        build, images = method.on_features.build, place.stacks(job, method.on_features)
+    assert build is not None
+    trainable = build(
         configs.build(method.config, job.config),
         images=images,
         replicas=place.replicas,

@@ -1,4 +1,4 @@
-"""Work that many runs share: pretrained and frozen encoders, neighbours, outputs of a base run."""
+"""Work that many runs share: pretrained encoders, neighbours, outputs of a base run."""
 
 import json
 import time
@@ -13,9 +13,6 @@ from deep_clustering.methods._method import Pretraining
 from deep_clustering.methods.clustering.kmeans import neighbours as nearest
 from deep_clustering.platform import registry
 from deep_clustering.platform.data.dataset import Dataset
-from deep_clustering.platform.encoders import network, weights
-from deep_clustering.platform.encoders.names import Encoder
-from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.evaluation import finished
 from deep_clustering.platform.metrics.arrays import Array
 from deep_clustering.platform.request import configs
@@ -23,7 +20,6 @@ from deep_clustering.platform.request.jobs import ENCODER, NEIGHBOURS, Job
 from deep_clustering.platform.run import points, record
 from deep_clustering.platform.run._loop import train
 from deep_clustering.platform.run.checkpoints import Checkpoints
-from deep_clustering.platform.run.failure import Cancelled
 from deep_clustering.platform.run.progress import Observer
 from deep_clustering.platform.run.workplace import Workplace
 
@@ -53,42 +49,15 @@ def encoder(job: Job, place: Workplace, observer: Observer) -> None:
         **record.of_dataset(dataset),
         **place.provenance,
     }
-    artefacts = {"encoder": save_tensors(weights), "features": _shared(features)}
+    artefacts = {"encoder": save_tensors(weights), "features": shared(features)}
     place.store.commit_stage(row, artefacts)
     Checkpoints(place.store, job.id).clear()
 
 
-def _shared(features: Tensor) -> bytes:
+def shared(features: Tensor) -> bytes:
     """The file of features (n, D) that runs share, see `encoder`."""
     near = nearest(features, min(NEIGHBOURS, len(features) - 1)).int()
     return save_tensors({"features": features.half().contiguous(), "neighbours": near})
-
-
-def frozen(job: Job, place: Workplace, observer: Observer) -> None:
-    """The features of the scored images by a frozen encoder, stored as those of `encoder`."""
-    if place.replicas.rank != 0:
-        return
-    started, begun = record.now(), time.monotonic()
-    dataset, images = place.images(job)
-    named = Encoder.from_config(job.config)
-    file = weights.path(named, job.source.root)
-    if weights.identity(named) != job.config["weights"]:
-        raise InputError(f"{file} changed after the command started; give the same command again.")
-
-    def tell(done: int) -> None:
-        if observer.cancelled():
-            raise Cancelled
-
-    found = network.features(
-        named, network.load(named, file), images, torch.from_numpy(dataset.score), tell
-    )
-    row: record.Row = {
-        **record.described(job),
-        **record.measured(started=started, seconds=time.monotonic() - begun, device=place.device),
-        **record.of_dataset(dataset),
-        **place.provenance,
-    }
-    place.store.commit_stage(row, {"features": _shared(found)})
 
 
 def _pretraining(job: Job, place: Workplace) -> Pretraining:
@@ -147,7 +116,7 @@ def outputs(job: Job, place: Workplace, observer: Observer) -> None:
     index = np.union1d(dataset.train, dataset.score)
     if registry.method(method).fit is None:
         _, images = place.images(job)
-        model = finished.restored(place.store, base, images, place.device)
+        model = finished.restored(place.store, base, images, place.device, job.source.root)
         every = torch.from_numpy(index)
         probabilities = model.predict(every)[model.final_head].float().cpu()
         features = model.features(every).float().cpu()

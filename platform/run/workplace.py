@@ -6,16 +6,28 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from deep_clustering.methods._method import Base, BaseOutputs, Method, Need, Neighbours, Pretrain
+from deep_clustering.methods._method import (
+    Base,
+    BaseOutputs,
+    Config,
+    Method,
+    Need,
+    Neighbours,
+    OnFeatures,
+    Pretrain,
+)
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.images import Images
+from deep_clustering.methods.images.stacks import Stacks
+from deep_clustering.platform import registry
 from deep_clustering.platform.data import dataset as datasets
 from deep_clustering.platform.data.dataset import Dataset, ImageSet
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.evaluation import tensors
 from deep_clustering.platform.metrics.arrays import Array
 from deep_clustering.platform.metrics.criteria import Reference
-from deep_clustering.platform.request.jobs import Job
+from deep_clustering.platform.request import configs
+from deep_clustering.platform.request.jobs import FEATURES, Job
 from deep_clustering.platform.store.store import Store
 
 #: What a method's `build` is given under the name of a need.
@@ -90,7 +102,25 @@ class Workplace:
 
     def given(self, job: Job, method: Method) -> dict[str, Given]:
         """What a run is given for each need of its method, by the name of the need."""
-        return {need.name: self._given(need, job.needs[need.name]) for need in method.needs}
+        return {
+            need.name: self._given(need, job.needs[need.name])
+            for need in method.needs
+            if need.name in job.needs  # a frozen encoder leaves a pretraining out
+        }
+
+    def stacks(self, job: Job, on_features: OnFeatures) -> Stacks:
+        """The features of a run's images and of the views of them that it trains with."""
+        dataset = self._samples.dataset(job)
+        assert isinstance(dataset, ImageSet)
+        config: Config = configs.build(registry.method(job.method).config, job.config)
+        names = (view.name for view in on_features.views(config, dataset.view))
+        stages = (job.needs[FEATURES], *(job.needs[name] for name in names))
+        return Stacks(
+            [self._artefact(stage, "features")["features"] for stage in stages],
+            index=torch.from_numpy(dataset.score),
+            count=len(dataset.images),
+            device=self.device,
+        )
 
     def _given(self, need: Need, id: str) -> Given:
         if isinstance(need, Pretrain):

@@ -38,3 +38,8 @@ def ids(runs: Iterable[str]) -> str:
 def slug(*words: str) -> str:
     """Words as the name of a file or an id."""
     return anchor("-".join(word for word in words if word))
+
+
+def percent(share: float | None) -> str:
+    """A share for a sentence; nothing for None."""
+    return "" if share is None else f"{100 * share:.0f} %"

@@ -34,7 +34,7 @@ def test_a_folder_becomes_clusters_and_another_number_starts_from_its_features(
     assert "in the store: 0 of 1 runs; to do: 1 encoder, 1 runs" in told
     longer = shlex.split(next(line for line in told.splitlines() if "train consensus" in line))[1:]
     assert here(*longer, "--dry-run") == 0
-    assert "would run: 0 pretraining, 1 encoder, 1 runs" in capfd.readouterr().out
+    assert "would run: 0 pretraining, 1 pass of the encoder, 1 runs" in capfd.readouterr().out
     assert not Path("photos-clusters").exists()
 
     first = command.run(tmp_path, *asked, "--sort-into", "sorted")

@@ -15,10 +15,15 @@ from deep_clustering.methods.images.images import Images
 from deep_clustering.platform.encoders import names, network, weights
 from deep_clustering.platform.encoders.names import BUNDLED, SHORT, Encoder
 from deep_clustering.platform.errors import EnvironmentProblem, InputError
-from deep_clustering.platform.request.jobs import FROZEN
+from deep_clustering.platform.evaluation import finished
+from deep_clustering.platform.report import report
+from deep_clustering.platform.request.jobs import FROZEN, VIEW, Job
+from deep_clustering.platform.run import passes
 from deep_clustering.platform.run.execute import execute
+from deep_clustering.platform.run.failure import Cancelled
 from deep_clustering.platform.run.workplace import Workplace
-from support.small import Watcher, jobs, resolved
+from deep_clustering.platform.store.store import Store
+from support.small import SETS, Watcher, jobs, place, resolved
 
 
 def photos() -> Images:
@@ -32,7 +37,8 @@ def photos() -> Images:
 
 def seen(encoder: Encoder, file: Path, images: Images | None = None) -> torch.Tensor:
     images = images or photos()
-    return network.features(encoder, network.load(encoder, file), images, torch.arange(len(images)))
+    seeing = network.Seeing(encoder, network.load(encoder, file), images.device)
+    return torch.cat(list(network.features(seeing, images, torch.arange(len(images)))))
 
 
 # --- the bundled weights -------------------------------------------------------------------------
@@ -54,8 +60,9 @@ def test_a_batch_does_not_change_the_features_of_an_image() -> None:
     encoder = names.find(f"{BUNDLED}@32")
     loaded = network.load(encoder, weights.obtain(encoder, Path()))
     images = photos()
-    together = network.features(encoder, loaded, images, torch.arange(4))
-    alone = network.features(encoder, loaded, images, torch.tensor([2]))
+    seeing = network.Seeing(encoder, loaded, images.device)
+    (together,) = network.features(seeing, images, torch.arange(4))
+    (alone,) = network.features(seeing, images, torch.tensor([2]))
     assert torch.allclose(together[2], alone[0], atol=1e-4)
 
 
@@ -218,6 +225,65 @@ def test_features_are_a_stage_that_runs_share(folder: Path, root: Path, lane: Wo
     assert [job.stage for job in jobs(by_id)] == [stage]
 
 
+def test_an_interrupted_pass_gives_the_same_features(
+    folder: Path, root: Path, lane: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Views with random draws: those of a batch do not depend on what was drawn before."""
+    monkeypatch.setattr(passes, "_PAUSE", 0.0)
+    monkeypatch.setattr(network, "BATCH", 8)
+    request = resolved(
+        "cdc",
+        f"folder:{folder}",
+        root=root,
+        store=lane.store,
+        encoder=f"{BUNDLED}@32",
+        sets=[*SETS, "views=1"],
+    )
+    job = next(job for job in jobs(request) if job.config.get("view.kind") == "strong")
+
+    class Stopped(Watcher):
+        asked = 0
+
+        def cancelled(self) -> bool:
+            self.asked += 1
+            return self.asked > 3
+
+    other = place(Store.open(tmp_path / "other"))
+    execute(job, lane, Watcher())
+    with pytest.raises(Cancelled):
+        execute(job, other, Stopped())
+    assert not other.store.stage_ready(job.id)
+    execute(job, other, Watcher())
+    assert other.store.stage_row(job.id)["resumed_at"] == 3
+    found, whole = (at._artefact(job.id, "features")["features"] for at in (other, lane))
+    assert torch.equal(found, whole)
+    assert not list((tmp_path / "other" / "checkpoints").rglob("*.safetensors"))
+
+
+def test_heads_are_trained_on_views_that_runs_share_and_predict_new_pictures(
+    folder: Path, root: Path, lane: Workplace, tmp_path: Path
+) -> None:
+    def asked(views: int) -> list[Job]:
+        sets = [*(s for s in SETS if not s.startswith("hidden")), "hidden=6", f"views={views}"]
+        given = {"encoder": f"{BUNDLED}@32", "sets": sets, "store": lane.store}
+        return list(jobs(resolved("cdc", f"folder:{folder}", root=root, **given)))
+
+    two, one = asked(2), asked(1)
+    assert [job.kind for job in two] == [FROZEN, *[VIEW] * 4, "run"]
+    assert {job.id for job in one[:-1]} < {job.id for job in two[:-1]}
+    for job in one:
+        execute(job, lane, Watcher())
+    row = lane.store.run_row(one[-1].id)
+    assert row["stage_id"] == one[0].id
+    assert row["silhouette"] is not None
+    clustered = finished.predict(lane.store, one[-1].id, folder, root=root)
+    report.write_prediction(clustered, tmp_path / "new.html")
+    assert "of 48 pictures are shown" in (tmp_path / "new.html").read_text("utf-8")
+    found = clustered.images
+    stored = lane.store.probabilities(one[-1].id)["calibration"]
+    assert np.abs(found["confidence"].to_numpy() - stored.max(1)).max() < 1e-3  # half precision
+
+
 def test_other_weights_are_another_stage(folder: Path, root: Path, tmp_path: Path) -> None:
     ids = set()
     for seed in range(2):
@@ -238,7 +304,8 @@ def test_other_weights_are_another_stage(folder: Path, root: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("method", "given", "sentence"),
     [
-        ("cdc", {"encoder": BUNDLED}, "takes no --encoder; methods that take features"),
+        ("scan", {"encoder": BUNDLED}, "takes no --encoder; methods that take features: cdc,"),
+        ("cdc", {"encoder": BUNDLED, "replicate": "training"}, "or a frozen encoder in its place"),
         ("kmeans", {"encoder": BUNDLED, "features": "cdc"}, "give one of them"),
         ("kmeans", {"architecture": "timm:resnet18"}, "--architecture belongs to --encoder FILE"),
     ],

@@ -93,7 +93,8 @@ def one(store: Store, run: str, ood_set: str, root: Path, **rest: Any) -> dict[s
 def restored(store: Store, run: str, pixels: np.ndarray) -> Any:
     """The model of a run on images (N, 3, S, S) as they are."""
     row, device = store.run_row(run), prediction.device()
-    return prediction.restored(store, row, prediction.images_for(row, pixels, device, None), device)
+    images = prediction.images_for(row, pixels, device, None)
+    return prediction.restored(store, row, images, device, Path("nowhere"))
 
 
 def unseen(done: int, total: int) -> None:

@@ -79,7 +79,7 @@ def test_a_run_looks_at_the_files(made: tuple[Store, str], folder: Path, root: P
     assert row["image_side"] == 310
     found = opened(folder, root)
     images = finished.images_for(row, found.images, torch.device("cpu"), found.sizes)
-    model: Any = finished.restored(store, row, images, torch.device("cpu"))
+    model: Any = finished.restored(store, row, images, torch.device("cpu"), root)
     seen = model.clean(images.take(torch.arange(36)))
     theirs = transforms.Compose(
         [transforms.Resize(32), transforms.CenterCrop(28), transforms.PILToTensor()]
@@ -121,7 +121,7 @@ def test_small_others_are_enlarged_from_their_own_pixels(
     assert isinstance(digits, ImageSet)
     few = dataclasses.replace(digits, score=digits.score[:20])
     images = finished.images_for(row, digits.images, device, None)
-    model = finished.restored(store, row, images, device)
+    model = finished.restored(store, row, images, device, root)
     expected = model.predict(torch.arange(20))
     evaluation = Finished(store=store, row=row, root=root, config={}, device=device)
     for head, found in ood._Model(evaluation).confidences(few).items():

@@ -1,0 +1,89 @@
+"""A map of the features of a run's pictures, coloured by what is known of them."""
+
+import warnings
+from importlib.util import find_spec
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from deep_clustering.platform.report.charts import scatter
+from deep_clustering.platform.report.markup.parts import Figures
+from deep_clustering.platform.report.pages._draft import Draft, RunRow
+from deep_clustering.platform.report.pages._words import percent
+
+#: Points of a map.
+_POINTS = 1500
+#: Pictures that UMAP sees at most; it takes a minute for ten thousand.
+_MAPPED = 10_000
+
+
+def shown(
+    draft: Draft,
+    row: RunRow,
+    taken: pl.DataFrame,
+    x: NDArray[np.float64],
+    labels: pl.Series | None,
+) -> Figures:
+    """The features in a plane, coloured by cluster, by confidence, and by label where there is one.
+
+    Args:
+        taken: cluster and confidence of each picture.
+        x: features (n, D), rows of length 1.
+        labels: of the pictures, None without.
+    """
+    random = np.random.default_rng(0)
+    if umap_is_here():
+        seen = np.sort(random.permutation(len(x))[:_MAPPED])
+        plane, how = _umap(x[seen]), "UMAP keeps neighbours together, and distances mean little."
+    else:
+        seen = np.arange(len(x))
+        plane, share = _components(x)
+        how = f"The two directions hold {percent(share)} of the spread."
+    at = np.sort(random.permutation(len(seen))[:_POINTS])
+    plane, seen = plane[at], seen[at]
+    text = f"{len(seen):,} of {len(x):,} pictures. {how}"
+    query = draft.query(
+        f"results.predictions(store).filter(pl.col('run_id') == {row['run_id']!r}).collect()"
+    )
+    groups = {"cluster": taken["cluster"]}
+    if labels is not None and labels.null_count() == 0:
+        groups["label"] = labels
+    figures = []
+    for name, values in groups.items():
+        numbers = values.to_numpy().astype(np.int64)[seen]
+        alt = f"Features of {text} Coloured by {name}."
+        chart = scatter.by_group(f"map-{name}s", alt, plane, numbers)
+        figures.append(draft.figure(chart, f"Features by {name}.", text, query))
+    if taken["confidence"].null_count() == 0:
+        confidence = taken["confidence"].to_numpy().astype(np.float64)[seen]
+        alt = f"Features of {text} Coloured by confidence."
+        chart = scatter.by_share("map-confidence", alt, plane, confidence)
+        figures.append(draft.figure(chart, "Features by confidence.", text, query))
+    return Figures(figures)
+
+
+def umap_is_here() -> bool:
+    """Whether umap-learn is installed; a folder that it left behind is no package."""
+    found = find_spec("umap")
+    return found is not None and found.origin is not None
+
+
+def _components(x: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """The two principal components (n, 2), and the share of the spread that they hold."""
+    x = x - x.mean(0)
+    values, axes = np.linalg.eigh(x.T @ x)
+    plane: NDArray[np.float64] = x @ axes[:, -2:][:, ::-1]
+    return plane, float(values[-2:].sum() / values.sum())
+
+
+def _umap(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A plane (n, 2) by UMAP, the same for the same features."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of parts that are not installed and not used
+        import umap
+
+        neighbours = min(15, len(x) - 1)
+        made = umap.UMAP(n_neighbors=neighbours, metric="cosine", random_state=0, n_jobs=1)
+        plane: NDArray[np.float64] = made.fit_transform(x.astype(np.float32)).astype(np.float64)
+    return plane
