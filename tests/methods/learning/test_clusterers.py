@@ -245,6 +245,7 @@ UNSET = {
         "pretrain.frame",
         "pretrain.seed",
         "sub_batch_size",
+        "views",
         "weight_decay",
     },
     "dpac": {
