@@ -21,7 +21,7 @@ class TemiConfig:
     neighbours: int = doc(50, "of each point, one of which is its partner in a step; release")
     epochs: int = doc(100, "passes over the points; release")
     warmup_epochs: int = doc(20, "in which the rate rises from 0; release")
-    batch_size: int = doc(1024, "points of a step, all where there are fewer; release")
+    batch: int = doc(1024, "points of a step, all where there are fewer; release")
     lr: float = doc(1e-4, "AdamW, for a batch of 256 and in proportion to it; release")
     weight_decay: float = doc(1e-4, "of AdamW, without biases; release")
     momentum: float = doc(0.996, "of the teacher's weights, per step; release")
@@ -31,7 +31,7 @@ class TemiConfig:
     frozen_epochs: int = doc(1, "first epochs in which last layers stay; release")
 
     def __post_init__(self) -> None:
-        counts = ("clusters", "heads", "hidden", "bottleneck", "neighbours", "epochs", "batch_size")
+        counts = ("clusters", "heads", "hidden", "bottleneck", "neighbours", "epochs", "batch")
         check(
             self,
             [

@@ -24,10 +24,10 @@ class TurtleConfig:
     outer_lr: float = doc(1e-3, "Adam, of the labelling; release")
     entropy_weight: float = doc(10.0, "gamma, of the mean label's entropy, Eq. 12; release")
     start: Start = doc("cold", "of the classifier, each time anew or from where it was; release")
-    batch_size: int = doc(10_000, "points of a step, all where there are fewer; release")
+    batch: int = doc(10_000, "points of a step, all where there are fewer; release")
 
     def __post_init__(self) -> None:
-        counts = ("clusters", "iterations", "inner_steps", "batch_size")
+        counts = ("clusters", "iterations", "inner_steps", "batch")
         check(
             self,
             [

@@ -78,7 +78,7 @@ class _Training:
     def __init__(self, config: TemiConfig, x: Tensor, seed: int) -> None:
         self._config, self._x = config, x
         self._near = neighbours(x, min(config.neighbours, len(x) - 1)) if len(x) > 1 else None
-        self._size = min(config.batch_size, len(x))
+        self._size = min(config.batch, len(x))
         random = generator(seed, "temi")
         self._random = random
         self.student, self.teacher = (
@@ -156,7 +156,7 @@ def fit(config: TemiConfig, points: np.ndarray, seed: int) -> Fitted:
         with torch.no_grad():
             parts = [
                 training.teacher.log_probabilities(part, config.temperature)[best]
-                for part in x.split(config.batch_size)
+                for part in x.split(config.batch)
             ]
         p = torch.cat(parts).double().exp().numpy()
     p /= p.sum(1, keepdims=True)

@@ -77,7 +77,7 @@ def fit(config: TurtleConfig, points: np.ndarray, seed: int) -> Fitted:
     """
     x = torch.from_numpy(standardised(prepared(points, unit=config.unit, clusters=config.clusters)))
     random = generator(seed, "turtle")
-    count = min(config.batch_size, len(x))
+    count = min(config.batch, len(x))
     with stopwatch() as seconds:
         labelling = Labelling(*_linear(x.shape[1], config.clusters, random))
         optimiser = torch.optim.Adam(labelling.parameters, lr=config.outer_lr)

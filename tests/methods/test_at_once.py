@@ -33,7 +33,7 @@ SETTLED = {
     "turtle": {"iterations": 30, "inner_steps": 4, "inner_lr": 0.1, "outer_lr": 0.1},
     "temi": {
         **{"heads": 2, "hidden": 16, "bottleneck": 8, "epochs": 12},
-        **{"warmup_epochs": 2, "lr": 0.02, "batch_size": 128},
+        **{"warmup_epochs": 2, "lr": 0.02, "batch": 128},
     },
     "rcc": {"scale": 16.0},  # digits in 0..1 are too close together for its pull
     "consensus": {"resamples": 2, "restarts": 3, "starts": 1},

@@ -366,6 +366,8 @@ def test_every_field_has_a_reader() -> None:
         model.load_state(model.state() | {"steps": torch.tensor(10_000)})
         model.step(trials.batches(32, 1)[0])
     assert "network" in seen  # what the clustering reads of the pretraining's fields
+    assert METHOD.on_features is not None
+    METHOD.on_features.views(Watched(trials.config(), seen), 8)
     fields = {f.name for f in dataclasses.fields(CDCConfig)} - {"pretrain"}
     fields |= {f"pretrain.{f.name}" for f in dataclasses.fields(MoCoConfig)}
     assert len(fields) >= 60

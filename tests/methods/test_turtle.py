@@ -51,7 +51,7 @@ def test_points_are_brought_to_one_scale_place_and_order() -> None:
 def test_separate_groups_are_found_and_small_batches_do_as_well(start: str) -> None:
     points, labels = make_blobs(120, n_features=6, centers=3, random_state=1)
     for batch in (10_000, 60):
-        config = TurtleConfig(clusters=3, batch_size=batch, start=start, **QUICK)  # type: ignore[arg-type]
+        config = TurtleConfig(clusters=3, batch=batch, start=start, **QUICK)  # type: ignore[arg-type]
         found = turtle.fit(config, points.astype(np.float32), 0)
         assert adjusted_rand_score(labels, found.labels) == 1
         assert found.info["entropy"] == pytest.approx(np.log(3), abs=0.05)
