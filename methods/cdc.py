@@ -105,9 +105,6 @@ class CDCSettings:
     )
     mean: Channels | None = doc(None, "of the normalisation; None is the data set's")
     std: Channels | None = doc(None, "of the normalisation; None is the data set's")
-    views: int = doc(
-        4, "kept weak views of each picture, and strong ones, on a frozen encoder", added=True
-    )
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
@@ -117,7 +114,7 @@ class CDCSettings:
         check(
             self,
             [
-                *positive(self, *counts, "encoder_lr", "head_lr", "kmeans_restarts", "views"),
+                *positive(self, *counts, "encoder_lr", "head_lr", "kmeans_restarts"),
                 *choice(self, initialisation=Initialisation, heads=Heads, selection=Selection),
                 *choice(self, calibration_loss=Calibration, precision=Precision),
                 *not_negative(self, "epochs", "weight_decay", "entropy_weight", "focal_gamma"),
@@ -177,6 +174,13 @@ class CDCConfig(CDCSettings):
     """CDC on its pretraining; `METHOD.presets` has the data sets other than CIFAR-10."""
 
     pretrain: MoCoConfig = field(default_factory=MoCoConfig)
+    views: int = doc(
+        4, "kept weak views of each picture, and strong ones, on a frozen encoder", added=True
+    )
+
+    def __post_init__(self) -> None:
+        CDCSettings.__post_init__(self)
+        check(self, positive(self, "views"))
 
     @property
     def network(self) -> Network:
