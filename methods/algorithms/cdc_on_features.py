@@ -24,7 +24,7 @@ class CDCOnFeatures(CDC):
     def __init__(self, config: CDCConfig, **context: Unpack[Context]) -> None:
         images = context["images"]
         assert isinstance(images, Stacks)
-        self._dimension = images.dimension
+        self._dimension, self._kept = images.dimension, config.views
         super().__init__(config, **context)
 
     def _clean_view(self, enlargement: float | None, frame: Frame) -> View:
@@ -34,5 +34,4 @@ class CDCOnFeatures(CDC):
         return Seen(self._dimension)
 
     def _views(self) -> tuple[View, View]:
-        count = self.config.views
-        return Cached(1, count), Cached(1 + count, count)
+        return Cached(1, self._kept), Cached(1 + self._kept, self._kept)
