@@ -17,7 +17,8 @@ from support import trials
 from support.trials import different
 
 ALL = torch.arange(trials.COUNT)
-_OWN = {k: v for k, v in configs.flatten(trials.CONFIG).items() if not k.startswith("pretrain.")}
+_OF_CDC = ("pretrain.", "views")
+_OWN = {k: v for k, v in configs.flatten(trials.CONFIG).items() if not k.startswith(_OF_CDC)}
 CONFIG = CDCFromConfig(**_OWN, backbone="small")
 #: Clusters of the base: the kinds of the images, and 1 for a dozen that it got wrong.
 LABELS = (ALL % 3).where(ALL >= 12, torch.tensor(1))
