@@ -107,7 +107,7 @@ def test_presets_are_cdc_s_without_its_pretraining() -> None:
     for name, preset in METHOD.presets.items():
         made = configs.flatten(configs.build(METHOD.config, preset))
         of_cdc = configs.flatten(configs.build(CDC.config, CDC.presets[name]))
-        assert all(made[k] == v for k, v in of_cdc.items() if "." not in k)
+        assert all(made[k] == v for k, v in of_cdc.items() if not k.startswith(_OF_CDC))
         assert made["side"] == of_cdc["pretrain.side"]
     assert METHOD.presets["digits"]["backbone"] == "small"
     assert METHOD.presets["imagenet50"]["backbone"] == "resnet50"
