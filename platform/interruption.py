@@ -1,29 +1,36 @@
-"""Ctrl-C and SIGTERM (sent by SLURM and Kubernetes): both end a command alike, at every moment."""
+"""Ctrl-C, SIGTERM (sent by SLURM and Kubernetes) and SIGHUP (sent by a terminal that is closed):
+all end a command alike, at every moment.
+"""
 
 import contextlib
 import os
 import shlex
 import signal
 import sys
+from collections.abc import Callable
 from typing import NoReturn
 
 
 def at_once() -> None:
     """While nothing has been done, such as during the imports: end at the signal."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _leave)
+    _answer(_leave)
 
 
 def by_exception() -> None:
     """From now on a signal is a KeyboardInterrupt, so that what is being done is put in order."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _raise)
+    _answer(_raise)
 
 
 def no_more() -> None:
     """The command is ending: a second signal changes nothing."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    _answer(signal.SIG_IGN)
+
+
+def _answer(handler: Callable[..., NoReturn] | signal.Handlers) -> None:
+    signal.signal(signal.SIGINT, handler)
+    signal.signal(signal.SIGTERM, handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup
+        signal.signal(signal.SIGHUP, handler)
 
 
 def told(arguments: list[str]) -> str:

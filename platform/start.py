@@ -1,6 +1,7 @@
 """Entry point of `platform`: from a command's first moment to its exit code."""
 
 import contextlib
+import errno
 import io
 import os
 import sys
@@ -35,17 +36,18 @@ class _Stream(io.RawIOBase):
     """A stream of the process that goes on without whoever has stopped reading it.
 
     `platform results | head -1` has shown what was asked for, and `platform train ... | head` goes
-    on with its work: both end as if all had been read.
+    on with its work: both end as if all had been read. So does one whose terminal was closed.
     """
 
     def __init__(self, number: int) -> None:
         self._number = number
+        self._terminal = os.isatty(number)
 
     def fileno(self) -> int:
         return self._number
 
     def isatty(self) -> bool:
-        return os.isatty(self._number)
+        return self._terminal
 
     def writable(self) -> bool:
         return True
@@ -54,7 +56,10 @@ class _Stream(io.RawIOBase):
         """As a file does; what nobody reads is thrown away, and so is all that follows."""
         try:
             return os.write(self._number, data)
-        except BrokenPipeError:
+        except OSError as error:
+            closed = self._terminal and error.errno == errno.EIO
+            if not closed and error.errno != errno.EPIPE:
+                raise
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._number)
             os.close(nowhere)

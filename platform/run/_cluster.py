@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
 import psutil
@@ -20,6 +20,9 @@ import ray
 
 from deep_clustering.platform.errors import EnvironmentProblem
 from deep_clustering.platform.run._guard import VARIABLE
+
+#: Says how many seconds Ray waits for its server to open a port.
+_PORT_WAIT = "RAY_gcs_server_port_wait_time_s"
 
 
 class Cluster:
@@ -81,11 +84,13 @@ class Cluster:
             _knock(self._address)
             logging.getLogger("ray").setLevel(logging.CRITICAL)  # before it reads `logging_level`
             with _elsewhere(f"{self._scratch}/here"):
-                ray.init(
-                    address=self._address or "local",
-                    log_to_driver=False,
-                    logging_level=logging.CRITICAL,
-                    **({} if self._address else own),
+                _patiently(
+                    lambda: ray.init(
+                        address=self._address or "local",
+                        log_to_driver=False,
+                        logging_level=logging.CRITICAL,
+                        **({} if self._address else own),
+                    )
                 )
             if not self._address:
                 children = psutil.Process().children()
@@ -95,6 +100,28 @@ class Cluster:
         else:
             self._started.set_result(None)
         self._stopped.wait()
+
+
+def _patiently(start: Callable[[], object]) -> None:
+    """Start Ray; where its server opens no port in a while, once more and with more time.
+
+    All of Python stands still while Ray waits for that. A signal to the whole process group ends
+    the server too, and would be heard only after the 30 seconds that Ray has for it.
+    """
+    if _PORT_WAIT in os.environ:
+        start()
+        return
+    try:
+        os.environ[_PORT_WAIT] = "4"
+        start()
+    except RuntimeError as error:
+        if "Timed out waiting for file" not in str(error):
+            raise
+        for process in psutil.Process().children():
+            if process.name() == "gcs_server":
+                process.kill()
+        os.environ[_PORT_WAIT] = "30"
+        start()
 
 
 @contextlib.contextmanager

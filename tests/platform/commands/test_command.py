@@ -103,6 +103,7 @@ def test_a_signal_during_the_imports_is_told_in_a_line(work: Path, number: signa
     [
         ("gcs_server", signal.SIGTERM),
         ("raylet", signal.SIGINT),
+        ("raylet", signal.SIGHUP),
         ("raylet", signal.SIGKILL),
         ("dashboard/agent.py", signal.SIGKILL),
     ],
@@ -114,10 +115,10 @@ def test_a_signal_while_ray_starts_leaves_nothing(
     command = Command(*invocation(work, "train", "started"), cwd=work)
     scratch = command.starting(program)
     begun = time.monotonic()
-    tell = os.killpg if number == signal.SIGINT else os.kill  # a terminal tells the whole group
+    tell = os.kill if number == signal.SIGKILL else os.killpg  # a terminal tells the whole group
     tell(command.process.pid, number)
     assert command.end() == (-9 if number == signal.SIGKILL else 130)
-    assert time.monotonic() - begun < 3 * patience()
+    assert time.monotonic() - begun < 6 * patience()  # 30 s, where the server of Ray went first
     if number != signal.SIGKILL:
         assert "continue with: platform train cdc" in command.text
     end = time.monotonic() + 10 * patience()

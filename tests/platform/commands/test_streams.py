@@ -27,6 +27,16 @@ def test_a_stream_goes_on_without_its_reader() -> None:
     os.close(writer)
 
 
+def test_a_terminal_that_is_closed_ends_nothing() -> None:
+    master, terminal = os.openpty()
+    stream = io.TextIOWrapper(io.BufferedWriter(_Stream(terminal)), line_buffering=True)
+    assert stream.isatty()
+    os.close(master)
+    print("unheard", file=stream)
+    assert os.write(terminal, b"by something else") == 17
+    os.close(terminal)
+
+
 def test_a_reader_that_leaves_is_no_failure() -> None:
     """`platform completion bash | head -1`: exit 0 and not a word; it was 1."""
     reader, writer = os.pipe()
