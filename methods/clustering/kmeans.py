@@ -125,10 +125,11 @@ def neighbours(x: Tensor, k: int) -> Tensor:
     if not bool(torch.isfinite(x).all()):
         raise ValueError(_NOT_FINITE)
     with _exact_float32(x.device):
-        unit = F.normalize(x.detach().float(), dim=1).contiguous()
+        near_one = _near_one(x.detach())
+        unit = F.normalize(near_one.float(), dim=1).contiguous()
         mean = unit.double().mean(0)
         if bool(1 - mean.square().sum() < _CLOSE):
-            unit = F.normalize(x.detach().double(), dim=1)
+            unit = F.normalize(near_one.double(), dim=1)
             unit = _scaled_to_mean(unit)
             found = _search(unit, unit, k + 1, cosine=False)[1]
         else:
@@ -137,6 +138,13 @@ def neighbours(x: Tensor, k: int) -> Tensor:
     own = found == torch.arange(n, device=x.device)[:, None]
     own[:, -1] |= ~own.any(1)
     return found[~own].view(n, k)
+
+
+def _near_one(x: Tensor) -> Tensor:
+    """Rows times a power of two each, which rounds nothing: no square overflows or vanishes."""
+    exponent = torch.frexp(x.abs().amax(1, keepdim=True)).exponent
+    half = exponent // 2  # a whole power of two may itself be too large
+    return torch.ldexp(torch.ldexp(x, -half), half - exponent)
 
 
 def _scaled_to_mean(unit: Tensor) -> Tensor:

@@ -420,6 +420,14 @@ def test_neighbours_hand_worked():
     assert neighbours(x, 2).tolist() == [[1, 2], [0, 2], [1, 0], [2, 1], [3, 2]]
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e-25, 1e19, 1e30])
+def test_neighbours_do_not_depend_on_the_scale(scale):
+    """Squares that left float32 made rows of zeros or of no common length."""
+    x = torch.randn(60, 5, generator=torch.Generator().manual_seed(0))
+    x[3] = 0
+    assert torch.equal(neighbours(x * scale, 7), neighbours(x, 7))
+
+
 def test_neighbours_match_the_slow_form_on_both_routes(monkeypatch):
     x = blobs(300, 16, 5, seed=13)
     expected = slow_neighbours(x, 20)

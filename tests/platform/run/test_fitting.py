@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.metrics import silhouette_score
 
 from deep_clustering.methods._method import Fitted
 from deep_clustering.platform import registry, results
@@ -139,6 +140,19 @@ def test_criteria_of_a_partition_are_those_of_its_one_hot_probabilities() -> Non
     many = criteria.of_partition(cluster, reference, clusters=40)
     assert many["criteria_guard"] == "too few clusters used"
     assert criteria.of_partition(cluster, reference)["criteria_guard"] is None
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-25, 1e19, 1e30])
+def test_a_perfect_partition_is_none_of_chance_at_any_scale(scale: float) -> None:
+    """Squares left float32 in the search of neighbours, and the guard set the silhouette to -1."""
+    random = np.random.default_rng(0)
+    cluster = np.repeat([0, 1, 2], 30)
+    x = random.normal(size=(90, 4)) + 20 * random.normal(size=(3, 4))[cluster]
+    _, reference = fitting.own_reference((x * scale).astype(np.float32))
+    assert reference is not None
+    found = criteria.of_partition(cluster, reference, clusters=3)
+    assert found["criteria_guard"] is None
+    assert found["silhouette"] == pytest.approx(silhouette_score(x, cluster, metric="cosine"))
 
 
 def test_a_method_that_breaks_its_contract_is_refused() -> None:
