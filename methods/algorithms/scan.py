@@ -3,10 +3,9 @@
 Eq. and Sec. are those of the paper that `methods.scan` cites; "release" is the authors' code.
 """
 
-import copy
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from typing import Any, Unpack
+from typing import Unpack
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from deep_clustering.methods.compute.random import generator
 from deep_clustering.methods.images.strong import Strong
 from deep_clustering.methods.images.view import View
+from deep_clustering.methods.learning.best import Best
 from deep_clustering.methods.learning.clusterer import Clusterer, negative_entropy
 from deep_clustering.methods.learning.learner import Context, Parts, adam, evaluation, sgd
 from deep_clustering.methods.learning.state import unpack
@@ -112,17 +112,6 @@ class Heads(nn.Module):
         return self.every(features).index_select(0, self.selected.view(1)).squeeze(0)
 
 
-class _Best(nn.Module):
-    """The networks as they were after the epoch with the lowest score, and that score."""
-
-    score: Tensor
-
-    def __init__(self, networks: Mapping[str, nn.Module]) -> None:
-        super().__init__()
-        self.networks = nn.ModuleDict(dict(copy.deepcopy(networks))).requires_grad_(False)
-        self.register_buffer("score", torch.tensor(torch.inf))
-
-
 class _Tally(nn.Module):
     """How many self-labelling steps of this epoch had something to learn from."""
 
@@ -197,7 +186,7 @@ class SCAN(Clusterer):
             for name in ("anchor view", "neighbour view", "neighbour", "labelled view")
         }
         self._tally = _Tally().to(device)
-        self._best = _Best(self._networks()) if config.select_epoch else None
+        self._best = Best(self._networks()) if config.select_epoch else None
         self._replicas.rows(config.self_label_batch_size)  # refuses one that cannot be shared
         self._clustering_steps = config.clustering_epochs * self._per_epoch
         self._labelling = False
@@ -309,11 +298,9 @@ class SCAN(Clusterer):
         self._clustering.selected.copy_(head)
         if self._best is None:
             return
-        if lowest < self._best.score:
-            self._best.score.copy_(lowest)
-            _copy(self._networks(), self._best.networks)
+        self._best.offer(self._networks(), lowest)
         if self._steps == self._clustering_steps:
-            _copy(self._best.networks, self._networks())
+            self._best.give_back(self._networks())
 
     @torch.no_grad()
     def _every_prediction(self, indices: Tensor) -> Tensor:
@@ -439,11 +426,6 @@ class SCAN(Clusterer):
             modules["best"] = self._best
         generators = {f"generator.{name}": g for name, g in self._generators.items()}
         return modules, {"optimiser": self._optimiser}, generators
-
-
-def _copy(source: Any, target: Any) -> None:
-    for name, module in target.items():
-        module.load_state_dict(source[name].state_dict())
 
 
 #: (parameters, learning rate, weight decay, momentum of SGD) -> the optimiser of a phase.

@@ -8,6 +8,8 @@ from deep_clustering.methods.cc import CCConfig
 from deep_clustering.methods.pretraining.configs import BYOLConfig, SimSiamConfig
 from deep_clustering.methods.secu import SeCuConfig
 from deep_clustering.methods.simsiam import SimSiamKMeansConfig
+from deep_clustering.methods.spice import SPICEConfig
+from support import trials
 
 _PRETRAIN: dict[str, Any] = {
     "backbone": "small",
@@ -38,6 +40,16 @@ CONFIGS: dict[str, Any] = {
         dimension=8,
         backbone="small",
         crop_scale=0.5,
+    ),
+    "spice": SPICEConfig(
+        pretrain=trials.PRETRAIN,
+        clusters=3,
+        epochs=3,
+        batch_size=32,
+        sub_batch_size=8,
+        repeats=2,
+        heads=2,
+        cutout=4,
     ),
 }
 

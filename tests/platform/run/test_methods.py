@@ -9,6 +9,7 @@ from deep_clustering.platform import registry
 from deep_clustering.platform.run.execute import execute
 from deep_clustering.platform.run.failure import Cancelled
 from deep_clustering.platform.store.store import Store
+from support.small import SETS as SETS_OF_CDC
 from support.small import Watcher, jobs, place, resolved
 
 _VIEWS = ("clusters=3", "batch_size=16")
@@ -30,6 +31,15 @@ SETS = {
     "byol": _SIAMESE,
     "cc": (*_VIEWS, "backbone=small", "epochs=2"),
     "secu": (*_VIEWS, "backbone=small", "epochs=3", "warmup_epochs=1", "groupings=2"),
+    "spice": (
+        *(s for s in SETS_OF_CDC if s.startswith("pretrain.")),
+        *_VIEWS,
+        "epochs=2",
+        "sub_batch_size=8",
+        "repeats=2",
+        "heads=2",
+        "cutout=2",
+    ),
     "cdc_from": (
         *_VIEWS,
         "backbone=small",

@@ -160,7 +160,7 @@ def test_points_of_photographs_are_their_centred_squares(folder: Path, root: Pat
 def test_every_contrastive_method_offers_both_frames() -> None:
     kinds = {name: registry.method(name).config for name in registry.names()}
     offering = {name for name, kind in kinds.items() if "pretrain.frame" in configs.fields(kind)}
-    assert offering == {"byol", "cdc", "dpac", "scan", "simsiam"}
+    assert offering == {"byol", "cdc", "dpac", "scan", "simsiam", "spice"}
     for name in offering:
         for frame in ("whole", "centre"):
             chosen = configs.parse(kinds[name], [f"pretrain.frame={frame}"])
