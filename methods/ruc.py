@@ -29,6 +29,7 @@ from deep_clustering.methods.learning.mixmatch import (
 )
 
 Strategy = Literal["confidence", "metric", "hybrid"]
+Batches = Literal["stream", "halves"]
 Embedding = Literal["pretext", "base"]
 Selection = Literal["once", "dividemix"]
 Refurbish = Literal["batch", "epoch"]
@@ -48,6 +49,11 @@ class RUCConfig:
     epochs: int = doc(200, "of one pass over the images for each network; Sec. 4.1")
     batch_size: int = doc(
         200, "images per step, clean and unclean together; Sec. 4.1 (release 250)"
+    )
+    batches: Batches = doc(
+        "stream",
+        "what a batch is: of one shuffled stream, or 'halves' clean and unclean; Algorithm 1",
+        added=True,
     )
     strategy: Strategy = doc("hybrid", "of the extraction; Sec. 3.1 (the release ships this one)")
     tau1: float = doc(0.99, "confidence of a clean sample; Sec. 4.1")
@@ -116,6 +122,7 @@ class RUCConfig:
                 *choice(self, strategy=Strategy, embedding=Embedding, selection=Selection),
                 *choice(self, distance=Distance, start=Start, ensemble=Ensemble, stem=Stem),
                 *choice(self, counter_statistics=CounterStatistics, backbone=Backbone),
+                *choice(self, batches=Batches),
                 *choice(self, precision=Precision),
                 *([] if self.refurbish is None else choice(self, refurbish=Refurbish)),
                 *normalisation(self),
@@ -186,10 +193,19 @@ METHOD = Method(
     tuned=frozenset({"digits"}),
     by_side=by_side((12, "digits"), (48, "cifar10"), other="stl10"),
     readings={
-        "paper": {"strict": True, "refurbish": "epoch", "distance": "row", "ramp": 0, "cutout": 0},
+        "paper": {
+            "batches": "halves",
+            "batch_size": 400,
+            "strict": True,
+            "refurbish": "epoch",
+            "distance": "row",
+            "ramp": 0,
+            "cutout": 0,
+        },
         "release": {"ensemble": "sum"},
     },
     reading_presets={
+        "paper": {"stl10": {"batch_size": 200}, "digits": {"batch_size": 200}},
         "release": {
             "cifar10": {"batch_size": 250, "tau2": 0.99, "tau2_step": 0.0},
             "cifar20": {"batch_size": 250},

@@ -27,6 +27,7 @@ from deep_clustering.methods.learning.clean_set import (
     Samples,
     agreeing,
     confident,
+    halves,
     normalised,
     small_loss,
     threshold_of_share,
@@ -37,6 +38,7 @@ from deep_clustering.methods.learning.learner import Context, LearnerConfig, Par
 from deep_clustering.methods.learning.mixmatch import (
     mixed,
     sharpen,
+    smoothed_cross_entropy,
     soft_cross_entropy,
     squared_error,
 )
@@ -119,20 +121,6 @@ def extracted(config: RUCConfig, pseudo: Pseudo) -> Tensor:
 
 
 # --- Sec. 3.2: losses and labels ------------------------------------------------------------------
-
-
-def smoothed_cross_entropy(labels: Tensor, logits: Tensor, *, smoothing: float) -> Tensor:
-    """Eq. 8 without its mean: (n,), with 1 - smoothing on the label and the rest spread evenly.
-
-    Args:
-        labels: (n,) int64.
-        logits: (n, K) of strong views.
-        smoothing: epsilon, from 0 to below 1.
-    """
-    log = logits.log_softmax(1)
-    own = log.gather(1, labels[:, None])[:, 0]
-    others = (log.sum(1) - own) / (logits.shape[1] - 1)
-    return -(1 - smoothing) * own - smoothing * others
 
 
 def refined(labels: Tensor, weight: Tensor, prediction: Tensor, temperature: float) -> Tensor:
@@ -326,7 +314,8 @@ class RUC(Clusterer):
         """One SGD step of one network on a global batch.
 
         Args:
-            indices: (batch_size,) of the images, the same on every rank.
+            indices: (batch_size,) of the images, the same on every rank; they tell nothing where
+                a batch is drawn in halves.
 
         Returns:
             `labelled_loss` (Eq. 6; in the warm-up the cross-entropy of all pseudo-labels),
@@ -339,6 +328,8 @@ class RUC(Clusterer):
         if moment.batch == 0:
             self._begin(moment)
         indices = indices.to(self._device)
+        if config.batches == "halves":
+            indices = halves(samples.entered, self._index, self.batch_size, self._random("halves"))
         mine = self._mine(indices)
         views = self._viewed_all(mine)
         batch = _Batch(
@@ -476,7 +467,7 @@ class RUC(Clusterer):
         size, gather = self.batch_size, self._replicas.gather
         images = torch.cat([gather(view, self._rows, size) for view in views[1:3]])
         targets = gather(targets, self._rows, size).repeat(2, 1)
-        random = np.random.default_rng(derived(self._seed, f"mix {self._steps}"))
+        random = self._random("mix")
         alpha = self.config.alpha
         drawn = random.beta(alpha, alpha) if alpha else 1.0
         share = max(drawn, 1 - drawn)
@@ -486,6 +477,10 @@ class RUC(Clusterer):
             mixed(targets[self._both], targets[partners], share),
             clean.repeat(2)[self._both],
         )
+
+    def _random(self, purpose: str) -> np.random.Generator:
+        """The draws of this step for one purpose."""
+        return np.random.default_rng(derived(self._seed, f"{purpose} {self._steps}"))
 
     def _off_uniform(self, logits: Tensor) -> Tensor:
         """Divergence of the mean prediction from uniform (DivideMix)."""

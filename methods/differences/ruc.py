@@ -19,9 +19,10 @@ DIFFERENCES = (
     ),
     Difference(
         topic="composition of a batch",
-        paper="as many clean as unclean images (Alg. 1)",
-        release="one shuffled stream, split by membership",
-        default="release",
+        paper="B clean and B unclean images (Alg. 1)",
+        release="one shuffled stream of B images, split by membership",
+        default="release; the paper's is drawn anew for each step",
+        field="batches",
     ),
     Difference(
         topic="last partial batch of a pass",

@@ -166,3 +166,29 @@ class Samples(nn.Module):
         self.register_buffer("entered", torch.full((count,), -1, dtype=torch.int32))
         self.register_buffer("recorded", torch.full((count,), -1.0, dtype=torch.float32))
         self.register_buffer("weight", torch.zeros(count, dtype=torch.float32))
+
+
+def halves(entered: Tensor, index: Tensor, size: int, random: np.random.Generator) -> Tensor:
+    """A batch of as many clean as unclean images, the clean ones first (RUC, Algorithm 1).
+
+    Where there are fewer of one kind than half of the batch, all of them are in it and the other
+    kind fills it up.
+
+    Args:
+        entered: (N,) epoch in which an image became clean, negative for the others.
+        index: (n,) the images trained on, at least `size`.
+        size: of the batch.
+        random: draws without replacement.
+
+    Returns:
+        (size,) int64, on the device of `entered`.
+    """
+    known = index.cpu()
+    clean = (entered.cpu()[known] >= 0).numpy()
+    kinds = [known.numpy()[clean], known.numpy()[~clean]]
+    first = min(len(kinds[0]), max(size // 2, size - len(kinds[1])))
+    drawn = [
+        random.choice(kind, count, replace=False)
+        for kind, count in zip(kinds, (first, size - first), strict=True)
+    ]
+    return torch.from_numpy(np.concatenate(drawn)).to(entered.device)

@@ -31,6 +31,20 @@ def squared_error(targets: Tensor, logits: Tensor, *, distance: Distance) -> Ten
     return squares.sum(1) if distance == "row" else squares.mean(1)
 
 
+def smoothed_cross_entropy(labels: Tensor, logits: Tensor, *, smoothing: float) -> Tensor:
+    """Eq. 8 without its mean: (n,), with 1 - smoothing on the label and the rest spread evenly.
+
+    Args:
+        labels: (n,) int64.
+        logits: (n, K) of strong views.
+        smoothing: epsilon, from 0 to below 1.
+    """
+    log = logits.log_softmax(1)
+    own = log.gather(1, labels[:, None])[:, 0]
+    others = (log.sum(1) - own) / (logits.shape[1] - 1)
+    return -(1 - smoothing) * own - smoothing * others
+
+
 def sharpen(probabilities: Tensor, temperature: float) -> Tensor:
     """Rows (n, K) to the power of 1 / T, summing to 1 again: Eq. 5 of MixMatch."""
     powers = probabilities.pow(1 / temperature)

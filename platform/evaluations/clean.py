@@ -20,6 +20,9 @@ which tell of the run, it has
     clean_precision               share of the clean images that are right
     clean_recall                  share of the right images that are clean
     clean_f1                      harmonic mean of both
+    clean_wrong_confidence        mean confidence of the images whose first label is wrong
+    clean_unclean_confidence      and of those that are not clean at last
+    clean_wrong_confidences       list: shares of the former from 0 to 1 in 20 bins (RUC, Fig. 5)
     clean_precisions, clean_recalls, clean_f1s, clean_shares, clean_right
                                   lists, for `own`: after every epoch, the first before training;
                                   the last one is the share of the images that are clean and right
@@ -28,7 +31,7 @@ A DivideMix run has no history: its lists have the last division alone.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from rich.table import Table
@@ -46,11 +49,13 @@ from deep_clustering.platform.evaluation.contract import (
     labelled,
 )
 from deep_clustering.platform.metrics.agreement import match
+from deep_clustering.platform.metrics.arrays import Array
 from deep_clustering.platform.metrics.selection import quality
 from deep_clustering.platform.request.configs import Value
 
 _OWN = "own"
 _STRATEGIES = ("confidence", "metric", "hybrid")
+_BINS = 20  # of confidences
 #: Prefix of what a model knows of its samples, in its stored weights.
 _CLEAN_SET = "clean_set."
 
@@ -88,13 +93,14 @@ def prepare(subject: Subject, name: str, context: Context) -> Prepared:
         raise InputError(f"--tau1-share: must be above 0, at most 1, got {asked.tau1_share:g}.")
     if asked.neighbours < 1:
         raise InputError(f"--neighbours: must be at least 1, got {asked.neighbours}.")
-    label = name if name == _OWN else labelled(name, asked)
-    config: dict[str, Value] = {"name": name, "label": label}
+    read: dict[str, Value] = {}  # parameters that the strategy looks at
     if name in ("confidence", "hybrid"):
         share = asked.tau1_share
-        config |= {"tau1": asked.tau1} if share is None else {"tau1_share": share}
+        read |= {"tau1": asked.tau1} if share is None else {"tau1_share": share}
     if name in ("metric", "hybrid"):
-        config["neighbours"] = asked.neighbours
+        read["neighbours"] = asked.neighbours
+    # What it does not look at makes no other result.
+    config = {"name": name, "label": labelled(name, replace(Parameters(), **read)), **read}  # type: ignore[arg-type]
     return Prepared(identity=config, config=config)
 
 
@@ -129,7 +135,7 @@ def _own(run: Finished) -> dict[str, Value]:
             f"--clean own: run {id} of {run.row['method']} has no clean set of its own; "
             f"choose one of {', '.join(_STRATEGIES)}."
         )
-    _, labels = finished.labelled(run.store, run.row, run.root)
+    dataset, labels = finished.labelled(run.store, run.row, run.root)
     trained = np.flatnonzero(known["initial"] >= 0)
     initial, last, entered = (known[k][trained] for k in ("initial", "labels", "entered"))
     truth = labels[trained]
@@ -144,6 +150,12 @@ def _own(run: Finished) -> dict[str, Value]:
         found |= {"share": float(clean.mean()), "right": float((clean & right).mean())}
         for name, value in found.items():
             lists.setdefault(name, []).append(value)
+    scored = np.isin(dataset.score, trained)
+    places = np.searchsorted(trained, dataset.score[scored])
+    *_, final = run.store.probabilities(id).values()  # the final head is the last
+    told = _confidences(
+        final.max(1)[scored], (classes[initial] != truth)[places], (entered < 0)[places]
+    )
     now = {name: values[-1] for name, values in lists.items()}
     plurals = {"precision": "precisions", "recall": "recalls", "f1": "f1s", "share": "shares"}
     return {
@@ -152,10 +164,25 @@ def _own(run: Finished) -> dict[str, Value]:
         "clean_size": int((entered >= 0).sum()),
         "clean_share": now["share"],
         **{f"clean_{name}": now[name] for name in ("precision", "recall", "f1")},
+        **told,
         **{
             f"clean_{plurals.get(name, name)}": [float("nan") if v is None else v for v in values]
             for name, values in lists.items()
         },
+    }
+
+
+def _confidences(confidence: Array, wrong: Array, unclean: Array) -> dict[str, Value]:
+    """What is told of the confidences (n,) of wrong and unclean images (n,) bool; None of none."""
+
+    def mean(chosen: Array) -> float | None:
+        return float(confidence[chosen].mean()) if chosen.any() else None
+
+    counts, _ = np.histogram(confidence[wrong], bins=_BINS, range=(0.0, 1.0))
+    return {
+        "clean_wrong_confidence": mean(wrong),
+        "clean_unclean_confidence": mean(unclean),
+        "clean_wrong_confidences": [float(c) for c in counts / max(1, counts.sum())],
     }
 
 
@@ -186,13 +213,15 @@ def _chosen(run: Finished) -> dict[str, Value]:
         clean &= clean_set.agreeing(features, pseudo, k)
     truth = labels[dataset.score]
     classes, accuracy = match(pseudo.numpy(), truth, p.shape[1])
-    found = quality(clean.numpy(), classes[pseudo.numpy()] == truth)
+    right = classes[pseudo.numpy()] == truth
+    found = quality(clean.numpy(), right)
     return {
         "clean_images": len(p),
         "clean_accuracy": accuracy,
         "clean_size": int(clean.sum()),
         "clean_share": float(clean.double().mean()),
         **{f"clean_{name}": value for name, value in found.items()},
+        **_confidences(stored.max(1), ~right, ~clean.numpy()),
     }
 
 
@@ -227,7 +256,7 @@ EVALUATION = Evaluation(
     summary="how good a clean set of the run's images is (precision, recall, F1)",
     metavar="own|confidence|metric|hybrid",
     help="The run's own clean set, or one of RUC's strategies; repeatable.",
-    version=1,
+    version=2,
     label="clean_name",
     run="clean_run",
     metrics={"precision": "clean_precision", "recall": "clean_recall", "f1": "clean_f1"},

@@ -9,7 +9,12 @@ import pytest
 
 from deep_clustering.platform import results
 from deep_clustering.platform.errors import InputError
+from deep_clustering.platform.evaluation import finished
+from deep_clustering.platform.evaluation.contract import Context, Subject
+from deep_clustering.platform.evaluations import clean
+from deep_clustering.platform.evaluations.clean import Parameters
 from deep_clustering.platform.request.jobs import Job
+from deep_clustering.platform.run import evaluations
 from deep_clustering.platform.run.execute import execute
 from deep_clustering.platform.run.failure import Cancelled, Failure, Kind
 from deep_clustering.platform.run.record import failure
@@ -138,8 +143,31 @@ def test_a_clean_set_of_any_run_by_a_strategy(
     assert confidence["clean_images"] == metric["clean_images"] == len(p)
     assert confidence["clean_tau1"] == 0.99
     assert metric["clean_neighbours"] == 100
+    subject = Subject.of_row(finished.trained_run(store, base))
+    context = Context(root=root, parameters=Parameters(tau1=0.5, tau1_share=None, neighbours=100))
+    ignored = evaluations.planned("clean", subject, "metric", context)
+    assert ignored.id == metric["stage_id"]  # the metric strategy has no tau1
+    assert evaluations.planned("clean", subject, "confidence", context).id != confidence["stage_id"]
     with pytest.raises(InputError, match=r"cdc has no clean set of its own; choose one of"):
         evaluated("clean", store, base, ("own",), root=root)
+
+
+def test_confidences_of_images_with_a_wrong_label_by_hand() -> None:
+    """What the paper calls noise samples, Fig. 5."""
+    confidence = np.array([0.32, 0.34, 0.99, 1.0, 0.62])
+    wrong = np.array([True, True, False, True, False])
+    unclean = np.array([False, True, False, False, True])
+    found = clean._confidences(confidence, wrong, unclean)
+    assert found["clean_wrong_confidence"] == pytest.approx(1.66 / 3)
+    assert found["clean_unclean_confidence"] == pytest.approx(0.48)
+    shares = found["clean_wrong_confidences"]
+    assert isinstance(shares, list)
+    assert {i: share for i, share in enumerate(shares) if share} == {
+        6: pytest.approx(2 / 3),
+        19: pytest.approx(1 / 3),
+    }
+    none = clean._confidences(confidence, wrong & False, unclean)
+    assert none["clean_wrong_confidence"] is None
 
 
 @pytest.mark.parametrize(
