@@ -14,10 +14,13 @@ from deep_clustering.platform import registry
 from deep_clustering.platform.commands import _compute as work
 from deep_clustering.platform.commands import _say as say
 from deep_clustering.platform.commands._live import LiveView, Scored
+from deep_clustering.platform.encoders import names as encoders
 from deep_clustering.platform.errors import EnvironmentProblem, InputError, nearest
 from deep_clustering.platform.metrics import objectives as known
 from deep_clustering.platform.metrics.metric import Metric
+from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.configs import Value
+from deep_clustering.platform.request.labels import decided
 from deep_clustering.platform.request.options import Tune, command_line
 from deep_clustering.platform.request.request import Request, Wanted
 from deep_clustering.platform.run import _ray
@@ -276,9 +279,14 @@ def _print_best(
     seen = [o.name for o in settings.objectives if o.needs_labels]
     how = f"chosen with labels ({', '.join(seen)})" if seen else "chosen without labels"
     request = settings.request
-    if request.dataset.name in request.record.tuned:
-        how += "; the preset that it starts from was tuned with labels"
-    console.print(how, style="dim")
+    before = decided(
+        request.method,
+        request.dataset.name,
+        configs.flatten(request.config),
+        encoders.find(options.encoder, options.architecture) if options.encoder else None,
+    )
+    how += f"; before, labels were used {' and '.join(before)}" * bool(before)
+    console.print(how, style="dim", markup=False)
     if settings.request.dataset.labels is not None:
         console.print(trust.table([t.user_attrs["metrics"] for t in good]), "")
     params: Mapping[str, Value] = best[0].params

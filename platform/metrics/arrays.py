@@ -40,7 +40,7 @@ def integers(labels: ArrayLike, n: int) -> Array:
 
 
 def finite(confidence: ArrayLike) -> Array:
-    """Confidences (N,) as an array; refused where one is NaN or infinite.
+    """Confidences (N,) or probabilities (N, C) as an array; refused where one is NaN or infinite.
 
     Raises:
         ValueError: names the first such image.
@@ -48,9 +48,9 @@ def finite(confidence: ArrayLike) -> Array:
     given = np.asarray(confidence)
     good = np.isfinite(given)
     if not good.all():
-        image = int(np.argmin(good))
+        place = np.unravel_index(int(np.argmin(good)), given.shape)
         raise ValueError(
-            f"confidences must be finite numbers, got {given[image]} for image {image}"
+            f"confidences must be finite numbers, got {given[place]} for image {place[0]}"
         )
     return given
 

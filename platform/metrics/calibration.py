@@ -228,7 +228,7 @@ def brier(probabilities: Array, own: Array) -> float:
         own: (N,) probability of the cluster matched with each image's label, 0 where there is none:
             the probability of an unmatched cluster is probability of something wrong.
     """
-    return float(np.mean((probabilities**2).sum(1) - 2 * own + 1))
+    return float(np.mean((finite(probabilities) ** 2).sum(1) - 2 * finite(own) + 1))
 
 
 def nll(own: Array) -> float:
@@ -237,12 +237,12 @@ def nll(own: Array) -> float:
     Args:
         own: as in `brier`.
     """
-    return float(-np.log(np.clip(own, SMALLEST, 1)).mean())
+    return float(-np.log(np.clip(finite(own), SMALLEST, 1)).mean())
 
 
 def mean_confidence(confidence: Array) -> float:
     """Mean of the largest probability (N,), in [1/C, 1]."""
-    return float(np.minimum(confidence.astype(np.float64), 1).mean())
+    return float(np.minimum(finite(confidence).astype(np.float64), 1).mean())
 
 
 def _gaps(confidence: ArrayLike, correct: ArrayLike, bins: int) -> Array:

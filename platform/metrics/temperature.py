@@ -7,7 +7,7 @@ method here sees. It shows how much of an ECE is a matter of scale only.
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deep_clustering.platform.metrics.arrays import Array
+from deep_clustering.platform.metrics.arrays import Array, finite
 from deep_clustering.platform.metrics.calibration import SMALLEST, ece
 from deep_clustering.platform.metrics.metric import PERCENT, Metric
 
@@ -31,7 +31,7 @@ def with_temperature(probabilities: Array, own: ArrayLike, correct: ArrayLike) -
     """
     from scipy import optimize  # commands that list read the records of this file and need none
 
-    logs = np.log(np.clip(probabilities.astype(np.float64), SMALLEST, 1))
+    logs = np.log(np.clip(finite(probabilities).astype(np.float64), SMALLEST, 1))
     logs -= logs.max(1, keepdims=True)
     own = np.asarray(own)
     known = own >= 0

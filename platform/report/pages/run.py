@@ -133,7 +133,7 @@ def _first(draft: Draft, row: RunRow) -> list[Part]:
             )
     notes += mixtures([row])
     if row["status"] == "ok":
-        notes.append(labels([row]))
+        notes.append(labels(draft, [row]))
     notes.append(
         Note(
             level="good",

@@ -97,7 +97,7 @@ def _first(
         notes += _on_search(record)
     notes += mixtures(done)
     if done:
-        notes.append(labels(done))
+        notes.append(labels(draft, done))
     failed = [(row["method"], row) for row in lost[:_FAILED_RUNS]]
     return [Notes(notes=notes), *failures(draft, failed, "method")]
 

@@ -103,7 +103,7 @@ def _first(draft: Draft, measured: Measured, table: pl.DataFrame) -> list[Part]:
         notes.append(Note(text=sentence(suite.note)))
     notes += mixtures([row for _, row in done])
     if done:
-        notes.append(labels([row for _, row in done]))
+        notes.append(labels(draft, [row for _, row in done]))
     notes.append(
         Note(
             level="good",
@@ -123,7 +123,7 @@ def _on_values(measured: Measured, table: pl.DataFrame) -> list[Note]:
     chosen = table.filter(pl.col("reason").str.contains("chosen with labels", literal=True)).height
     if chosen:
         values = measures.plural(chosen, "published value was", "published values were")
-        notes.append(Note(text=f"{values} chosen with labels; none of ours was."))
+        notes.append(Note(text=f"{values} chosen with labels."))
     if measured.current.suite.table and table["published"].null_count() == table.height:
         notes.append(Note(text="The paper prints no values for these data sets."))
     return notes

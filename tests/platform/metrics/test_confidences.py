@@ -7,9 +7,11 @@ from deep_clustering.platform.evaluations import ood
 from deep_clustering.platform.metrics import (
     calibration,
     criteria,
+    diagrams,
     partition,
     rejection,
     reliability,
+    temperature,
 )
 from deep_clustering.platform.metrics.evaluate import evaluate
 
@@ -25,6 +27,9 @@ OF_CONFIDENCES = {
     "over_and_under": lambda c: calibration.over_and_under(c, RIGHT),
     "ece_smooth": lambda c: reliability.ece_smooth(c, RIGHT),
     "decomposition": lambda c: reliability.decomposition(c, RIGHT),
+    "cells": lambda c: diagrams.cells(c, RIGHT),
+    "mean_confidence": calibration.mean_confidence,
+    "nll": calibration.nll,
     "separation": lambda c: ood.separation(c, c),
     "reliability": lambda c: calibration.reliability(c, RIGHT),
     "failure_rejection": lambda c: rejection.failure_rejection(c, RIGHT),
@@ -33,7 +38,9 @@ OF_CONFIDENCES = {
 REFERENCE = criteria.Reference(np.eye(4), [[1], [0], [3], [2]])
 #: Each takes probabilities (4, 2).
 OF_PROBABILITIES = {
+    "brier": lambda p: calibration.brier(p, p[:, 0]),
     "flags": partition.flags,
+    "with_temperature": lambda p: temperature.with_temperature(p, [0, 1, 0, 1], RIGHT),
     "evaluate": evaluate,
     "criteria": lambda p: criteria.criteria(p, REFERENCE),
     "guard": lambda p: criteria.guard(p, REFERENCE),

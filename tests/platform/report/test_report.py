@@ -25,7 +25,6 @@ from deep_clustering.platform.metrics import calibration
 from deep_clustering.platform.report import report, samples
 from deep_clustering.platform.report.charts import bars as _bars
 from deep_clustering.platform.report.charts import chart as _chart
-from deep_clustering.platform.report.pages._labels import labels
 from deep_clustering.platform.request import options
 from deep_clustering.platform.store.store import Store
 from support.reports import (
@@ -592,24 +591,3 @@ def test_a_browser_shows_it_without_scrolling_sideways(
     assert int(scroll) <= width
     assert outside == ""
     assert "CONSOLE" not in ran.stderr
-
-
-@pytest.mark.parametrize(
-    ("row", "wanted"),
-    [
-        (
-            {"method": "cdc", "dataset": "digits", "clusters": 10},
-            "to evaluate and to tune the preset of cdc on digits and to say the number of clusters",
-        ),
-        (
-            {"method": "cdc", "dataset": "cifar20", "clusters": 20},
-            "used to evaluate and to say the number of clusters on cifar20.",
-        ),
-        ({"method": "cdc", "dataset": "cifar20", "clusters": 40}, "only to evaluate"),
-        ({"method": "finch", "dataset": "digits", "clusters": None}, "only to evaluate"),
-        ({"method": "cdc", "dataset": "folder:x", "metrics_reason": "no_labels"}, "used any"),
-    ],
-)
-def test_what_labels_were_used_for_is_said_from_the_runs(row: dict[str, Any], wanted: str) -> None:
-    config = json.dumps({"clusters": row.get("clusters")})
-    assert wanted in labels([{"config_json": config, **row}]).text
