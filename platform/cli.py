@@ -11,6 +11,7 @@ import click
 
 from deep_clustering.ablations import _published
 from deep_clustering.platform.commands import options as shared
+from deep_clustering.platform.commands._answer import Answer, answering
 from deep_clustering.platform.errors import InputError, nearest
 from deep_clustering.platform.evaluation import contract
 from deep_clustering.platform.request import options as records
@@ -95,7 +96,8 @@ def cli() -> None:
 )
 @shared.pictures
 @shared.compute
-def cluster(**options: object) -> int:
+@answering
+def cluster(**options: object) -> Answer:
     """Cluster a folder of pictures, with confidences that can be believed.
 
     FOLDER holds pictures, or is a name of `platform datasets`. A frozen encoder sees the pictures,
@@ -121,7 +123,8 @@ def cluster(**options: object) -> int:
 @shared.base
 @shared.seeds
 @shared.compute
-def train(**options: object) -> int:
+@answering
+def train(**options: object) -> Answer:
     """Train one configuration on one or several seeds.
 
     Leaves the models as safetensors and the predictions as a table in the store. Methods that fit
@@ -170,7 +173,8 @@ def train(**options: object) -> int:
 @click.option(
     "--sampler-seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N"
 )
-def tune(**options: object) -> int:
+@answering
+def tune(**options: object) -> Answer:
     """Search over a method's hyperparameters with Ray Tune and Optuna.
 
     The study is kept in the store, with a journal for Optuna's dashboard.
@@ -225,7 +229,8 @@ def tune(**options: object) -> int:
     help="Seeds per row that --until-settled goes up to. [default: 20]",
 )
 @shared.compute
-def ablate(**options: object) -> int:
+@answering
+def ablate(**options: object) -> Answer:
     """Run an ablation suite and say which published claims hold.
 
     Rows that suites share, and their pretraining, are computed once.
@@ -304,7 +309,8 @@ def _parameters(name: str, record: contract.Evaluation, said: dict[str, object])
 @click.option("--skip-broken", is_flag=True, help="Leave unreadable images out and say which.")
 @shared.store
 @shared.data
-def evaluate(**options: object) -> int:
+@answering
+def evaluate(**options: object) -> Answer:
     """Evaluate a finished run; what is in the store is not computed again.
 
     RUN is a run id of `platform results`, or its first letters.
@@ -403,7 +409,8 @@ def variants(method: str | None) -> None:
 @click.option("--skip-broken", is_flag=True, help="Leave unreadable images out and say which.")
 @shared.store
 @shared.data
-def predict(**options: object) -> int:
+@answering
+def predict(**options: object) -> Answer:
     """Cluster new images with a trained run, with calibrated confidences.
 
     RUN is a run id of `platform results`, or its first letters.
@@ -436,7 +443,8 @@ def predict(**options: object) -> int:
     help="Write .csv, .parquet or .arrow instead of showing.",
 )
 @shared.store
-def results(**options: object) -> int:
+@answering
+def results(**options: object) -> Answer:
     """List, filter, sort and export what the store holds."""
     from deep_clustering.platform.commands import show as command
 
@@ -450,7 +458,8 @@ def results(**options: object) -> int:
     help="Move damaged files to quarantine/ and say which commands compute them again.",
 )
 @shared.store
-def verify(**options: object) -> int:
+@answering
+def verify(**options: object) -> Answer:
     """Read every file of a store; exit 4 when one is damaged or was lost."""
     from deep_clustering.platform.commands import verify as command
 

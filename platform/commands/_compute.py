@@ -13,6 +13,7 @@ from rich.console import Console
 
 from deep_clustering.platform import registry
 from deep_clustering.platform.commands import _say as say
+from deep_clustering.platform.commands._answer import Answer
 from deep_clustering.platform.commands._live import LiveView
 from deep_clustering.platform.data.dataset import default_root
 from deep_clustering.platform.encoders.names import Encoder
@@ -107,6 +108,17 @@ def missing(wanted: Wanted, store: Store, retry: str | None) -> list[Job]:
                 needed.add(need)
                 open_jobs.append(before[need])
     return [*(job for job in wanted.before if job.id in needed), *runs]
+
+
+def answered(store: Store, wanted: Wanted, todo: Iterable[Job], code: int = 0) -> Answer:
+    """The answer of a command that asks for runs.
+
+    Args:
+        todo: what the store lacks.
+        code: the exit code.
+    """
+    runs = [job.id for job in wanted.runs]
+    return Answer(code=code, store=store, runs=runs, to_do=[job.id for job in todo])
 
 
 def weights(todo: Iterable[Job]) -> None:

@@ -1,5 +1,6 @@
 """`platform ablate`: a suite's runs, its table beside the published one, and its verdicts."""
 
+import dataclasses
 import datetime
 import statistics
 from collections import Counter
@@ -12,10 +13,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from deep_clustering.ablations._suite import Replicated, Suite
-from deep_clustering.platform import registry
+from deep_clustering.platform import registry, results
 from deep_clustering.platform.commands import _compute as work
 from deep_clustering.platform.commands import _forecast
 from deep_clustering.platform.commands import _say as say
+from deep_clustering.platform.commands._answer import Answer
 from deep_clustering.platform.commands._live import LiveView
 from deep_clustering.platform.data.dataset import ImageSet
 from deep_clustering.platform.errors import InputError, PlatformError
@@ -44,8 +46,8 @@ _STYLES = {
 }
 
 
-def ablate(options: Ablate) -> int:
-    """Run what a suite lacks and say which claims hold; returns the exit code."""
+def ablate(options: Ablate) -> Answer:
+    """Run what a suite lacks and say which claims hold."""
     _ray.prepare(options.address)
     suite = suites.altered(
         _chosen(options), options.sets, options.preset, options.protocol, options.base
@@ -59,11 +61,19 @@ def ablate(options: Ablate) -> int:
         furthest = None if most is None else _furthest(ways[replicate], store, options, most)
         plan = _forecast.Plans(ways=ways, asked=replicate, furthest=furthest, most=most or 0)
         _forecast.dry_run(plan, options, store)
-        return 0
+        wanted = ways[replicate].wanted
+        return work.answered(store, wanted, work.missing(wanted, store, options.retry))
     expansion = _begun(_expansion(suite, options, store, replicate), store, most)
     computed = _Computed(expansion, store, options, most)
     computed.run()
-    return _close(computed, store, options)
+    code = _close(computed, store, options)
+    wanted, name = computed.expansion.wanted, suite.name
+    answer = work.answered(store, wanted, work.missing(wanted, store, None), code)
+    tables = {
+        "cells": results.cells(name, store).collect(),
+        "verdicts": results.verdicts(name, store).collect(),
+    }
+    return dataclasses.replace(answer, tables=tables)
 
 
 def _most(options: Ablate, suite: Suite) -> int | None:

@@ -4,6 +4,7 @@ It is a good choice of what other commands do: the runs are those of `platform t
 an `--encoder`, and it says which.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from rich.table import Table
 from deep_clustering.platform.commands import _compute as work
 from deep_clustering.platform.commands import _say as say
 from deep_clustering.platform.commands import _sort as sort
+from deep_clustering.platform.commands._answer import Answer
 from deep_clustering.platform.commands._live import LiveView
 from deep_clustering.platform.data.catalogue import CATALOGUE
 from deep_clustering.platform.encoders import weights
@@ -33,8 +35,8 @@ _METHOD = "consensus"
 _METRICS = ("stability", "silhouette", "mean_confidence")
 
 
-def cluster(options: Cluster) -> int:
-    """Cluster the pictures of a folder; returns the exit code."""
+def cluster(options: Cluster) -> Answer:
+    """Cluster the pictures of a folder."""
     _ray.prepare(options.address)
     store = work.open_store(options)
     asked = _asked(options, work.images_root(options, store))
@@ -49,9 +51,11 @@ def cluster(options: Cluster) -> int:
     console = Console(highlight=False)
     _print_plan(console, asked, numbers, wanted, store, options)
     if options.dry_run:
-        return 0
+        return work.answered(store, wanted, work.missing(wanted, store, options.retry))
     _compute(options, store, request, wanted, numbers)
-    return _close(console, options, store, request, dict(zip(numbers, wanted.runs, strict=True)))
+    runs = dict(zip(numbers, wanted.runs, strict=True))
+    found = _close(console, options, store, request, runs)
+    return dataclasses.replace(found, to_do=[j.id for j in work.missing(wanted, store, None)])
 
 
 def _asked(options: Cluster, root: Path) -> Train:
@@ -141,8 +145,8 @@ def _compute(
 
 def _close(
     console: Console, options: Cluster, store: Store, request: Request, runs: dict[int, Job]
-) -> int:
-    """Write the table, the report and the folders; returns the exit code."""
+) -> Answer:
+    """Write the table, the report and the folders."""
     finished = store.finished()
     ids = {count: job.id for count, job in runs.items() if job.id in finished}
     failures = store.failures()
@@ -153,7 +157,7 @@ def _close(
         )
     if not ids:
         console.print(f"again: {command_line(options, retry='failed')}", soft_wrap=True)
-        return 3
+        return Answer(code=3, store=store, runs=[job.id for job in runs.values()])
     order = number.ranked(Candidate.of(k, store.run_row(id)) for k, id in ids.items())
     if options.clusters is None:
         console.print(_curve(order))
@@ -166,9 +170,15 @@ def _close(
         f"{int(taken['doubtful'].sum())} of {taken.height} pictures are doubtful: more likely in a "
         f"wrong cluster than in the right one (confidence below {DOUBTFUL:g})."
     )
-    _take_home(console, options, store, request, best.run, taken)
+    files = _take_home(console, options, store, request, best.run, taken)
     store.tidy()
-    return 3 if lost else 0
+    return Answer(
+        code=3 if lost else 0,
+        store=store,
+        runs=[job.id for job in runs.values()],
+        tables={"clusters": taken, "numbers": pl.DataFrame(order)},
+        files=files,
+    )
 
 
 def _curve(order: Sequence[Candidate]) -> Table:
@@ -214,7 +224,7 @@ def _take_home(
     request: Request,
     run: str,
     taken: pl.DataFrame,
-) -> None:
+) -> list[Path]:
     """The files: report, table, and folders where they were asked for."""
     from deep_clustering.platform.commands._export import write
     from deep_clustering.platform.report import report
@@ -235,3 +245,5 @@ def _take_home(
         how = f", {copied} copied" if copied else ", as links"
         console.print(f"[bold]pictures[/] {options.sort_into}{how}", soft_wrap=True)
     console.print(f"[bold]run[/]      {run}", soft_wrap=True)
+    sorted_into = [] if options.sort_into is None else [options.sort_into]
+    return [folder / "report.html", folder / "clusters.csv", *sorted_into]

@@ -7,6 +7,7 @@ from rich.markup import escape
 
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.platform.commands import _compute as work
+from deep_clustering.platform.commands._answer import Answer
 from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.evaluation import contract, finished
 from deep_clustering.platform.evaluation.contract import Context, Row, Subject
@@ -18,8 +19,8 @@ from deep_clustering.platform.run.progress import Numbers
 from deep_clustering.platform.run.workplace import Workplace
 
 
-def evaluate(options: Evaluate) -> int:
-    """Evaluate a finished run; returns the exit code."""
+def evaluate(options: Evaluate) -> Answer:
+    """Evaluate a finished run."""
     if not options.asked:
         known = ", ".join(f"--{name}" for name in contract.names())
         raise InputError(f"say what to evaluate: {known}; `platform evaluate --help` says more.")
@@ -54,7 +55,8 @@ def evaluate(options: Evaluate) -> int:
     for name, group in jobs.items():
         ids = dict.fromkeys(job.id for job in group)
         _print(name, subject, [store.stage_row(i) for i in ids], store.uri)
-    return 0
+    stages = store.rows("stages", ids={job.id for group in jobs.values() for job in group})
+    return Answer(store=store, runs=[subject.run], tables={"evaluations": stages})
 
 
 class _Quiet:

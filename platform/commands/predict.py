@@ -4,14 +4,16 @@ from rich.console import Console
 
 from deep_clustering.platform.commands import _compute as work
 from deep_clustering.platform.commands import _say as say
+from deep_clustering.platform.commands._answer import Answer
 from deep_clustering.platform.evaluation import finished
 from deep_clustering.platform.request.options import Predict
 
 
-def predict(options: Predict) -> int:
-    """Cluster the images of a folder with a trained run; returns the exit code."""
+def predict(options: Predict) -> Answer:
+    """Cluster the images of a folder with a trained run."""
+    store = work.open_store(options, create=False)
     clustered = finished.predict(
-        work.open_store(options, create=False),
+        store,
         options.run,
         options.images,
         root=work.data_root(options.data),
@@ -31,4 +33,9 @@ def predict(options: Predict) -> int:
     else:
         Console(highlight=False).print(clustered.summary)
         print("give --output FILE (.csv, .parquet, .arrow) for the cluster of every image")
-    return 0
+    return Answer(
+        store=store,
+        runs=[str(clustered.row["run_id"])],
+        tables={"images": clustered.images},
+        files=[file for file in (options.output, options.report) if file is not None],
+    )

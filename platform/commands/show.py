@@ -5,12 +5,13 @@ from rich.console import Console
 from deep_clustering.platform import results as tables
 from deep_clustering.platform.commands import _compute as work
 from deep_clustering.platform.commands import _export
+from deep_clustering.platform.commands._answer import Answer
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.request.options import Results
 
 
-def results(options: Results) -> int:
-    """Show or write a table; returns the exit code."""
+def results(options: Results) -> Answer:
+    """Show or write a table."""
     store = work.open_store(options, create=False)
     if options.study and options.suite:
         raise InputError("give --study or --suite, not both.")
@@ -32,4 +33,5 @@ def results(options: Results) -> int:
         print(f"{chosen.height} rows written to {options.output}")
     else:
         _export.show(chosen, Console(highlight=False))
-    return 0
+    files = [] if options.output is None else [options.output]
+    return Answer(store=store, tables={"rows": chosen}, files=files)

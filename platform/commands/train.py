@@ -9,6 +9,7 @@ from rich.text import Text
 
 from deep_clustering.platform.commands import _compute as work
 from deep_clustering.platform.commands import _say as say
+from deep_clustering.platform.commands._answer import Answer
 from deep_clustering.platform.commands._live import LiveView
 from deep_clustering.platform.evaluation import measures
 from deep_clustering.platform.request.jobs import FROZEN, RUN, VIEW, Job
@@ -19,8 +20,8 @@ from deep_clustering.platform.run.progress import Line
 from deep_clustering.platform.store.store import Plan, Store
 
 
-def train(options: Train) -> int:
-    """Train what is not in the store; returns the exit code."""
+def train(options: Train) -> Answer:
+    """Train what is not in the store."""
     _ray.prepare(options.address)
     work.one_process(options, options)
     store = work.open_store(options)
@@ -29,7 +30,7 @@ def train(options: Train) -> int:
     todo = work.missing(wanted, store, options.retry)
     if options.dry_run:
         _print_dry_run(request, wanted, todo, store)
-        return 0
+        return work.answered(store, wanted, todo)
     work.weights(todo)
     name = f"{options.method}-{request.dataset.name.partition(':')[0]}"
     runs = [job.id for job in wanted.runs]
@@ -46,7 +47,8 @@ def train(options: Train) -> int:
             work.submit(wanted, store, session, options.retry, owner="")
             session.planner.close()
             work.watch(session, view, store, lambda: lines)
-    return _close(store, request, wanted.runs, options)
+    code = _close(store, request, wanted.runs, options)
+    return work.answered(store, wanted, work.missing(wanted, store, None), code)
 
 
 def _close(store: Store, request: Request, runs: tuple[Job, ...], options: Train) -> int:

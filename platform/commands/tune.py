@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from deep_clustering.platform import registry
+from deep_clustering.platform import registry, results
 from deep_clustering.platform.commands import _compute as work
 from deep_clustering.platform.commands import _say as say
+from deep_clustering.platform.commands._answer import Answer
 from deep_clustering.platform.commands._live import LiveView, Scored
 from deep_clustering.platform.encoders import names as encoders
 from deep_clustering.platform.errors import EnvironmentProblem, InputError, nearest
@@ -39,8 +40,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SCHEDULERS = ("asha", "none")
 
 
-def tune(options: Tune) -> int:
-    """Search on to the number of trials; returns the exit code."""
+def tune(options: Tune) -> Answer:
+    """Search on to the number of trials."""
     _ray.prepare(options.address)
     objectives = _objectives(options)
     work.one_process(options, options)
@@ -56,7 +57,7 @@ def tune(options: Tune) -> int:
         )
     if options.dry_run:
         _print_dry_run(settings, name, trials, store)
-        return 0
+        return Answer(store=store)
     with work.alone(store, name):
         study = Study(store, name, settings)
         share = None
@@ -68,7 +69,9 @@ def tune(options: Tune) -> int:
                 share = _search(study, settings, total, again, store, options)
             else:
                 study.begin(study.generation, command_line(options))
-        return _close(study, settings, store, options, trials, share)
+        code = _close(study, settings, store, options, trials, share)
+        runs = results.study(name, store).select("run_id").collect()["run_id"].unique()
+        return Answer(code=code, store=store, runs=runs.to_list())
 
 
 def _objectives(options: Tune) -> tuple[Metric, ...]:

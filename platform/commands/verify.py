@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import polars as pl
 
 from deep_clustering.platform.commands import _say as say
+from deep_clustering.platform.commands._answer import Answer
 from deep_clustering.platform.request.options import Verify
 from deep_clustering.platform.results import default_store
 from deep_clustering.platform.run import manifest
@@ -24,8 +25,8 @@ _OF_WORK = (
 )
 
 
-def verify(options: Verify) -> int:
-    """Check a store, or mend it; returns the exit code."""
+def verify(options: Verify) -> Answer:
+    """Check a store, or mend it."""
     store = Store.open(options.store or default_store(), create=False)
     problems = store.verify(manifest.findings(store))
     if not options.repair:
@@ -35,7 +36,7 @@ def verify(options: Verify) -> int:
             print(f"{_count(problems)}; set them aside and see what computes them again: {mend}")
         else:
             print("every file is whole")
-        return 4 if problems else 0
+        return Answer(code=4 if problems else 0, store=store, tables=_table(problems))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", StoreDamage)  # all of it is in the list
         commands = _commands(store, {id for p in problems if (id := _work(p.path))})
@@ -46,7 +47,11 @@ def verify(options: Verify) -> int:
         print("computed again by:")
         for command in commands:
             print(f"  {command}")
-    return 0
+    return Answer(store=store, tables=_table(mended))
+
+
+def _table(problems: Iterable[Problem]) -> dict[str, pl.DataFrame]:
+    return {"problems": pl.DataFrame([problem._asdict() for problem in problems])}
 
 
 def _list(problems: Iterable[Problem]) -> None:

@@ -1,7 +1,10 @@
 """`platform cluster` as its user has it: a plan, the command, and the same with another number."""
 
 import csv
+import json
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,9 +58,15 @@ def test_a_folder_becomes_clusters_and_another_number_starts_from_its_features(
     assert here(*longer, "--dry-run") == 0
     assert "in the store: 1 of 1 runs" in capfd.readouterr().out
 
-    second = command.run(tmp_path, *asked, "--clusters", 5)
-    assert second.end() == 0, second.text
-    assert "in the store: 0 of 1 runs; to do: 0 encoder, 1 runs" in second.text
+    program = [sys.executable, "-P", "-m", "deep_clustering.platform.start"]
+    words = [*program, *map(str, asked), "--clusters", "5", "--json"]
+    second = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert "in the store: 0 of 1 runs; to do: 0 encoder, 1 runs" in second.stderr
+    found = json.loads(second.stdout)
+    assert len(found["runs"]) == 1
+    assert found["runs"][0]["status"] == "ok"
+    assert len(found["tables"]["clusters"]) == len(rows)
+    assert found["to_do"] == []
     assert len(Store.open("store").finished()) == 4
 
 

@@ -405,10 +405,13 @@ def test_the_command_prints_a_line_per_set_and_how_to_read_it(
     store, run = made(tmp_path / "store")
     long = noise(tmp_path / ("a long name " * 8).strip(), 4)
     sets = ("digits", f"folder:{others}", f"folder:{long}")
-    code = evaluate.evaluate(
+    answer = evaluate.evaluate(
         Evaluate(run=run[:6], asked=(("ood", sets),), store=store.uri, data=root)
     )
-    assert code == 0
+    assert answer.code == 0
+    assert sorted(answer.tables["evaluations"]["ood_dataset"]) == sorted(
+        ["digits", f"folder:{others}", f"folder:{long}"]
+    )
     text = capsys.readouterr().out
     lines = text.splitlines()
     head = lines.index("read the results")
