@@ -31,7 +31,14 @@ import numpy as np
 
 from deep_clustering.methods._fields import Rule, check, doc, positive
 from deep_clustering.methods._method import Fitted, Method
-from deep_clustering.methods.clustering.points import Array, in_range, precise, prepared, stopwatch
+from deep_clustering.methods.clustering.points import (
+    Array,
+    directions,
+    in_range,
+    precise,
+    prepared,
+    stopwatch,
+)
 
 if TYPE_CHECKING:
     from sklearn.cluster import KMeans
@@ -56,8 +63,40 @@ class ConsensusConfig:
         check(self, rules)
 
 
+class Consensus(NamedTuple):
+    """Clusters of points, and what gives those of others.
+
+    Attributes:
+        fitted: of the points that it was made of.
+        unit, size: how points are brought to the range in which it computes.
+        components: (m, d) to their principal components (m, D).
+        centres: (K, D) in these.
+        warmth: temperature, in squared distances.
+    """
+
+    fitted: Fitted
+    unit: bool
+    size: float
+    components: "Components"
+    centres: Array
+    warmth: float
+
+    def probabilities(self, points: Array) -> Array:
+        """Probabilities (m, K) float64 of points (m, d)."""
+        x = points / self.size
+        if self.unit:
+            x = directions(x)
+        x = self.components(x.astype(self.centres.dtype))
+        return softmax(-_distances(x, self.centres) / self.warmth)
+
+
 def fit(config: ConsensusConfig, points: np.ndarray, seed: int) -> Fitted:
-    """Clusters of `points` (n, d) with probabilities; see `Method.fit`.
+    """Clusters of `points` (n, d) with probabilities; see `Method.fit` and `model`."""
+    return model(config, points, seed).fitted
+
+
+def model(config: ConsensusConfig, points: np.ndarray, seed: int) -> Consensus:
+    """Clusters of `points` (n, d), and what gives those of others.
 
     All in one thread, so that the number of processors plays no part. `info` has "stability" (mean
     adjusted Rand index, at most 1; 0 is chance), "stability_error" (its standard error),
@@ -81,7 +120,8 @@ def fit(config: ConsensusConfig, points: np.ndarray, seed: int) -> Fitted:
     random = np.random.default_rng(seed)
     # A few thousand points: threads would wait for one another longer than they compute.
     with stopwatch() as seconds, threadpool_limits(1):
-        x = components(points, config.dimensions)
+        seen = components(points, config.dimensions)
+        x = seen(points)
         whole = _kmeans(x, k, config.restarts, random)
         empty = random.standard_normal((min(len(x), config.sample), x.shape[1])) * x.std(0)
 
@@ -96,7 +136,7 @@ def fit(config: ConsensusConfig, points: np.ndarray, seed: int) -> Fitted:
             np.concatenate([pair.clusters for pair in single]),
         )
         p = softmax(-_distances(x, whole.cluster_centers_) / warmth)
-    return Fitted(
+    found = Fitted(
         labels=p.argmax(1),
         probabilities=p,
         info={
@@ -109,17 +149,35 @@ def fit(config: ConsensusConfig, points: np.ndarray, seed: int) -> Fitted:
         },
         seconds=seconds[0],
     )
+    centres = whole.cluster_centers_
+    return Consensus(found, config.unit, size, seen, centres, warmth)
 
 
-def components(points: Array, count: int) -> Array:
-    """The first principal components of points (n, d): (n, at most `count`), in their type."""
-    x = points - points.mean(0, dtype=np.float64).astype(points.dtype)
-    if count >= x.shape[1]:
-        return x
-    wide = x.astype(np.float64)
+class Components(NamedTuple):
+    """The principal components of points.
+
+    Attributes:
+        mean: (d,) of the points.
+        axes: (d, D) float64; None where all directions are kept, as they are.
+    """
+
+    mean: Array
+    axes: Array | None
+
+    def __call__(self, points: Array) -> Array:
+        """Points (m, d) in the components: (m, D), in their type."""
+        x: Array = points - self.mean
+        return x if self.axes is None else (x.astype(np.float64) @ self.axes).astype(points.dtype)
+
+
+def components(points: Array, count: int) -> Components:
+    """The first `count` principal components of points (n, d)."""
+    mean = points.mean(0, dtype=np.float64).astype(points.dtype)
+    if count >= points.shape[1]:
+        return Components(mean, None)
+    wide = (points - mean).astype(np.float64)
     _, axes = np.linalg.eigh(wide.T @ wide)
-    found: Array = (wide @ axes[:, ::-1][:, :count]).astype(points.dtype)
-    return found
+    return Components(mean, axes[:, ::-1][:, :count])
 
 
 class Pair(NamedTuple):
