@@ -41,7 +41,7 @@ def test_it_gives_what_the_command_gives_and_knows_new_pictures(
 
 
 def test_the_number_is_found_and_new_points_have_probabilities() -> None:
-    points, labels = make_blobs(60, n_features=6, centers=4, random_state=1)
+    points, labels = make_blobs(200, n_features=6, centers=4, random_state=1)
     found = PictureClusters(**QUICK).fit(points)  # type: ignore[arg-type]
     assert found.n_clusters_ == 4
     assert max(found.candidates_, key=lambda k: found.candidates_[k]) == 4
