@@ -31,7 +31,7 @@ from deep_clustering.platform.request.options import (
 )
 from deep_clustering.platform.request.request import Outline, Request, Wanted, resolve
 from deep_clustering.platform.run.failure import Failure, Kind
-from deep_clustering.platform.run.progress import Line, Submitted
+from deep_clustering.platform.run.progress import Line, Progress, Submitted
 from deep_clustering.platform.store.store import Store
 
 if TYPE_CHECKING:
@@ -188,17 +188,21 @@ def watch(
     """
     from deep_clustering.platform.run import record
 
+    jobs: dict[str, Progress] = {}
+    seen = -1
     while True:
         session.check()
         over = until() if until else False
-        snapshot = session.planner.snapshot()
+        snapshot = session.planner.snapshot(seen)
         if snapshot.storage:
             raise StorageError(f"{snapshot.storage} Then give the same command again.")
-        view.update(snapshot, lines())
+        seen = snapshot.version
+        jobs.update(snapshot.jobs)
+        view.update(jobs, snapshot.notes, lines())
         for job, failure in session.planner.unrecorded():
             record.failure(job, store, failure, session.provenance)
-        if over or (until is None and all(job.state.final for job in snapshot.jobs.values())):
-            return [(i, job.failure) for i, job in snapshot.jobs.items() if job.failure is not None]
+        if over or (until is None and all(job.state.final for job in jobs.values())):
+            return [(i, job.failure) for i, job in jobs.items() if job.failure is not None]
         time.sleep(_POLL)
 
 

@@ -4,7 +4,7 @@ import contextlib
 import io
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -14,7 +14,7 @@ from rich.text import Text
 
 from deep_clustering.platform.metrics.registry import METRICS
 from deep_clustering.platform.request.jobs import RUN, WORDS
-from deep_clustering.platform.run.progress import Line, Numbers, Progress, Snapshot, State
+from deep_clustering.platform.run.progress import Line, Numbers, Progress, State
 
 #: Seconds between two plain lines about the same job.
 _PLAIN_PAUSE = 10.0
@@ -34,7 +34,7 @@ Scored = list[tuple[str, Numbers]]
 
 
 class LiveView:
-    """Shows planner snapshots until it is closed; use as a context manager.
+    """Shows what a planner knows until it is closed; use as a context manager.
 
     Args:
         title: one line that says what is going on.
@@ -84,15 +84,15 @@ class LiveView:
             self._live.stop()
         self._diverted.close()
 
-    def update(self, snapshot: Snapshot, lines: list[Line]) -> None:
-        """Show what the planner knows now."""
-        for _, note in snapshot.notes[self._notes :]:
+    def update(self, jobs: _Jobs, notes: Sequence[tuple[float, str]], lines: list[Line]) -> None:
+        """Show what the planner knows now: all jobs, and all notes so far."""
+        for _, note in notes[self._notes :]:
             self._say(f"note: {note}")
-        self._notes = len(snapshot.notes)
+        self._notes = len(notes)
         if self._live is not None:
-            self._live.update(self._draw(snapshot.jobs, lines))
+            self._live.update(self._draw(jobs, lines))
         else:
-            self._lines(snapshot.jobs, lines)
+            self._lines(jobs, lines)
 
     def _say(self, text: str) -> None:
         if self._live is not None:

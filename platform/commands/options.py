@@ -144,6 +144,13 @@ compute = together(
         help="Share of a GPU for each process, to pack several runs on one. [default: 1]",
     ),
     click.option(
+        "--run-limit",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="MINUTES",
+        help="End a run, or a pretraining, that takes longer, even where it hangs; it counts as "
+        "failed. [default: none]",
+    ),
+    click.option(
         "--retry", type=click.Choice(["failed"]), help="Also run what failed before, once more."
     ),
     click.option(

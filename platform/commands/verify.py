@@ -1,7 +1,7 @@
 """`platform verify`: read every file of a store, say what is damaged or lost, set it aside."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import polars as pl
 
@@ -10,7 +10,7 @@ from deep_clustering.platform.commands._answer import Answer
 from deep_clustering.platform.request.options import Verify
 from deep_clustering.platform.results import default_store
 from deep_clustering.platform.run import manifest
-from deep_clustering.platform.store.store import Problem, Store, StoreDamage
+from deep_clustering.platform.store.store import Finding, Problem, Store, StoreDamage
 
 #: Folders whose files belong to the run or stage that their name begins with.
 _OF_WORK = (
@@ -28,7 +28,7 @@ _OF_WORK = (
 def verify(options: Verify) -> Answer:
     """Check a store, or mend it."""
     store = Store.open(options.store or default_store(), create=False)
-    problems = store.verify(manifest.findings(store))
+    problems = store.verify(_of_other_rooms(store))
     if not options.repair:
         _list(problems)
         if problems:
@@ -40,7 +40,7 @@ def verify(options: Verify) -> Answer:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", StoreDamage)  # all of it is in the list
         commands = _commands(store, {id for p in problems if (id := _work(p.path))})
-    mended = store.repair(manifest.findings(store))
+    mended = store.repair(_of_other_rooms(store))
     _list(mended)
     print(f"{_count(mended)}; the store is whole again" if mended else "every file is whole")
     if commands:
@@ -52,6 +52,14 @@ def verify(options: Verify) -> Answer:
 
 def _table(problems: Iterable[Problem]) -> dict[str, pl.DataFrame]:
     return {"problems": pl.DataFrame([problem._asdict() for problem in problems])}
+
+
+def _of_other_rooms(store: Store) -> Iterator[Finding]:
+    yield from manifest.findings(store)
+    if store.list("studies"):
+        from deep_clustering.platform.search import journal  # imports Optuna
+
+        yield from journal.findings(store)
 
 
 def _list(problems: Iterable[Problem]) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import os
 import shutil
 import socket
+import tarfile
 import urllib.error
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ def unpacked(archive: Archive, base: str, root: Path, work: Path) -> Iterator[Pa
         work: a folder to unpack into, for the time being.
 
     Raises:
-        InputError: as `fetched`.
+        InputError: as `fetched`, or something in the archive leads out of it.
     """
     for place in _places(root):
         if (place / base).exists():
@@ -65,7 +66,13 @@ def unpacked(archive: Archive, base: str, root: Path, work: Path) -> Iterator[Pa
     packed = fetched(archive, root, work)
     target = work / "unpacked"
     try:
-        extract_archive(str(packed), str(target))
+        try:
+            extract_archive(str(packed), str(target))
+        except tarfile.FilterError as error:
+            raise InputError(
+                f"The archive {quoted(packed)} is not unpacked: {error.tarinfo.name!r} in it leads "
+                "out of its folder."
+            ) from error
         yield target
     finally:
         shutil.rmtree(target, ignore_errors=True)

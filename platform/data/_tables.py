@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import psutil
 from numpy.lib.npyio import NpzFile
 
 from deep_clustering.platform.data import _cache
@@ -156,6 +157,24 @@ def _told(table: Table) -> Iterator[None]:
         ) from error
 
 
+def _refuse_large(table: Table, numbers: int) -> None:
+    """See that there is memory for a table's numbers in double precision and as they are stored.
+
+    A small file may hold a large table: equal numbers take next to nothing when they are packed.
+    """
+    needed, free = 12 * numbers, free_bytes()
+    if needed > free:
+        raise InputError(
+            f"{quoted(table.path)} would need {needed / 2**20:,.0f} MiB of memory, and "
+            f"{free / 2**20:,.0f} MiB are free; take a part of it."
+        )
+
+
+def free_bytes() -> int:
+    """Memory of this machine that can be had."""
+    return int(psutil.virtual_memory().available)
+
+
 # --- CSV and Parquet -----------------------------------------------------------------------------
 
 
@@ -166,6 +185,8 @@ def _frame(table: Table) -> _Columns:
     from deep_clustering.platform.data import _frames
 
     is_csv = table.path.suffix.lower() == ".csv"
+    if not is_csv:
+        _refuse_large(table, _frames.numbers_in(table.path))
     frame = _frames.read_csv(table.path) if is_csv else _frames.read_parquet(table.path)
     label = _label_column(table, frame.columns)
     others = frame.drop(label) if label is not None else frame
@@ -264,6 +285,8 @@ def _arrays(table: Table) -> _Columns:
         arrays = np.load(file)
         if not isinstance(arrays, NpzFile):
             raise _other_form(table, "it holds one array without a name, as .npy files do")
+        assert arrays.zip is not None  # until it is closed
+        _refuse_large(table, sum(member.file_size for member in arrays.zip.infolist()) // 8)
         names = list(arrays)
         label = _label_column(table, names)
         others = [name for name in names if name != label]

@@ -76,6 +76,11 @@ class Dataset(ABC):
     def noun(self) -> str:
         """What the samples are called in messages, in the plural."""
 
+    @property
+    @abstractmethod
+    def different(self) -> int:
+        """How many samples differ from all before them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSet(Dataset):
@@ -92,6 +97,10 @@ class ImageSet(Dataset):
     def noun(self) -> str:
         return "images"
 
+    @property
+    def different(self) -> int:
+        return len(self.images) - self.duplicates
+
 
 @dataclass(frozen=True, kw_only=True)
 class PointSet(Dataset):
@@ -102,6 +111,10 @@ class PointSet(Dataset):
     @property
     def noun(self) -> str:
         return "samples"
+
+    @property
+    def different(self) -> int:
+        return len(self.points) - self.duplicates
 
 
 @dataclass(frozen=True)

@@ -44,11 +44,16 @@ class Places(Stored):
 
 @dataclass(frozen=True, kw_only=True)
 class Compute(Places):
-    """How a command that trains uses the machine or a cluster."""
+    """How a command that trains uses the machine or a cluster.
+
+    Attributes:
+        run_limit: minutes after which a run, or what it stands on, is ended and counts as failed.
+    """
 
     address: Annotated[str | None, "--address"] = None
     workers: Annotated[int, "--workers"] = 1
     gpus_per_run: Annotated[float | None, "--gpus-per-run"] = None
+    run_limit: Annotated[float | None, "--run-limit"] = None
     retry: Annotated[str | None, "--retry"] = None
     dry_run: Annotated[bool, "--dry-run"] = False
 

@@ -422,6 +422,12 @@ def check_sizes(config: Config, dataset: Dataset, part: Part = "all") -> None:
                 f"{name}: needs at least {value} {of}, found {n}; "
                 f"set a smaller one, for example --set {name}={max(2, n // 2)}"
             )
+    clusters = flat.get("clusters")
+    if isinstance(clusters, int) and dataset.different < clusters <= len(dataset.score):
+        wrong.append(
+            f"clusters: needs at least {clusters} {dataset.noun} that differ, found "
+            f"{dataset.different}; the others repeat them value by value"
+        )
     if wrong:
         raise InputError("\n".join(wrong))
 

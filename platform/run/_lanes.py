@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import ray
 from ray import train
 
+from deep_clustering.platform.run.client import Client
 from deep_clustering.platform.run.lane import Settings, serve
 
 if TYPE_CHECKING:
@@ -50,9 +51,12 @@ def _alone(settings: Settings, room: "Room", storage: str) -> None:
         try:
             ray.get(actor.serve.remote(settings, room.gpus > 0, storage))
             return
-        except ray.exceptions.RayError:  # what it was doing the planner gives out again
+        except ray.exceptions.RayError:
             if life == _LIVES or not ray.is_initialized():
                 raise
+            # Another lane may do what it was doing before there is room for the next process: where
+            # a machine is lost, there is less room than before.
+            Client(settings.planner).lane_gone(settings.lane)
         finally:
             ray.kill(actor)
 

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from deep_clustering.platform.errors import EnvironmentProblem
 from deep_clustering.platform.request.jobs import Job
@@ -31,9 +32,15 @@ class Client:
         self.actor = actor
 
     @classmethod
-    def start(cls) -> "Client":
-        """A planner of one's own, on the Ray that this process is connected to."""
-        return cls(ray.remote(num_cpus=0, max_concurrency=1000)(Planner).remote())
+    def start(cls, limit: float | None) -> "Client":
+        """A planner of one's own, on the machine of this process: it ends with no other one.
+
+        Args:
+            limit: as in `Planner`.
+        """
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        made = ray.remote(num_cpus=0, max_concurrency=1000, scheduling_strategy=here)(Planner)
+        return cls(made.remote(limit))
 
     # ---- for whoever wants results
 
@@ -51,8 +58,8 @@ class Client:
     def close(self) -> None:
         self._ask(self.actor.close.remote())
 
-    def snapshot(self) -> Snapshot:
-        return self._ask(self.actor.snapshot.remote())
+    def snapshot(self, seen: int = -1) -> Snapshot:
+        return self._ask(self.actor.snapshot.remote(seen))
 
     def unrecorded(self) -> list[tuple[Job, Failure]]:
         return self._ask(self.actor.unrecorded.remote())

@@ -5,12 +5,16 @@ from enum import StrEnum
 
 from deep_clustering.platform.errors import InputError
 
+#: What PyTorch says, in a plain RuntimeError, when the machine has no memory left.
+_CPU_ALLOCATOR = "DefaultCPUAllocator"
+
 
 class Kind(StrEnum):
     """What went wrong; the values of column `failure_kind` of `runs`."""
 
     DIVERGED = "diverged"  # a loss is not finite
-    OUT_OF_MEMORY = "out_of_memory"  # of the GPU
+    OUT_OF_MEMORY = "out_of_memory"  # of the GPU, or of the machine
+    TIMEOUT = "timeout"  # it took longer than --run-limit
     LOST_WORKER = "lost_worker"  # the process died as often as it may
     BAD_DATA = "bad_data"  # the samples changed, or the method cannot take them
     STORAGE = "storage"  # something that it needs is missing or damaged in the store
@@ -55,6 +59,11 @@ def of(error: Exception, batch_size: object = None) -> Failure:
             reason=f"out of GPU memory at batch_size {batch_size}; set a smaller one",
         )
     line = (str(error).strip() or "no message").splitlines()[0]
+    if isinstance(error, MemoryError) or _CPU_ALLOCATOR in line:
+        return Failure(
+            kind=Kind.OUT_OF_MEMORY,
+            reason=f"out of memory ({line}); close other programs, or train fewer runs at once",
+        )
     kind = Kind.ERROR
     if isinstance(error, (InputError, ValueError)):
         kind = Kind.BAD_DATA

@@ -1,6 +1,8 @@
 """A lane's worker: takes a job, carries it out, again, until the planner has no more."""
 
 import contextlib
+import faulthandler
+import os
 import threading
 import traceback
 from collections.abc import Iterator, Mapping
@@ -39,6 +41,7 @@ class Settings:
         store: address.
         provenance: columns that every row carries.
         threads: CPU threads of each worker.
+        limit: seconds that one job may take; None: any.
     """
 
     lane: int
@@ -46,6 +49,7 @@ class Settings:
     store: str
     provenance: Mapping[str, str | bool | None]
     threads: int
+    limit: float | None
 
 
 class _Report:
@@ -91,7 +95,22 @@ def serve(given: dict[str, Settings]) -> None:
         with _next(planner, settings.lane, place) as job:
             if job is None:
                 return
-            _carry_out(job, place, planner, settings.lane)
+            with _limited(settings.limit):
+                _carry_out(job, place, planner, settings.lane)
+
+
+@contextlib.contextmanager
+def _limited(seconds: float | None) -> Iterator[None]:
+    """End this process after a while, whatever hangs in it: by a thread that needs no Python."""
+    if seconds is None:
+        yield
+        return
+    with open(os.devnull, "w") as nowhere:
+        faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
 
 
 @contextlib.contextmanager

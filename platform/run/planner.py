@@ -6,6 +6,7 @@ wait for news. Its methods run on one event loop, so no two of them interleave e
 """
 
 import asyncio
+import itertools
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -47,10 +48,13 @@ class _Entry:
     elapsed: float = 0.0  # seconds in lanes before that
     again: float = 0.0  # not before this time, by the monotonic clock
 
+    def lasted(self) -> float:
+        """Seconds since a lane took it; 0 where none has it."""
+        return 0.0 if self.since is None else time.monotonic() - self.since
+
     def pause(self) -> None:
         """The lane that had it has it no more."""
-        if self.since is not None:
-            self.elapsed += time.monotonic() - self.since
+        self.elapsed += self.lasted()
         self.since = None
 
     def end(self, state: State, failure: Failure | None = None) -> None:
@@ -60,7 +64,6 @@ class _Entry:
 
     def progress(self) -> Progress:
         """As a view shows it."""
-        running = 0.0 if self.since is None else time.monotonic() - self.since
         return Progress(
             kind=self.job.kind,
             epochs=self.job.epochs,
@@ -68,7 +71,7 @@ class _Entry:
             epoch=self.epoch,
             values=self.values,
             failure=self.failure,
-            elapsed=self.elapsed + running,
+            elapsed=self.elapsed + self.lasted(),
         )
 
     def news(self, known: int) -> JobNews:
@@ -83,9 +86,14 @@ class _Entry:
 
 
 class Planner:
-    """Hands jobs to lanes in an order in which everything comes after what it stands on."""
+    """Hands jobs to lanes in an order in which everything comes after what it stands on.
 
-    def __init__(self) -> None:
+    Args:
+        limit: seconds after which a lane's process ends itself, with the job that took so long.
+    """
+
+    def __init__(self, limit: float | None = None) -> None:
+        self._limit = limit
         self._jobs: dict[str, _Entry] = {}
         self._present: set[str] = set()  # finished work that nobody submitted
         self._queue: deque[str] = deque()
@@ -94,6 +102,7 @@ class Planner:
         self._news = asyncio.Condition()
         self._notes: list[tuple[float, str]] = []
         self._version = 0
+        self._changed: dict[str, int] = {}  # job -> version of its last change, latest last
         self._storage: str | None = None
 
     # ---- asked by whoever wants results
@@ -112,6 +121,7 @@ class Planner:
         added: list[_Entry] = []
         for submitted in work:
             job = submitted.job
+            self._touch(job.id)
             known = self._jobs.get(job.id)
             if known is not None:
                 known.owners.add(owner)
@@ -158,6 +168,7 @@ class Planner:
         """Withdraw an owner's wish; a job that nobody wants any more is stopped."""
         for i in ids:
             entry = self._jobs[i]
+            self._touch(i)
             entry.owners.discard(owner)
             if not entry.owners and not entry.state.final:
                 entry.cancel = True
@@ -170,11 +181,20 @@ class Planner:
         self._closed = True
         await self._tell()
 
-    async def snapshot(self) -> Snapshot:
-        """Everything that a view shows."""
+    async def snapshot(self, seen: int = -1) -> Snapshot:
+        """What a view shows and its caller does not know: it costs what has changed meanwhile.
+
+        Args:
+            seen: version of the caller's last snapshot; jobs that run are in every one.
+        """
+        latest_first = itertools.takewhile(
+            lambda i: self._changed[i] > seen, reversed(self._changed)
+        )
+        running = (i for i in self._lane_job.values() if i is not None)
+        told = dict.fromkeys([*reversed([*latest_first]), *running])
         return Snapshot(
             version=self._version,
-            jobs={i: entry.progress() for i, entry in self._jobs.items()},
+            jobs={i: self._jobs[i].progress() for i in told},
             notes=tuple(self._notes),
             storage=self._storage,
         )
@@ -200,7 +220,7 @@ class Planner:
             if entry is not None:
                 entry.state, entry.since = State.RUNNING, time.monotonic()
                 self._lane_job[lane] = entry.job.id
-                await self._tell()
+                await self._tell(entry.job.id)
                 return entry.job
             if self._closed and not self._queue:
                 return None
@@ -215,7 +235,7 @@ class Planner:
         entry = self._jobs[job]
         entry.epoch, entry.values = epoch, values
         entry.history.append((epoch, values))
-        await self._tell()
+        await self._tell(job)
 
     async def finished(self, job: str, lane: int, values: Numbers) -> None:
         """A lane committed a job, or found it committed."""
@@ -223,7 +243,7 @@ class Planner:
         entry.values, entry.epoch = values, entry.job.epochs
         self._lane_job[lane] = None
         entry.end(State.DONE)
-        await self._tell()
+        await self._tell(job)
 
     async def failed(self, job: str, lane: int, failure: Failure) -> None:
         """A lane recorded a failure."""
@@ -240,7 +260,7 @@ class Planner:
         """A lane let go of a cancelled job."""
         self._lane_job[lane] = None
         self._jobs[job].end(State.CANCELLED)
-        await self._tell()
+        await self._tell(job)
 
     async def busy(self, job: str, lane: int) -> None:
         """Another command is computing this job; look again in a moment."""
@@ -249,7 +269,7 @@ class Planner:
         entry.pause()
         entry.state, entry.again = State.ELSEWHERE, time.monotonic() + _ELSEWHERE_PAUSE
         self._queue.append(job)
-        await self._tell()
+        await self._tell(job)
 
     async def wanted(self, job: str) -> None:
         """Returns when the job is cancelled or over; a lane's thread waits on it."""
@@ -308,6 +328,10 @@ class Planner:
         entry.deaths += 1
         if entry.cancel:
             entry.end(State.CANCELLED)
+        elif self._limit is not None and entry.lasted() >= self._limit:
+            entry.unrecorded = True
+            reason = f"it took longer than {self._limit / 60:g} minutes, the limit of each run"
+            self._fail(entry, Failure(kind=Kind.TIMEOUT, reason=reason))
         elif entry.deaths < _LIVES:
             entry.pause()
             entry.state = State.WAITING
@@ -318,17 +342,25 @@ class Planner:
             entry.unrecorded = True
             reason = f"worker died {entry.deaths} times, last at epoch {entry.epoch}"
             self._fail(entry, Failure(kind=Kind.LOST_WORKER, reason=reason))
-        await self._tell()
+        await self._tell(job)
 
     def _fail(self, entry: _Entry, failure: Failure) -> None:
         """End a job without a result, and with it all that stands on it."""
         entry.end(State.FAILED, failure)
+        self._touch(entry.job.id)
         for other in self._jobs.values():
             if entry.job.id in other.job.needs.values() and not other.state.final:
                 other.unrecorded = True
                 self._fail(other, _without(entry))
 
-    async def _tell(self) -> None:
+    def _touch(self, job: str) -> None:
+        """A job is about to be told as changed."""
+        self._changed.pop(job, None)
+        self._changed[job] = self._version + 1
+
+    async def _tell(self, *changed: str) -> None:
+        for job in changed:
+            self._touch(job)
         self._version += 1
         async with self._news:
             self._news.notify_all()

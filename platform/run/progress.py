@@ -70,10 +70,11 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """Everything that a view shows.
+    """What a view shows.
 
     Attributes:
-        jobs: id -> progress.
+        version: what to pass to the next call.
+        jobs: id -> progress, of those that changed since the last call, and of those that run.
         notes: (time, text), the time in seconds since 1970.
         storage: why nothing can be written any more, None while it can.
     """

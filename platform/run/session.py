@@ -95,8 +95,9 @@ class Session:
         store: where results go; its URI is what the lanes open.
         provenance: columns that every row of this command carries.
         parallel: how many runs could train side by side.
-        compute: `workers` and `gpus_per_run` as in `room`; `address` of a Ray cluster, None starts
-            one of this command's own and never joins another.
+        compute: `workers` and `gpus_per_run` as in `room`; `run_limit`, minutes for one job;
+            `address` of a Ray cluster, None starts one of this command's own and never joins
+            another.
 
     Attributes:
         planner: takes the work.
@@ -119,6 +120,7 @@ class Session:
         parallel: int,
     ) -> None:
         self._store, self._compute, self._parallel = store, compute, parallel
+        self._limit = None if compute.run_limit is None else 60 * compute.run_limit
         self.provenance = dict(provenance)
         self._threads: list[threading.Thread] = []
         self._errors: list[str] = []
@@ -137,7 +139,7 @@ class Session:
                 workers=self._compute.workers,
                 gpus_per_run=self._compute.gpus_per_run,
             )
-            self.planner = Client.start()
+            self.planner = Client.start(self._limit)
             for lane in range(self.room.lanes):
                 thread = threading.Thread(target=self._keep, args=(lane,), daemon=True)
                 thread.start()
@@ -183,6 +185,7 @@ class Session:
             store=self._store.uri,
             provenance=self.provenance,
             threads=self.room.threads,
+            limit=self._limit,
         )
         try:
             keep(settings, self.room, self.storage)

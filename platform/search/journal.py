@@ -5,10 +5,12 @@ and a journal that is damaged, or that says otherwise, is set aside and written 
 it is written without waiting for the disk.
 """
 
+import itertools
 import json
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 import optuna
 from optuna.storages.journal import BaseJournalBackend, JournalStorage
@@ -16,8 +18,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from deep_clustering.platform import _disk
 from deep_clustering.platform.errors import storage_error
+from deep_clustering.platform.search import history
 from deep_clustering.platform.search.history import History, Search, direction, proposed, search_of
-from deep_clustering.platform.store.store import Problem, Store, StoreDamage
+from deep_clustering.platform.store.store import Finding, Problem, Store, StoreDamage
 
 #: Seconds between two uploads to an object store.
 _UPLOAD = 30.0
@@ -119,6 +122,20 @@ class Journal:
         for trial in trials[len(held) :]:
             self._add(trial)
         self._write_whole()
+
+    def wrong(self, facts: History) -> str | None:
+        """Why `follow` would set the journal aside; None where it would not, or there is none.
+
+        Args:
+            facts: of the study, read after the journal; they learn what it alone knows.
+        """
+        facts.learn(facts.missing(self.history()))
+        if self.damage is not None or self._study is None or facts.search is None:
+            return self.damage
+        in_order = itertools.takewhile(
+            lambda pair: pair[0] == pair[1].number, enumerate(facts.trials())
+        )
+        return self._contradiction(facts.search, [trial for _, trial in in_order])
 
     def _contradiction(self, search: Search, trials: Sequence[FrozenTrial]) -> str | None:
         """Where the journal says what no copy of these trials would say."""
@@ -228,6 +245,23 @@ class Journal:
             if known.get(epoch) != value:
                 storage.set_trial_intermediate_value(id, epoch, value)
         storage.set_trial_state_values(id, trial.state, trial.values)
+
+
+def findings(store: Store) -> Iterator[Finding]:
+    """Journals that a search would set aside, with what does so at once."""
+    for path in store.list("studies"):
+        name = path.removeprefix("studies/").removesuffix(".log")
+        if path != path_of(name):
+            continue  # not one of ours
+        reason = Journal(store, name).wrong(history.read(store, name))
+        if reason is not None:
+            problem = Problem(path, "damaged", f"damaged copy of a study ({reason})")
+            yield Finding(problem, partial(_set_aside, store, path))
+
+
+def _set_aside(store: Store, path: str) -> str:
+    store.set_aside(path)
+    return "moved to quarantine/; its search writes it anew from what the store knows"
 
 
 class _Lines(BaseJournalBackend):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from ray import tune
 
+from deep_clustering.platform.errors import EnvironmentProblem
 from deep_clustering.platform.request.configs import Value
 from deep_clustering.platform.run.client import Client
 from deep_clustering.platform.run.failure import Kind
@@ -71,6 +72,9 @@ def relay(
                 last = max(job.epoch for job in jobs)
                 tune.report({**final, **filled, "epoch": last, "final": True})
                 done = True
+    except EnvironmentProblem:  # Tune tries the trial again, and its runs are still wanted
+        done = True
+        raise
     finally:
         if not done:  # stopped by the scheduler: the runs end at their next step
             client.cancel(runs, owner(config["number"]))

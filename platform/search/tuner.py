@@ -10,6 +10,10 @@ from deep_clustering.platform.search.relay import relay
 from deep_clustering.platform.search.searcher import StudySearcher
 from deep_clustering.platform.search.study import Settings
 
+#: How often a trial's relay is started anew, as when its machine is lost. A relay computes nothing,
+#: and the planner tells the next one all that there was.
+_RELAYS = 3
+
 
 def run(searcher: StudySearcher, settings: Settings, planner: Client, storage: str) -> None:
     """Run trials until the searcher has enough; blocks. Call it from a thread of its own.
@@ -52,7 +56,7 @@ def run(searcher: StudySearcher, settings: Settings, planner: Client, storage: s
             name="search",
             storage_path=storage,
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=0),
+            failure_config=tune.FailureConfig(max_failures=_RELAYS),
         ),
     )
     tuner.fit()

@@ -43,37 +43,41 @@ class Upkeep:
     def sweep(self) -> None:
         """Remove files half-written, files that no row names, and locks that nobody holds."""
         self._files.sweep()
-        for kind in (*TABLES, "models", "artefacts"):
-            self._sweep(kind)
+        self._sweep("runs", *TABLES, "models")
+        self._sweep("stages", "artefacts")
         for path in self._files.names(LOCKS):
             if lock := self._files.lock(path):
                 lock.release()
 
-    def _sweep(self, kind: str) -> None:
-        by_id: dict[str, list[str]] = {}
-        for path in self._files.names(kind):
-            by_id.setdefault(id_in(path), []).append(path)
-        home = "stages" if kind == "artefacts" else "runs"
-        rows: dict[str, list[str]] = {}
+    def _sweep(self, home: str, *kinds: str) -> None:
+        """Remove what no row names from the folders of the files that rows in `home` name."""
+        listed = [self._files.names(kind) for kind in kinds]
+        rows: dict[str, list[str]] = {}  # looked at after the files: a row comes after its files
         for entry in self._rows.entries(home):
             rows.setdefault(entry.id, []).append(entry.path)
         lost = {id_in(name) for name in self._seals.lost(home)}
-        for id, paths in by_id.items():
-            if id in lost:
-                continue  # its row may come back; until then nobody knows what it names
-            mine = rows.get(id, [])
-            if len(paths) == 1 and len(mine) == 1:
-                continue  # as it should be: one row, and the one file that it names
-            dead = [p for p in paths if self._given_up(p)]
-            if not dead:
-                continue
-            try:
-                named = {part.path for row in mine for part in parts(self._rows.row(row))}
-            except (OSError, StorageError):
-                continue  # a row that cannot be read may name them
-            for path in dead:
-                if path not in named:
-                    self._files.delete(path)
+        for paths in listed:
+            by_id: dict[str, list[str]] = {}
+            for path in paths:
+                by_id.setdefault(id_in(path), []).append(path)
+            for id, mine in by_id.items():
+                if id not in lost:  # its row may come back; until then nobody knows what it names
+                    self._sweep_one(mine, rows.get(id, []))
+
+    def _sweep_one(self, paths: list[str], rows: list[str]) -> None:
+        """Remove those files of an id that none of its rows names and nobody is writing."""
+        if len(paths) == 1 and len(rows) == 1:
+            return  # as it should be: one row, and the one file that it names
+        dead = [path for path in paths if self._given_up(path)]
+        if not dead:
+            return
+        try:
+            named = {part.path for row in rows for part in parts(self._rows.row(row))}
+        except (OSError, StorageError):
+            return  # a row that cannot be read may name them
+        for path in dead:
+            if path not in named:
+                self._files.delete(path)
 
     def _given_up(self, path: str) -> bool:
         if name := attempt_in(path):

@@ -10,7 +10,7 @@ from deep_clustering.platform._disk import FileState
 from deep_clustering.platform.store import schema
 from deep_clustering.platform.store._damage import problem, warn
 from deep_clustering.platform.store._files import Files, inside, reading
-from deep_clustering.platform.store._segments import Segments, id_in, pool
+from deep_clustering.platform.store._segments import Segments, id_in, pool, short
 from deep_clustering.platform.store.schema import Damaged, NewerSchema
 
 #: Up to so many tables are read from their own files although a segment holds them too.
@@ -22,6 +22,8 @@ _ROW = re.compile(
     r"\.(?:ok|failed-(?P<failure>\d+))(?:/(?P<attempt>[0-9a-f-]+))?\.parquet"
 )
 
+#: The digest of a table's file in its name, and so in the row that names it.
+_DIGEST = re.compile(r"\.([0-9a-f]{16})\.parquet$")
 
 #: The tables that a run may have beside its row.
 TABLES = ("epochs", "predictions", "probabilities")
@@ -239,7 +241,11 @@ class Rows:
         """
         if not inside(path):
             raise Damaged(path, "it is no file of the store")
-        frame = schema.decode(self._files.read(path), path, kind)
+        data = self._files.read(path)
+        digest = _DIGEST.search(path)  # earlier releases had none in the names of tables
+        if digest is not None and digest[1] != short(data):
+            raise Damaged(path, "it is not the table that its row names")
+        frame = schema.decode(data, path, kind)
         if frame.height and frame["run_id"][0] != id_in(path):
             raise Damaged(path, "it holds another run than its name says")
         return frame

@@ -16,6 +16,7 @@ from deep_clustering.platform.store._copies import Copies
 from deep_clustering.platform.store._files import Files, saving
 from deep_clustering.platform.store._names import checked_id
 from deep_clustering.platform.store._rows import Rows
+from deep_clustering.platform.store._segments import short
 from deep_clustering.platform.store.schema import Damaged
 
 
@@ -134,7 +135,8 @@ def _tables(
     for kind, table in tables.items():
         if table is not None:
             fitted = schema.fit_table(kind, id, table)
-            path = f"{kind}/{id}.{token}.parquet"
-            files[path] = schema.encode(kind, fitted)
+            data = schema.encode(kind, fitted)
+            path = f"{kind}/{id}.{token}.{short(data)}.parquet"
+            files[path] = data
             row[f"{kind}_file"], row[f"{kind}_columns"] = path, schema.described(fitted)
     return files

@@ -82,6 +82,7 @@ _WORK = {
 FAILURE_KINDS = (
     "diverged",
     "out_of_memory",
+    "timeout",
     "lost_worker",
     "bad_data",
     "storage",

@@ -10,7 +10,7 @@ quick. It is never needed: what is not in a segment, or in a damaged one, is rea
     runs/<id>.ok.parquet               a finished run
     runs/<id>.failed-<k>.parquet       an attempt without a result, k = 0, 1, ...
     epochs/, predictions/,
-    probabilities/                     <id>.<attempt>.parquet, named by the row of their run
+    probabilities/                     <id>.<attempt>.<hash>.parquet, named by their run's row
     models/                            <id>.<hash>.safetensors, named by it too
     stages/<id>.ok.parquet             shared work; its files are artefacts/<id>/<attempt>/<name>
     paths/<fingerprint>.json           where a folder's images were found last; written anew then

@@ -1,6 +1,6 @@
 """The benchmark table, on demand: what to look for is a change of a ratio, not of a time.
 
-    python tests/benchmarks/run.py                       all but `tune`, about 5 minutes on 2 cores
+    python tests/benchmarks/run.py                       all but two, about 5 minutes on 2 cores
     python tests/benchmarks/run.py --only step,kmeans    some parts
 
 Times on the CPU are CPU seconds of one thread unless a line says "wall", on CUDA they are taken
@@ -30,9 +30,10 @@ PARTS = {
     "platform": "platform_cost",
     "store": "store_cost",
     "tune": "tune_cost",
+    "growth": "growth",
 }
 #: Parts that run only when they are named: each takes many minutes.
-LONG = ("tune",)
+LONG = ("tune", "growth")
 
 
 def main() -> int:

@@ -37,12 +37,12 @@ def rows(setting: Setting) -> list[Row]:
 
     with tempfile.TemporaryDirectory(prefix="deep-clustering-benchmark-") as scratch:
         folder = Path(scratch)
-        row, epochs, predictions = _result(folder / "data")
+        row, epochs, predictions = result(folder / "data")
         found = _commits(folder, row, epochs, predictions, 5 if setting.quick else 15)
         count = _runs(setting)
         store = Store.open(folder / "many")
-        with _no_waiting(), ThreadPoolExecutor(4) as pool:
-            list(pool.map(lambda i: store.commit_run(_another(row, i), None, None), range(count)))
+        with no_waiting(), ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda i: store.commit_run(another(row, i), None, None), range(count)))
             packing = _seconds(store.compact)
         uri = store.uri
         scan = min(_seconds(lambda: _counted(results.runs(uri), count)) for _ in range(3))
@@ -73,9 +73,9 @@ def _commits(folder: Path, row: Any, epochs: Any, predictions: Any, repeats: int
 
     commits, writes, small = [], [], []
     for i in range(repeats + 1):
-        commits.append(_seconds(store.commit_run, _another(row, i), epochs, predictions))
+        commits.append(_seconds(store.commit_run, another(row, i), epochs, predictions))
         writes.append(_seconds(write, i))
-        small.append(_seconds(store.commit_run, _another(row, -1 - i), None, None))
+        small.append(_seconds(store.commit_run, another(row, -1 - i), None, None))
     commit, bare, alone = (statistics.median(t[1:]) for t in (commits, writes, small))
     return [
         Row(
@@ -89,7 +89,7 @@ def _commits(folder: Path, row: Any, epochs: Any, predictions: Any, repeats: int
     ]
 
 
-def _result(root: Path) -> tuple[dict[str, Any], Any, Any]:
+def result(root: Path) -> tuple[dict[str, Any], Any, Any]:
     """The row, the epochs and the predictions of a run such as CDC leaves."""
     import pyarrow as pa
 
@@ -124,7 +124,7 @@ def _result(root: Path) -> tuple[dict[str, Any], Any, Any]:
     return row, epochs, pa.table(columns)
 
 
-def _another(row: dict[str, Any], number: int) -> dict[str, Any]:
+def another(row: dict[str, Any], number: int) -> dict[str, Any]:
     """The same run under another id and seed, with other numbers."""
     run = f"{number % 2**63:016x}"
     return {**row, "run_id": run, "seed": abs(number), "acc": (number % 997) / 997}
@@ -143,7 +143,7 @@ def _seconds(work: Callable[..., Any], *given: Any) -> float:
 
 
 @contextmanager
-def _no_waiting() -> Iterator[None]:
+def no_waiting() -> Iterator[None]:
     """Nothing waits for the disk inside: to set up what is not measured in seconds, not minutes."""
     before, os.fsync = os.fsync, lambda fd: None
     try:

@@ -125,6 +125,7 @@ def test_losses_have_the_names_of_the_terms() -> None:
 # --- The wall between the losses, and slices without a sample -------------------------------------
 
 
+@pytest.mark.fault(53)
 def test_without_a_selected_sample_only_the_calibration_head_moves() -> None:
     start = trained(trials.config(fixed_threshold=0.0)).state()
     model = trials.cdc(trials.config(fixed_threshold=1.0))
@@ -312,6 +313,7 @@ def test_too_few_images_for_the_prototypes_are_refused() -> None:
         trials.cdc(trials.config(hidden=97)).initialise()
 
 
+@pytest.mark.fault(56)
 def test_low_precision_is_close() -> None:
     exact = trained(trials.CONFIG, steps=0).predict(ALL)["clustering"]
     low = trained(trials.config(precision="bf16"), steps=0)
@@ -490,6 +492,7 @@ def test_the_release_had_another_batch_on_imagenet10() -> None:
         METHOD.layers("cifar10", 32, "papers")
 
 
+@pytest.mark.fault(63)
 def test_all_mistakes_are_reported_at_once() -> None:
     with pytest.raises(ValueError, match="mini_clusters") as caught:
         CDCConfig(

@@ -1,9 +1,12 @@
 """An object store of their own for tests of the platform."""
 
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from support.s3_proxy import Fault, Proxy
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +33,23 @@ def address(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> s
     server = boto3.client("s3", endpoint_url=f"http://{endpoint}", region_name="us-east-1")
     server.create_bucket(Bucket="results")
     return f"s3://results/{tmp_path.name}/store?{options}"
+
+
+@pytest.fixture
+def through(address: str, endpoint: str) -> Iterator[Callable[..., tuple[Proxy, str]]]:
+    """A proxy with some faults, each PUT meeting one by chance, and the address behind it."""
+    open_ones: list[Proxy] = []
+
+    def made(*faults: Fault, share: float = 0.4) -> tuple[Proxy, str]:
+        chance = random.Random(20261128)
+
+        def fault() -> Fault | None:
+            return chance.choice(faults) if chance.random() < share else None
+
+        proxy = Proxy(endpoint, fault).__enter__()
+        open_ones.append(proxy)
+        return proxy, address.replace(endpoint, proxy.endpoint)
+
+    yield made
+    for proxy in open_ones:
+        proxy.__exit__()

@@ -150,6 +150,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.fault(26)
 def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     def child() -> subprocess.Popen[str]:
         return subprocess.Popen(

@@ -82,6 +82,16 @@ class Command:
         pytest.fail(f"{program} never ran:\n{self.text}")
 
     @property
+    def scratch(self) -> str | None:
+        """The command's scratch folder; None while, or where, there is no Ray of its own."""
+        with contextlib.suppress(psutil.Error):
+            for process in self.family():
+                with contextlib.suppress(psutil.Error):
+                    if _GUARD in (line := process.cmdline()):
+                        return line[-1]
+        return None
+
+    @property
     def text(self) -> str:
         return "\n".join(self.lines)
 
@@ -112,6 +122,17 @@ def table(store: Path) -> pl.DataFrame:
 def patience() -> float:
     """How many times longer things may take than on an idle machine."""
     return max(1.0, 2 * os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
+def processes_of(scratch: str) -> list[str]:
+    """Command lines of what belongs to a command, or is named after its scratch folder."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            belongs = scratch in os.fsdecode(Path(f"/proc/{process.pid}/environ").read_bytes())
+            if belongs or any(scratch in word for word in process.cmdline()):
+                found.append(" ".join(process.cmdline()))
+    return found
 
 
 def gone(family: list[psutil.Process], seconds: float) -> list[str]:

@@ -159,6 +159,7 @@ def test_one_cluster_is_the_mean(route):
     assert float(result.inertia) == pytest.approx(float((x - x.mean(0)).norm(dim=1).sum()), 1e-5)
 
 
+@pytest.mark.fault(51)
 def test_fewer_distinct_points_than_clusters(route):
     points = torch.tensor([[1.0, 5.0], [2.0, 5.0], [4.0, 7.0]])
     x = points.repeat(20, 1)
@@ -181,6 +182,7 @@ def test_all_points_equal(route):
     assert torch.isfinite(result.centres).all()
 
 
+@pytest.mark.fault(52)
 def test_empty_clusters_move_to_the_old_origin():
     # Labels 0 and 2 only, cluster 1 is empty: its centre is the zero vector of the original space,
     # which here is the nearest centre for the point (1, 0), so that round moves the point there.
@@ -364,11 +366,13 @@ def test_no_graph_and_input_untouched():
 # --- errors --------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(51)
 def test_more_clusters_than_points():
     with pytest.raises(ValueError, match=r"k=6 clusters for n=5 points"):
         kmeans(torch.rand(5, 2), 6)
 
 
+@pytest.mark.fault(50)
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_features_that_are_not_finite(bad, route):
     x = torch.rand(50, 4)

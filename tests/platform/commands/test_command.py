@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import psutil
@@ -22,7 +23,7 @@ from polars.testing import assert_frame_equal
 from deep_clustering.platform import results
 from deep_clustering.platform.run.execute import execute
 from deep_clustering.platform.store.store import Store
-from support.command import Command, gone, invocation, patience, run, table
+from support.command import Command, gone, invocation, patience, processes_of, run, table
 from support.small import Watcher, images, jobs, place, request
 
 pytestmark = [
@@ -41,6 +42,7 @@ def trained(work: Path) -> Command:
     return run(work, *invocation(work, "train", "trained", *_TRAIN))
 
 
+@pytest.mark.fault(5)
 def test_a_ctrl_c_ends_cleanly_and_the_same_command_continues(work: Path, trained: Command) -> None:
     """P4, P5: exit 130 within 15 s, how to go on, no process left."""
     assert trained.process.returncode == 0, trained.text
@@ -58,6 +60,7 @@ def test_a_ctrl_c_ends_cleanly_and_the_same_command_continues(work: Path, traine
     assert_frame_equal(table(work / "interrupted"), table(work / "trained"))
 
 
+@pytest.mark.fault(6)
 def test_sigterm_ends_like_a_ctrl_c_and_nothing_of_the_folder_is_imported(work: Path) -> None:
     """P4, P5: Ray would set a handler of its own, and its workers import the current folder."""
     place = work / "place"
@@ -98,6 +101,7 @@ def test_a_signal_during_the_imports_is_told_in_a_line(work: Path, number: signa
     ]
 
 
+@pytest.mark.fault(6)
 @pytest.mark.parametrize(
     ("program", "number"),
     [
@@ -122,22 +126,72 @@ def test_a_signal_while_ray_starts_leaves_nothing(
     if number != signal.SIGKILL:
         assert "continue with: platform train cdc" in command.text
     end = time.monotonic() + 10 * patience()
-    while (left := _processes_of(scratch) or Path(scratch).exists()) and time.monotonic() < end:
+    while (left := processes_of(scratch) or Path(scratch).exists()) and time.monotonic() < end:
         time.sleep(0.1)
     assert not left
 
 
-def _processes_of(scratch: str) -> list[str]:
-    """Command lines of what belongs to a command, or is named after its scratch folder."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            belongs = scratch in os.fsdecode(Path(f"/proc/{process.pid}/environ").read_bytes())
-            if belongs or any(scratch in word for word in process.cmdline()):
-                found.append(" ".join(process.cmdline()))
-    return found
+@pytest.mark.fault(6, 7, 66)
+def test_nobody_else_may_use_the_ray_of_a_command(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither without its token nor by a dashboard; a pause and two Ctrl-C do no harm to it."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # which Ray would heed
+    command = Command(*invocation(work, "train", "guarded", "--set", "epochs=4000"), cwd=work)
+    command.until("seed 0 running")
+    family = command.family()
+    ports = {c.laddr.port: p for p in family for c in _listening(p)}
+    (gcs,) = (port for port, p in ports.items() if p.name() == "gcs_server")
+    assert 8265 not in ports  # the dashboard's
+    assert _nodes(gcs, "") == "AuthenticationError"
+    assert _nodes(gcs, "0" * 64) == "AuthenticationError"
+    token = next(t for p in family if (t := p.environ().get("RAY_AUTH_TOKEN")))
+    assert _nodes(gcs, token) == "1"
+    assert command.process.poll() is None
+
+    for process in [psutil.Process(command.process.pid), *family]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.suspend()
+    time.sleep(2)
+    for process in [*family, psutil.Process(command.process.pid)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.resume()
+    seen = len(command.lines)
+    while not any("running" in line for line in command.lines[seen:]):
+        assert command.process.poll() is None, command.text
+        time.sleep(0.05)
+    for _ in range(2):
+        os.killpg(command.process.pid, signal.SIGINT)
+    assert command.end() == 130, command.text
+    assert gone(family, 10) == []
 
 
+def _listening(process: psutil.Process) -> list[Any]:
+    with contextlib.suppress(psutil.Error):
+        return [c for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+    return []
+
+
+_ASK = """
+import sys
+from ray._raylet import GcsClient
+try:
+    print(len(GcsClient(address=sys.argv[1]).get_all_node_info()))
+except Exception as error:
+    print(type(error).__name__)
+"""
+
+
+def _nodes(port: int, token: str) -> str:
+    """How many nodes somebody with this token sees of a Ray, or the error that he gets."""
+    mode = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {}
+    mine = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | mode
+    asking = [sys.executable, "-P", "-c", _ASK, f"127.0.0.1:{port}"]
+    done = subprocess.run(asking, env=mine, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.mark.fault(3, 4)
 @pytest.mark.parametrize("server", ["raylet", "gcs_server", "ray::DashboardAgent", "ray::Planner"])
 def test_whatever_dies_of_ray_has_one_exit_code(work: Path, server: str) -> None:
     """P4: exit 5 within seconds, and the same command goes on."""
@@ -152,6 +206,7 @@ def test_whatever_dies_of_ray_has_one_exit_code(work: Path, server: str) -> None
     assert "give the same command again to continue" in command.text
 
 
+@pytest.mark.fault(2)
 @pytest.mark.parametrize(("workers", "process"), [(1, "ray::Lane"), (2, "RayTrainWorker")])
 def test_a_killed_worker_is_retried_from_its_last_epoch(
     work: Path, trained: Command, workers: int, process: str
@@ -170,6 +225,7 @@ def test_a_killed_worker_is_retried_from_its_last_epoch(
         assert_frame_equal(table(work / name), table(work / "trained"))
 
 
+@pytest.mark.fault(26)
 def test_two_commands_on_one_store_share_the_work(work: Path, trained: Command) -> None:
     """P1: both finish, nothing is lost or computed twice."""
     asked = invocation(work, "train", "shared", *_TRAIN)
@@ -198,6 +254,18 @@ def test_a_run_that_diverges_is_a_row_with_a_reason(work: Path) -> None:
     assert "running" in retried.text
 
 
+@pytest.mark.fault(15)
+def test_a_run_that_takes_too_long_is_a_failure_and_the_next_one_comes(work: Path) -> None:
+    """P4: exit 3, told as what it is; without a limit it is done when asked again."""
+    asked = invocation(work, "train", "slow", "--set", "epochs=4000", "--run-limit", 0.05)
+    command = run(work, *asked)
+    assert command.process.returncode == 3, command.text
+    assert "seed 0 failed" in command.text
+    (reason,) = Store.open(work / "slow").failures().values()
+    assert reason == "it took longer than 0.05 minutes, the limit of each run"
+
+
+@pytest.mark.fault(16)
 def test_a_store_that_fills_up_ends_the_command_and_loses_nothing(work: Path) -> None:
     """P2, P4: exit 4 with a sentence; with room again the same command goes on."""
     asked = invocation(work, "train", "full", *_TRAIN)
@@ -284,6 +352,7 @@ def test_a_cluster_is_used_by_its_address(
                 process.kill()
 
 
+@pytest.mark.fault(65)
 def test_an_address_that_does_not_answer_is_told_soon(work: Path) -> None:
     begun = time.monotonic()
     command = run(

@@ -58,6 +58,7 @@ def test_the_same_search_again_computes_nothing(work: Path, searched: Command) -
     assert table(work / "searched").height == 4
 
 
+@pytest.mark.fault(1)
 def test_a_killed_search_continues_to_the_same_table(work: Path, searched: Command) -> None:
     """P1, P5: SIGKILL of the driver in mid-search; no orphan after 10 s; its journal is damaged."""
     asked = invocation(work, "tune", "killed", *_SEARCH)

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from deep_clustering.platform.commands._live import LiveView, clock
 from deep_clustering.platform.run.failure import Failure, Kind
-from deep_clustering.platform.run.progress import Line, Progress, Snapshot, State
+from deep_clustering.platform.run.progress import Line, Progress, State
 
 
 def _job(state: str, epoch: int = 0, kind: str = "run", **more: Any) -> Progress:
@@ -21,16 +21,13 @@ def _job(state: str, epoch: int = 0, kind: str = "run", **more: Any) -> Progress
 _DIVERGED = Failure(kind=Kind.DIVERGED, reason="diverged at epoch 3, step 1: loss is not finite")
 
 
-SNAPSHOT = Snapshot(
-    version=1,
-    notes=((0.0, "the worker of run b died at epoch 3; retried"),),
-    jobs={
-        "stage-0123": _job("running", 4, "encoder"),
-        "a": _job("done", 10, values={"acc": 0.9, "ece": 0.05}),
-        "b": _job("running", 5, values={"acc": 0.5, "ece": None}),
-        "c": _job("failed", 2, failure=_DIVERGED),
-    },
-)
+NOTES = ((0.0, "the worker of run b died at epoch 3; retried"),)
+JOBS = {
+    "stage-0123": _job("running", 4, "encoder"),
+    "a": _job("done", 10, values={"acc": 0.9, "ece": 0.05}),
+    "b": _job("running", 5, values={"acc": 0.5, "ece": None}),
+    "c": _job("failed", 2, failure=_DIVERGED),
+}
 ROWS = [
     Line("trial 0", ("a",), "encoder_lr=0.001 head_lr=0.002 mini_clusters=120 hidden=64"),
     Line("trial 1", ("b",), "encoder_lr=0.01"),
@@ -50,8 +47,8 @@ def test_a_frame_fits_80_columns_and_says_it_all() -> None:
     with LiveView(
         "cdc on digits", ("acc", "ece"), lambda _: "best so far: trial 0", 8, console
     ) as view:
-        view.update(SNAPSHOT, ROWS)
-        frame = view._draw(SNAPSHOT.jobs, ROWS)
+        view.update(JOBS, NOTES, ROWS)
+        frame = view._draw(JOBS, ROWS)
     shown = Console(file=io.StringIO(), width=80)
     shown.print(frame)
     text = shown.file.getvalue()  # type: ignore[attr-defined]
@@ -70,15 +67,15 @@ def test_a_frame_fits_80_columns_and_says_it_all() -> None:
 def test_more_rows_than_a_terminal_has_are_counted() -> None:
     rows = [Line(f"trial {i}", ("a",)) for i in range(40)]
     console = _terminal(height=20)
-    table = LiveView("title", ("acc",), console=console)._table(SNAPSHOT.jobs, rows)
+    table = LiveView("title", ("acc",), console=console)._table(JOBS, rows)
     assert table.row_count == 12
     assert "and 29 more" in str(list(table.columns[1].cells)[-1])
 
 
 def test_plain_lines_tell_each_change_once(capsys: pytest.CaptureFixture[str]) -> None:
     with LiveView("cdc on digits", ("acc", "ece"), console=Console(file=io.StringIO())) as view:
-        view.update(SNAPSHOT, ROWS)
-        view.update(SNAPSHOT, ROWS)
+        view.update(JOBS, NOTES, ROWS)
+        view.update(JOBS, NOTES, ROWS)
     assert capsys.readouterr().err.splitlines() == [
         "cdc on digits",
         "note: the worker of run b died at epoch 3; retried",

@@ -194,6 +194,7 @@ def test_spellings_of_one_folder_are_one_dataset(
     assert len(list((tmp_path / "data" / "prepared").glob("folder-*"))) == 1
 
 
+@pytest.mark.fault(48)
 def test_fingerprint_is_of_the_content(pictures: Path, tmp_path: Path) -> None:
     root = tmp_path / "data"
     first = dataset.open(Source(f"folder:{pictures}", root))
@@ -212,6 +213,7 @@ def test_fingerprint_is_of_the_content(pictures: Path, tmp_path: Path) -> None:
     assert dataset.open(Source(f"folder:{moved}", root)).fingerprint != first.fingerprint
 
 
+@pytest.mark.fault(41)
 def test_exact_duplicates_are_counted(pictures: Path, tmp_path: Path) -> None:
     shutil.copy(pictures / "cat" / "0.png", pictures / "dog" / "same.png")
     shutil.copy(pictures / "cat" / "0.png", pictures / "dog" / "same2.png")
@@ -272,6 +274,7 @@ def test_pictures_stored_alike_and_of_other_sizes_are_no_duplicates(tmp_path: Pa
     assert again.fingerprint != before
 
 
+@pytest.mark.fault(46)
 @pytest.mark.parametrize("name", ["with space", "two\nlines", "Žluťoučký 猫", "quote'\"", "-x"])
 def test_odd_names_work(tmp_path: Path, name: str) -> None:
     noise(tmp_path / name / name / f"{name}.png", 0)

@@ -13,6 +13,7 @@ from deep_clustering.platform.errors import InputError
 from support.pictures import noise, nothing_half_written
 
 
+@pytest.mark.fault(35)
 def test_broken_images_stop_with_a_list(pictures: Path, tmp_path: Path) -> None:
     for number in range(12):
         (pictures / "cat" / f"broken{number:02}.png").write_bytes(b"" if number else b"text")
@@ -29,6 +30,7 @@ def test_broken_images_stop_with_a_list(pictures: Path, tmp_path: Path) -> None:
     assert not list((root / "prepared").glob("folder-*"))
 
 
+@pytest.mark.fault(35)
 @pytest.mark.parametrize("side", [None, 16])
 def test_broken_images_are_left_out_when_asked(
     pictures: Path, tmp_path: Path, side: int | None

@@ -43,6 +43,7 @@ def test_files_unpacked_by_hand_are_used_and_checked(
     assert nothing_half_written(root)
 
 
+@pytest.mark.fault(33)
 def test_an_archive_with_a_wrong_checksum_is_never_unpacked(tmp_path: Path) -> None:
     root = tmp_path / "data"
     (root / "archives").mkdir(parents=True)
@@ -56,6 +57,7 @@ def test_an_archive_with_a_wrong_checksum_is_never_unpacked(tmp_path: Path) -> N
     assert nothing_half_written(root)
 
 
+@pytest.mark.fault(33)
 def test_a_download_with_a_wrong_checksum_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: tuple[str, Path]
 ) -> None:

@@ -104,6 +104,7 @@ def test_splits_with_different_classes_are_refused(tmp_path: Path) -> None:
         list_folder(tmp_path)
 
 
+@pytest.mark.fault(36)
 def test_an_empty_class_folder_is_refused_by_name(tmp_path: Path) -> None:
     picture(tmp_path / "cat" / "1.png")
     (tmp_path / "dog").mkdir()
@@ -121,6 +122,7 @@ def test_an_empty_class_folder_of_a_split_is_refused_by_name(tmp_path: Path) -> 
         list_folder(tmp_path)
 
 
+@pytest.mark.fault(36)
 def test_no_image_says_what_was_found_and_what_was_looked_for(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "a.heic").write_bytes(b"x")
@@ -168,6 +170,7 @@ def test_hidden_names_are_passed_over(tmp_path: Path) -> None:
     assert list_folder(tmp_path).paths == ["cat/1.png", "dog/1.png"]
 
 
+@pytest.mark.fault(46)
 def test_names_that_differ_by_case_are_different_classes(tmp_path: Path) -> None:
     for name in ("Cat/1.png", "cat/1.png", "CAT/1.png"):
         picture(tmp_path / name)
@@ -176,6 +179,7 @@ def test_names_that_differ_by_case_are_different_classes(tmp_path: Path) -> None
     assert list_folder(tmp_path).class_names == ("CAT", "Cat", "cat")
 
 
+@pytest.mark.fault(47)
 @pytest.mark.timeout(60)
 def test_link_loops_end(tmp_path: Path) -> None:
     picture(tmp_path / "cat" / "1.png")

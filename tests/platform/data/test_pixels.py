@@ -72,6 +72,7 @@ def test_resize_equals_resizing_the_shorter_side_and_cropping(tmp_path: Path) ->
     assert np.abs(pixels(tmp_path / "a.png", 30).astype(int) - expected).max() <= 1
 
 
+@pytest.mark.fault(45)
 def test_grey_is_copied_to_three_channels(tmp_path: Path) -> None:
     Image.new("L", (4, 4), 77).save(tmp_path / "a.png")
     assert (pixels(tmp_path / "a.png") == 77).all()
@@ -93,6 +94,7 @@ def test_transparency_lies_over_white(tmp_path: Path) -> None:
     assert np.abs(half - [177, 127, 227]).max() <= 1
 
 
+@pytest.mark.fault(45)
 def test_palette_with_and_without_transparency(tmp_path: Path) -> None:
     image = Image.new("P", (4, 4), 1)
     image.putpalette([0, 0, 0, 10, 20, 30])
@@ -109,6 +111,7 @@ def test_rgb_with_a_transparent_colour(tmp_path: Path) -> None:
     assert (pixels(tmp_path / "a.png") == 255).all()
 
 
+@pytest.mark.fault(45)
 def test_cmyk(tmp_path: Path) -> None:
     Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "a.jpg", quality=100)
     red, green, blue = pixels(tmp_path / "a.jpg")[:, 0, 0].astype(int)
@@ -117,6 +120,7 @@ def test_cmyk(tmp_path: Path) -> None:
     assert blue < 5
 
 
+@pytest.mark.fault(45)
 @pytest.mark.parametrize("kind", ["png", "tif"])
 def test_sixteen_bit_grey_is_scaled_without_stretching(tmp_path: Path, kind: str) -> None:
     values = np.array([[0, 257], [257 * 100, 65535]], np.uint16)
@@ -138,6 +142,7 @@ def test_floating_point_values_are_refused(tmp_path: Path) -> None:
         pixels(tmp_path / "a.tif", 2)
 
 
+@pytest.mark.fault(45)
 def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     # Left half white; orientation 6 asks for a quarter turn clockwise, which brings it to the top.
     array = np.zeros((16, 16, 3), np.uint8)
@@ -187,6 +192,7 @@ def test_turns_are_those_of_pillow(tmp_path: Path) -> None:
         assert np.array_equal(pixels(tmp_path / "a.png", 6), expected)
 
 
+@pytest.mark.fault(45)
 @pytest.mark.parametrize("kind", ["gif", "webp", "tif"])
 def test_first_frame_of_several(tmp_path: Path, kind: str) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]

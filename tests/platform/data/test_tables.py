@@ -92,6 +92,7 @@ def test_the_label_column_can_be_named(tmp_path: Path) -> None:
         dataset.open(Source(f"table:{path}", tmp_path / "data"))
 
 
+@pytest.mark.fault(39)
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -119,6 +120,7 @@ def test_a_csv_that_is_no_table_of_numbers(tmp_path: Path, text: str, sentence: 
     assert not [p for p in prepared.iterdir() if p.is_dir()]
 
 
+@pytest.mark.fault(39)
 def test_numpy_files_that_are_no_table(tmp_path: Path) -> None:
     def refused(sentence: str, name: str = "bad.npy") -> None:
         with pytest.raises(InputError, match=sentence):

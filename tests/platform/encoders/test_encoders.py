@@ -1,6 +1,7 @@
 """Frozen encoders: names, real weights, files that fit and that do not, stages of features."""
 
 import pickle
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,15 @@ def test_a_side_follows_an_at() -> None:
     assert names.find(BUNDLED).side == 128
     with pytest.raises(InputError, match="32 to 1024 pixels, got 8"):
         names.find(f"{BUNDLED}@8")
+
+
+@pytest.mark.fault(64)
+def test_a_package_that_is_not_installed_is_named_with_what_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)  # as Python itself marks what is not to be had
+    with pytest.raises(InputError, match=r"timm: pip install 'deep-clustering\[encoders\]'"):
+        names.find("timm:resnet18.a1_in1k")
 
 
 @pytest.mark.parametrize(

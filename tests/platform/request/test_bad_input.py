@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from deep_clustering.platform.start import main
 from deep_clustering.platform.store import _mark
@@ -38,6 +39,7 @@ def ask(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     return given
 
 
+@pytest.mark.fault(42, 51, 58, 63)
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -177,6 +179,7 @@ def test_one_sentence_and_exit_code_2(ask, tmp_path: Path, arguments, sentence: 
     )
 
 
+@pytest.mark.fault(59)
 def test_all_mistakes_of_a_command_at_once(ask) -> None:
     answer = ask("train", "cdd", "--dataset", "digit", "--set", "epochs=ten")
     assert answer.code == 2
@@ -225,6 +228,20 @@ def test_a_broken_image_is_listed_and_can_be_left_out(ask, tmp_path: Path) -> No
     assert answer.code == 0
 
 
+@pytest.mark.fault(40)
+def test_images_that_are_all_the_same_are_refused(ask, tmp_path: Path) -> None:
+    """No partition of them means anything; batches of them would train without an error."""
+    for number in range(64):
+        place = tmp_path / "same" / f"kind {number % 2}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (90, 90, 90)).save(place / f"{number}.png")
+    for method in (("cdc", *[x for s in SETS for x in ("--set", s)]), ("kmeans",)):
+        answer = ask("train", *method, "--dataset", "folder:same")
+        assert answer.code == 2
+        assert "images that differ, found 1; the others repeat them" in answer.err
+
+
+@pytest.mark.fault(18)
 def test_a_store_that_cannot_be_one(ask, tmp_path: Path, folder: Path) -> None:
     (tmp_path / "file").write_text("x")
     sets = [x for s in SETS for x in ("--set", s)]

@@ -86,6 +86,7 @@ def test_values_take_the_type_of_their_field() -> None:
     }
 
 
+@pytest.mark.fault(60)
 @pytest.mark.parametrize(
     ("item", "text"),
     [

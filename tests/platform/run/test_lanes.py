@@ -24,6 +24,7 @@ def test_memory_bounds_the_processes() -> None:
         room({"CPU": 2}, 900, parallel=1)
 
 
+@pytest.mark.fault(11)
 def test_shares_of_gpus() -> None:
     assert room({"CPU": 16, "GPU": 1}, 64_000, parallel=20).lanes == 1
     packed = room({"CPU": 16, "GPU": 1}, 64_000, parallel=20, gpus_per_run=0.25)

@@ -118,6 +118,7 @@ def test_what_the_store_has_is_done_at_once() -> None:
     )
 
 
+@pytest.mark.fault(2)
 def test_a_worker_that_dies_is_retried_once_then_failed() -> None:
     async def story() -> Any:
         planner = await _started(_job("r"))
@@ -138,6 +139,25 @@ def test_a_worker_that_dies_is_retried_once_then_failed() -> None:
     recorded = asyncio.run(planner.unrecorded())
     assert [job.id for job, _ in recorded] == ["r"]
     assert asyncio.run(planner.unrecorded()) == []
+
+
+@pytest.mark.fault(15)
+def test_a_job_that_takes_too_long_is_not_tried_again() -> None:
+    async def story() -> Any:
+        planner = Planner(limit=0.05)
+        await planner.submit([_job("r"), _job("q")])
+        await planner.close()
+        await planner.next(0)
+        await planner.lane_gone(0)  # in time: a worker that died
+        await planner.next(0)
+        await asyncio.sleep(0.06)
+        await planner.lane_gone(0)
+        return (await planner.next(0)), (await planner.snapshot()).jobs["r"].failure
+
+    other, failure = asyncio.run(story())
+    assert other.id == "q"
+    reason = "it took longer than 0.000833333 minutes, the limit of each run"
+    assert failure == Failure(kind=Kind.TIMEOUT, reason=reason)
 
 
 def test_a_failed_stage_fails_its_runs_also_later_ones() -> None:
@@ -216,3 +236,39 @@ def test_only_new_epochs_are_sent() -> None:
         return await planner.wait({"r": 1}, 0)
 
     assert asyncio.run(story()).jobs["r"].history == ((2, {"loss": 1.0}),)
+
+
+def test_a_view_is_told_what_changed_and_not_all_that_there_is() -> None:
+    """What 500 finished runs cost a view is what one run does."""
+
+    async def story() -> Any:
+        planner = await _started(*(_job(f"r{i}") for i in range(500)))
+        first = await planner.snapshot()
+        job = await planner.next(0)
+        assert job is not None
+        running = await planner.snapshot(first.version)
+        again = await planner.snapshot(running.version)
+        await planner.finished(job.id, 0, {})
+        await planner.cancel(["r7"], "a")
+        ended = await planner.snapshot(again.version)
+        return first, running, again, ended, await planner.snapshot(ended.version)
+
+    first, running, again, ended, nothing = asyncio.run(story())
+    assert list(first.jobs) == [f"r{i}" for i in range(500)]
+    assert list(running.jobs) == list(again.jobs) == ["r0"]  # its time goes on
+    assert {i: job.state for i, job in ended.jobs.items()} == {
+        "r0": State.DONE,
+        "r7": State.CANCELLED,
+    }
+    assert nothing.jobs == {}
+
+
+def test_what_stands_on_a_failure_is_told_as_well() -> None:
+    async def story() -> Any:
+        planner = await _started(_job("s", "encoder"), _job("r", needs=("s",)))
+        await planner.next(0)
+        seen = (await planner.snapshot()).version
+        await planner.failed("s", 0, _broken("it broke"))
+        return await planner.snapshot(seen)
+
+    assert set(asyncio.run(story()).jobs) == {"s", "r"}

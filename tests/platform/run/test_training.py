@@ -77,6 +77,7 @@ def test_a_run_that_was_stopped_ends_bit_for_bit_the_same(
     assert _metrics(store) == _metrics(undisturbed)
 
 
+@pytest.mark.fault(14)
 def test_a_lane_keeps_nothing_of_the_run_before(
     undisturbed: Store, folder: Path, root: Path, tmp_path: Path
 ) -> None:
@@ -107,6 +108,7 @@ def test_labels_replaced_by_noise_leave_predictions_bit_for_bit_the_same(
     assert not mine["label"].equals(theirs["label"])
 
 
+@pytest.mark.fault(38)
 def test_without_labels_metrics_are_null_and_say_why(root: Path, tmp_path: Path) -> None:
     plain = images(tmp_path / "plain", labelled=False)
     store = Store.open(tmp_path / "store")
@@ -161,6 +163,7 @@ def test_a_pickle_in_place_of_a_checkpoint_is_never_run(
     assert not canary.exists()
 
 
+@pytest.mark.fault(49)
 def test_a_loss_that_is_not_finite_ends_the_run_with_its_place(
     folder: Path, root: Path, tmp_path: Path
 ) -> None:
@@ -178,6 +181,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_its_place(
     assert results.epochs(store.uri).collect().height >= 0
 
 
+@pytest.mark.fault(48)
 def test_images_that_changed_meanwhile_stop_the_job(root: Path, tmp_path: Path) -> None:
     mine = images(tmp_path / "mine")
     job = jobs(request(mine, root), 0)[0]

@@ -108,6 +108,7 @@ def test_translation():
     }
 
 
+@pytest.mark.fault(61)
 @pytest.mark.parametrize("use", [d.distributions, d.grid, d.grid_size])
 def test_an_empty_space_is_refused(use):
     with pytest.raises(InputError, match="search space is empty"):
@@ -215,6 +216,7 @@ def test_tpe_takes_over_from_the_gaussian_process():
 # --- Grid -------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(61)
 def test_grid_values_hold_both_ends_and_no_duplicates():
     found = d.grid(SPACE, points=3)
     assert found["lr"] == (1e-4, pytest.approx(1e-3), 1e-2)

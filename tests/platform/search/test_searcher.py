@@ -117,6 +117,7 @@ def test_more_trials_later_continue_the_search(asked: Request, tmp_path: Path) -
     assert Search(store, asked, total=8).run() == whole
 
 
+@pytest.mark.fault(27)
 def test_another_search_of_the_same_name_is_refused(store: Store, asked: Request) -> None:
     Search(store, asked, total=2).run()
     with pytest.raises(InputError, match="was made with another space"):
@@ -171,6 +172,7 @@ def test_an_error_of_the_relay_is_a_failure(store: Store, asked: Request) -> Non
     assert search.study.trials()[0].user_attrs["reason"] == "the trial's runs failed"
 
 
+@pytest.mark.fault(49)
 def test_a_run_that_diverges_counts_as_the_worst(store: Store, asked: Request) -> None:
     search = Search(store, asked, total=2)
     search.ask()

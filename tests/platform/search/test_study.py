@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from deep_clustering.platform.report.pages import _study_record
 from deep_clustering.platform.request.request import Request
 from deep_clustering.platform.search import history
+from deep_clustering.platform.search.journal import findings
 from deep_clustering.platform.search.study import Study
 from deep_clustering.platform.store.store import Store, StoreDamage
 from support.searches import FINISHED, Search
@@ -101,6 +102,11 @@ def same(found: list[FrozenTrial], expected: list[FrozenTrial]) -> None:
     assert [facts(t) for t in found] == [facts(t) for t in expected]
 
 
+def verified(store: Store) -> list[str]:
+    """What `platform verify` says of the journals."""
+    return [finding.problem.reason for finding in findings(store)]
+
+
 def as_optuna_reads_it(store: Store) -> list[FrozenTrial]:
     backend = JournalFileBackend(str(journal(store)))
     return optuna.load_study(study_name="study", storage=JournalStorage(backend)).get_trials()
@@ -117,6 +123,38 @@ def test_a_killed_search_goes_on(undisturbed: list[FrozenTrial]) -> None:
 
 
 # ---- the journal
+
+
+def test_a_whole_journal_is_not_complained_of(store: Store, asked: Request) -> None:
+    """Also half a last line, and what it has before the facts do: a search goes on with both."""
+    assert verified(store) == []
+    data = journal(store).read_bytes()
+    journal(store).write_bytes(data[:-7])
+    assert verified(store) == []
+    journal(store).write_bytes(b"")
+    assert verified(store) == []
+    journal(store).write_bytes(data)
+    continued(store, asked)
+    assert verified(store) == []
+
+
+def test_a_damaged_journal_is_named_and_set_aside(
+    store: Store, asked: Request, undisturbed: list[FrozenTrial]
+) -> None:
+    data = journal(store).read_bytes()
+    for change in (
+        (b"op_code", b"op_node"),
+        (b'"encoder_lr"', b'"encoder_ls"'),
+        (b"0.25", b"0.75"),
+    ):
+        journal(store).write_bytes(data.replace(*change, 1))
+        (reason,) = verified(store)
+        assert reason.startswith("damaged copy of a study (")
+    store.repair(findings(store))
+    assert not journal(store).exists()
+    assert len(store.list("quarantine")) == 1
+    assert verified(store) == []
+    same(continued(store, asked), undisturbed)
 
 
 def torn(path: Path) -> None:

@@ -9,9 +9,7 @@ does 1,000 rounds of each instead of some dozens.
 """
 
 import os
-import random
 import warnings
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -20,37 +18,16 @@ from deep_clustering.platform.errors import StorageError
 from deep_clustering.platform.store import _remote
 from deep_clustering.platform.store._backends import connect
 from deep_clustering.platform.store.store import Store, StoreDamage
-from support.s3_proxy import Fault, Proxy
+from support.s3_proxy import Fault
 from support.store_rows import commit, whole
 
 ROUNDS = 1000 if os.environ.get("THOROUGH") else 12
 WRITERS = 4
-SEED = 20261128
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_remote, "_PAUSE", 0.002)
-
-
-@pytest.fixture
-def through(address: str, endpoint: str) -> Iterator[Callable[..., tuple[Proxy, str]]]:
-    """A proxy with some faults, each PUT meeting one by chance, and the address behind it."""
-    open_ones: list[Proxy] = []
-
-    def made(*faults: Fault, share: float = 0.4) -> tuple[Proxy, str]:
-        chance = random.Random(SEED)
-
-        def fault() -> Fault | None:
-            return chance.choice(faults) if chance.random() < share else None
-
-        proxy = Proxy(endpoint, fault).__enter__()
-        open_ones.append(proxy)
-        return proxy, address.replace(endpoint, proxy.endpoint)
-
-    yield made
-    for proxy in open_ones:
-        proxy.__exit__()
 
 
 def _race(address: str, round: int) -> tuple[list[bytes], int]:

@@ -527,6 +527,7 @@ def test_opening_what_is_not_a_store(tmp_path: Path) -> None:
             Store.open(tmp_path / "file" / "below", create=create)
 
 
+@pytest.mark.fault(18)
 @pytest.mark.parametrize(
     ("number", "text"),
     [(errno.ENOSPC, "no space left in"), (errno.EROFS, "cannot write in .* [(]Read-only")],

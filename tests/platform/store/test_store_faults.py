@@ -335,6 +335,7 @@ def test_no_changed_byte_and_no_cut_is_ever_read_as_a_value(kind: str) -> None:
         schema.decode(data + b"\0", "f", kind)
 
 
+@pytest.mark.fault(21)
 def test_a_damaged_row_harms_only_its_run_and_is_done_again(tmp_path: Path) -> None:
     store = Store.open(tmp_path)
     for i in range(3):

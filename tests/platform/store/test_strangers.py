@@ -123,6 +123,19 @@ def test_a_stage_names_only_files_of_its_own(store: Store, path: str) -> None:
     assert [p.path for p in again.verify()] == ["stages/enc.ok.parquet"]
 
 
+@pytest.mark.parametrize("kind", ["epochs", "predictions", "probabilities"])
+def test_a_table_of_another_attempt_is_not_that_of_the_row(store: Store, kind: str) -> None:
+    """A whole file of the same run, with a right checksum, in place of the one that counts."""
+    other = Store.open(f"{store.uri}-other")
+    commit(other, "good", 0.75)
+    mine, theirs = (s.run_row("good")[f"{kind}_file"] for s in (store, other))
+    store.write_bytes(mine, other.read_bytes(theirs))
+    again = Store.open(store.uri)
+    with pytest.warns(StoreDamage, match="it is not the table that its row names"):
+        assert list(again.tables(kind, [mine])) == []
+    assert [p.path for p in again.verify()] == [mine]
+
+
 def test_names_in_plans_and_seals_lead_nowhere(store: Store) -> None:
     from deep_clustering.platform.store._segments import short
 

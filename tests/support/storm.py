@@ -1,0 +1,193 @@
+"""Commands killed at random moments, and a checker of what they have acknowledged.
+
+`calm` carries commands out undisturbed. `storm` gives the same commands on new stores, kills one
+process of each at a moment drawn from its undisturbed time, repeats the command until it ends, and
+collects what breaks a promise: a run that was there and is lost, doubled or altered, a wrong exit
+code, a process left, another final table.
+"""
+
+import contextlib
+import hashlib
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+import psutil
+
+from deep_clustering.platform import results
+from deep_clustering.platform.store.store import Store
+from support.command import Command, patience, processes_of, table
+
+#: What a command is given but for its store, which is `--store` and this folder.
+Asked = Callable[[str], Sequence[object]]
+
+#: Whose process is killed -> how it is known, by its name or the beginning of its command line.
+TARGETS: dict[str, tuple[str, ...]] = {
+    "driver": (),
+    "lane": ("ray::Lane",),
+    "planner": ("ray::Planner",),
+    "raylet": ("raylet",),
+    "gcs": ("gcs_server",),
+    "agent": ("ray::DashboardAgent", "ray::RuntimeEnvAgent"),
+}
+#: Exit codes when it was killed; 0 everywhere: the command was over but for its last words.
+CODES = {"driver": {-signal.SIGKILL, 0}, "lane": {0}} | {
+    name: {5, 0} for name in ("planner", "raylet", "gcs", "agent")
+}
+
+
+@dataclass
+class Report:
+    """What a storm came to."""
+
+    kills: Counter[str] = field(default_factory=Counter)
+    codes: Counter[tuple[str, int]] = field(default_factory=Counter)
+    stores: int = 0  # carried to their end and compared
+    broken: list[str] = field(default_factory=list)  # promises
+
+    def text(self) -> str:
+        """Several lines."""
+        kills = ", ".join(f"{n} {name}" for name, n in sorted(self.kills.items()))
+        codes = ", ".join(f"{c} of {name}: {n}" for (name, c), n in sorted(self.codes.items()))
+        found = "\n".join(self.broken) or "0 lost, 0 doubled, 0 altered; every table bit-equal"
+        return (
+            f"{self.kills.total()} kills ({kills}); {self.stores} stores\ncodes: {codes}\n{found}"
+        )
+
+
+@dataclass(frozen=True)
+class Calm:
+    """What undisturbed commands came to."""
+
+    store: Path
+    seconds: tuple[float, ...]  # of each command
+
+
+def calm(work: Path, commands: Sequence[Asked]) -> Calm:
+    """Carry commands out, one after the other, on one store."""
+    seconds = []
+    for asked in commands:
+        begun = time.monotonic()
+        command = Command(*asked("calm"), cwd=work)
+        assert command.end() == 0, command.text
+        seconds.append(time.monotonic() - begun)
+    return Calm(work / "calm", tuple(seconds))
+
+
+def storm(
+    work: Path,
+    commands: Sequence[Asked],
+    undisturbed: Calm,
+    *,
+    kills: int,
+    seed: int,
+    say: Callable[[str], None] = lambda _: None,
+) -> Report:
+    """Kill until that was done so often, and carry the last store to its end."""
+    chance, report = random.Random(seed), Report()
+    while report.kills.total() < kills:
+        name = f"storm-{report.stores}"
+        known: dict[str, str] = {}
+        for number, asked in enumerate(commands):
+            over = False
+            while not over:
+                left = report.kills.total() < kills
+                moment = chance.uniform(0, undisturbed.seconds[number]) if left else None
+                target = chance.choice(list(TARGETS))
+                killed, code = _one(work, asked(name), target, moment, report)
+                if killed is None and code not in (0, 5):
+                    report.broken.append(f"{name}: an undisturbed command ended with {code}")
+                    return report
+                report.broken += [f"{name}: {x}" for x in changed(work / name, known)]
+                say(f"{name} command {number}: {killed or 'no'} kill, {code}, {len(known)} runs")
+                over = killed is None and code == 0
+        report.broken += [f"{name}: {x}" for x in different(work / name, undisturbed.store)]
+        report.stores += 1
+    return report
+
+
+def _one(
+    work: Path, arguments: Sequence[object], target: str, moment: float | None, report: Report
+) -> tuple[str | None, int]:
+    """One command, killed at a moment if it lasts so long: whose process was killed, its code."""
+    command = Command(*arguments, cwd=work)
+    killed = None
+    if moment is not None:
+        with contextlib.suppress(TimeoutError):
+            _wait(command, moment)
+            killed = _kill(command, target)
+    scratch = command.scratch
+    code = command.end()
+    if killed is not None:
+        report.kills[killed] += 1
+        report.codes[killed, code] += 1
+        if code not in CODES[killed]:
+            report.broken.append(f"{killed} killed: ended with {code}\n{command.text}")
+    end = time.monotonic() + 10 * patience()
+    while scratch and (left := processes_of(scratch)):
+        if time.monotonic() > end:
+            report.broken.append(f"{killed} killed: left {left}")
+            break
+        time.sleep(0.1)
+    return killed, code
+
+
+def _wait(command: Command, seconds: float) -> None:
+    """Raises TimeoutError when the command is over before that."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if command.process.poll() is not None:
+            raise TimeoutError
+        time.sleep(0.01)
+
+
+def _kill(command: Command, target: str) -> str | None:
+    """Kill a process of a kind, or the driver where there is none of it yet."""
+    with contextlib.suppress(psutil.Error):
+        for process in command.family():
+            with contextlib.suppress(psutil.Error):
+                said = (process.name(), *process.cmdline()[:1])
+                if any(word.startswith(TARGETS[target]) for word in said if TARGETS[target]):
+                    process.kill()
+                    return target
+    if command.process.poll() is None:
+        command.process.kill()
+        return "driver"
+    return None
+
+
+def changed(folder: Path, known: dict[str, str]) -> list[str]:
+    """Which runs that were there once are not what they were; `known` learns of the new ones."""
+    if not folder.exists():
+        return []
+    store = Store.open(folder)
+    finished, rows = store.finished(), store.list("runs")
+    found = [f"run {id} is lost" for id in known.keys() - finished]
+    for id in sorted(finished):
+        mine = [path for path in rows if path.startswith(f"runs/{id}.ok")]
+        if len(mine) != 1:
+            found.append(f"run {id} is there {len(mine)} times")
+        now = hashlib.sha256(store.read_bytes(mine[0])).hexdigest()
+        if known.setdefault(id, now) != now:
+            found.append(f"run {id} is altered")
+    found += [f"run {id} failed: {reason}" for id, reason in store.failures().items()]
+    return found
+
+
+def different(folder: Path, other: Path) -> list[str]:
+    """In what the final tables of two stores differ."""
+    found = [f"verify: {p.path} {p.reason}" for p in Store.open(folder).verify()]
+    tables: dict[str, Callable[[Path], pl.DataFrame]] = {
+        "runs": table,
+        "epochs": lambda f: results.epochs(f).collect().sort("run_id", "epoch").drop("seconds"),
+        "predictions": lambda f: results.predictions(f).collect().sort("run_id", "sample"),
+    }
+    for name, read in tables.items():
+        if not read(folder).equals(read(other)):
+            found.append(f"the table of {name} is another one")
+    return found
