@@ -28,6 +28,7 @@ _SMALL: Mapping[str, int] = {
     "frozen_epochs": 0,
     "warmup_epochs": 1,
     "batch_size": 16,
+    "batch": 16,
     "self_label_batch_size": 16,
     "sub_batch_size": 16,
     "mini_clusters": 8,
