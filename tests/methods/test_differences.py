@@ -119,6 +119,9 @@ HELD: dict[str, dict[str, tuple[str, str] | None]] = {
         "pretrained weights whose names do not match": (
             OF_CDC, "test_weights_of_another_encoder_are_refused",
         ),
+        "heads on a frozen encoder (`--encoder`), ours": (
+            "methods/test_cdc_on_features.py", "test_heads_learn_and_come_back_without_the_views",
+        ),
     },
     "dpac": {
         "weighted contrastive loss (Eq. 11)": (

@@ -79,6 +79,7 @@ FAULTS: dict[int, tuple[str, str]] = {
     65: ("an address without a Ray", "exit 5 within a minute"),
     66: ("RAY_AUTH_MODE=disabled, others on the machine", "a token all the same, no dashboard"),
     67: ("a small table that would fill the memory", "refused with its size before it is read"),
+    68: ("a machine of a cluster is lost", "its runs go on elsewhere from their last epoch"),
 }
 
 
