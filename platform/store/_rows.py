@@ -242,10 +242,10 @@ class Rows:
         if not inside(path):
             raise Damaged(path, "it is no file of the store")
         data = self._files.read(path)
+        frame = schema.decode(data, path, kind)
         digest = _DIGEST.search(path)  # earlier releases had none in the names of tables
         if digest is not None and digest[1] != short(data):
             raise Damaged(path, "it is not the table that its row names")
-        frame = schema.decode(data, path, kind)
         if frame.height and frame["run_id"][0] != id_in(path):
             raise Damaged(path, "it holds another run than its name says")
         return frame
