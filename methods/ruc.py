@@ -132,12 +132,12 @@ class RUCConfig:
                 Rule(_within(self.tau1_share), "tau1_share", "must be above 0 and at most 1"),
                 Rule(_below(self.smoothing), "smoothing", "must be none or from 0 to below 1"),
                 Rule(self.ramp is None or self.ramp >= 0, "ramp", "must not be negative"),
-                Rule(side is None or side >= 1, "side", "must be above 0"),
+                Rule(side is None or side >= 1, "side", "must be none or above 0"),
                 Rule(self.stem_padding in (1, 2), "stem_padding", "must be 1 or 2"),
                 Rule(
                     self.enlargement is None or self.enlargement >= 1,
                     "enlargement",
-                    "must be at least 1",
+                    "must be none or at least 1",
                 ),
                 Rule(
                     self.selection == "once" or self.refurbish is None,

@@ -10,10 +10,12 @@ from typing import Any, TypeVar
 import click
 
 from deep_clustering.ablations import _published
+from deep_clustering.platform import registry
 from deep_clustering.platform.commands import options as shared
 from deep_clustering.platform.commands._answer import Answer, answering
 from deep_clustering.platform.errors import InputError, nearest
 from deep_clustering.platform.evaluation import contract
+from deep_clustering.platform.request import configs
 from deep_clustering.platform.request import options as records
 
 F = TypeVar("F", bound=Callable[..., object] | click.Command)
@@ -36,7 +38,23 @@ class _Commands(click.Group):
 
 
 class _Command(click.Command):
-    """A command whose help ends with an example, kept as written."""
+    """A command whose help ends with an example, kept as written; it knows fields from options."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        methods = [word for word in args if word in registry.names()]
+        known = [option.removeprefix("--") for each in self.params for option in each.opts]
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if not methods or "set" not in known:
+                raise
+            fields = configs.fields(registry.method(methods[0]).config)
+            name = error.option_name.strip("-").replace("-", "_")
+            hint = nearest(name, fields)
+            if not hint or hint != nearest(name, [*fields, *known]):
+                raise
+            said = f"{error.message} Fields of {methods[0]} are set by --set FIELD=VALUE.{hint}"
+            raise click.NoSuchOption(error.option_name, said, ctx=ctx) from None
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if self.epilog:
@@ -154,7 +172,7 @@ def train(**options: object) -> Answer:
     default=8,
     show_default=True,
     metavar="N",
-    help="Configurations in all; a larger number later adds the rest.",
+    help="Configurations in all, failed ones included; a larger number later adds the rest.",
 )
 @click.option(
     "--objective",

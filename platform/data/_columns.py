@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 LABELS = frozenset(
     (
         *("label", "labels", "class", "classes", "target", "targets", "category"),
-        *("classlabel", "truelabel", "groundtruth"),
+        *("classlabel", "classid", "labelid", "truelabel", "ytrue", "groundtruth", "truth"),
     )
 )
 #: Names of columns that tell samples apart.

@@ -79,9 +79,19 @@ def _parsed(path: Path, separator: str, *, decimal_comma: bool) -> pl.DataFrame:
 
 
 def _separator(path: Path) -> str:
-    """The first of comma, semicolon and tab that is in the first line; comma where none is."""
+    """The first of comma, semicolon and tab that is in the first line; comma where none is.
+
+    Raises:
+        InputError: it is a text of another form than is read here.
+    """
     with open(path, "rb") as file:
         first = file.readline(1 << 20)
+    if first.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise InputError(f"{quoted(path)} is a text in UTF-16; save it again in UTF-8.")
+    if b"\r" in first.rstrip(b"\r\n"):
+        raise InputError(
+            f"The lines of {quoted(path)} end as on old Macs (CR); save it again with usual ones."
+        )
     return next((sign for sign in ",;\t" if sign.encode() in first), ",")
 
 

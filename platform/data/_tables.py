@@ -216,7 +216,8 @@ def _without_ids(frame: "pl.DataFrame", table: Table) -> tuple["pl.DataFrame", l
                     f"{quoted(table.path)} has a column without a name of its own ({name!r}), and "
                     "it is no index, as values repeat; name it or take it out."
                 )
-            notes.append(f"the column {name!r} is taken for a saved index and left out")
+            what = "taken for a saved index" if column.null_count() < len(column) else "empty"
+            notes.append(f"the column {name!r} is {what} and left out")
         elif is_id(name) and tells_apart(column):
             notes.append(
                 f"the column {name!r} holds another value for each sample, so it is taken for an "

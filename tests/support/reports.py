@@ -4,20 +4,21 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 import pyarrow as pa
 from optuna.distributions import CategoricalDistribution, FloatDistribution
-from optuna.storages.journal import JournalFileBackend, JournalStorage
 from safetensors.numpy import save
 
 from deep_clustering.ablations import cdc
 from deep_clustering.ablations._suite import Suite
 from deep_clustering.platform.metrics import partition, rejection
 from deep_clustering.platform.metrics.evaluate import evaluate
+from deep_clustering.platform.request.configs import Value
+from deep_clustering.platform.search import history
+from deep_clustering.platform.search.journal import Journal
 from deep_clustering.platform.store.store import Plan, Store
 from deep_clustering.platform.suites import plans
 
@@ -182,36 +183,29 @@ def study(
     store: Store, name: str, trials: int, objectives: tuple[str, ...] = ("acc",)
 ) -> list[list[float]]:
     """A search with made-up runs; returns the values of its trials, the last one failed."""
-    folder = Path(store.uri) / "studies"
-    folder.mkdir(exist_ok=True)
-    storage = JournalStorage(JournalFileBackend(str(folder / f"{name}.log")))
     directions = ["minimize" if o == "ece" else "maximize" for o in objectives]
-    held = optuna.create_study(storage=storage, study_name=name, directions=directions)
-    held.set_user_attr(
-        "settings",
-        {
-            "method": "cdc",
-            "dataset": "0123456789abcdef",
-            "protocol": "all",
-            "config": {"encoder_lr": 1e-3, "filter": "none"},
-            "space": {"encoder_lr": "Float(1e-05, 0.01, log=True)", "filter": "Choice('a', 'b')"},
-            "objective": list(objectives),
-            "sampler": "tpe",
-            "scheduler": "none",
-            "seeds": [0],
-            "seed": 0,
-        },
-    )
+    held = optuna.create_study(directions=directions)
+    settings: dict[str, Value] = {
+        "method": "cdc",
+        "dataset": "0123456789abcdef",
+        "protocol": "all",
+        "config": {"encoder_lr": 1e-3, "filter": "none"},
+        "space": {"encoder_lr": "Float(1e-05, 0.01, log=True)", "filter": "Choice('a', 'b')"},
+        "objective": list(objectives),
+        "sampler": "tpe",
+        "scheduler": "none",
+        "seeds": [0],
+        "seed": 0,
+    }
     space = {
         "encoder_lr": FloatDistribution(1e-5, 1e-2, log=True),
         "filter": CategoricalDistribution(("a", "b")),
     }
     rng = np.random.default_rng(0)
-    runs, found = [], []
+    found = []
     for number in range(trials):
         lr, choice = float(10 ** rng.uniform(-5, -2)), str(rng.choice(["a", "b"]))
         id = run_id(name, number)
-        runs.append(id)
         params = {"encoder_lr": lr, "filter": choice}
         common = {"params": params, "distributions": space}
         fields = {"config.encoder_lr": lr, "config.filter": choice}
@@ -235,7 +229,10 @@ def study(
                 values=values, user_attrs={"runs": [id], "metrics": kept}, **common
             )
         )
-    store.write_plan("study", name, Plan.of(runs))
+    search = history.search_of(settings, 1, held.directions, space)
+    facts = history.History.of(search, 1, held.trials)
+    store.write_plan(history.KIND, name, facts.as_plan())
+    Journal(store, name).follow(search, facts.trials())
     return found
 
 

@@ -5,6 +5,7 @@ from click.testing import CliRunner
 
 from deep_clustering.platform.cli import cli
 from deep_clustering.platform.errors import InputError
+from deep_clustering.platform.start import main
 from deep_clustering.platform.store import schema
 
 
@@ -30,3 +31,24 @@ def test_one_table_alone() -> None:
 def test_an_unknown_table_is_one_sentence() -> None:
     with pytest.raises(InputError, match=r"table: must be one of runs, .*Did you mean 'epochs'"):
         said("columns", "epoch")
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (
+            "train cdc --epochs 5",
+            "Fields of cdc are set by --set FIELD=VALUE. Did you mean 'epochs",
+        ),
+        ("train kmeans --cluster 3", "Did you mean 'clusters'?"),
+        ("tune cdc --trial 3", "No such option '--trial'. Did you mean '--trials'?"),
+        ("results --foo", "No such option '--foo'.\n"),
+    ],
+)
+def test_a_field_given_as_an_option_is_known(
+    given: str, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(given.split())
+    assert ended.value.code == 2
+    assert sentence in capsys.readouterr().err

@@ -263,7 +263,9 @@ def test_a_saved_index_is_no_number_of_the_samples(tmp_path: Path) -> None:
     assert found_too.points.tolist() == [[1], [2]]
 
 
-@pytest.mark.parametrize("head", ["Class", "target", "Label", "label ", "LABELS", "class_label"])
+@pytest.mark.parametrize(
+    "head", ["Class", "target", "Label", "label ", "LABELS", "class_label", "y_true"]
+)
 def test_usual_names_of_labels_are_labels(tmp_path: Path, head: str) -> None:
     found = opened(tmp_path, "labels.csv", f"x,{head}\n1,0\n3,1\n")
     assert found.points.tolist() == [[1], [3]]
@@ -296,6 +298,26 @@ def test_other_separators_and_blanks(tmp_path: Path, text: str) -> None:
     found = opened(tmp_path, "other.csv", text)
     assert found.points.tolist() == [[1.5, 2], [3, 4.25]]
     assert found.class_names == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        ("x,label\n1,0\n".encode("utf-16"), "is a text in UTF-16; save it again in UTF-8"),
+        (b"x,label\r1,0\r2,1\r", r"end as on old Macs \(CR\); save it again"),
+    ],
+)
+def test_texts_of_another_form_say_so(tmp_path: Path, data: bytes, sentence: str) -> None:
+    """They were columns without numbers, or no samples of four numbers."""
+    (tmp_path / "odd.csv").write_bytes(data)
+    with pytest.raises(InputError, match=sentence):
+        dataset.open(Source(f"table:{tmp_path / 'odd.csv'}", tmp_path / "data"))
+
+
+def test_an_empty_column_at_the_end_is_no_index(tmp_path: Path) -> None:
+    found = opened(tmp_path, "trailing.csv", "x,y,\n1,2,\n3,4,\n")
+    assert found.points.tolist() == [[1, 2], [3, 4]]
+    assert found.notes == ("the column '' is empty and left out",)
 
 
 def test_values_between_blanks_are_one_column(tmp_path: Path) -> None:
