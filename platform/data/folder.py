@@ -38,7 +38,8 @@ from deep_clustering.platform.places import absolute
 UNREADABLE = -1  # in place of a file size: not a regular file, or a link to nothing
 
 _SPLIT = re.compile(
-    r"(?:(?P<train>train(?:ing)?|trn)|(?P<test>test(?:ing)?|tst)|(?P<val>val(?:id(?:ation)?)?|dev))"
+    r"(?:(?P<train>train(?:ing)?|trn)|(?P<test>test(?:ing)?|tst|hold[ _-]?out)|"
+    r"(?P<val>e?val(?:uation)?|val(?:id(?:ation)?)?|dev(?:elopment)?))"
     r"(?:[ _-]?(?:set|split|data|images|imgs))?(?:[ _-]?\d{4})?",
     re.IGNORECASE,
 )

@@ -27,6 +27,7 @@ a result `<id>.ok/<attempt>.parquet` there, of which the first counts.
 """
 
 import contextlib
+import errno
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -144,7 +145,12 @@ class Store:
                 "name a folder, or one that can be made."
             ) from error
         except OSError as error:
-            raise storage_error(error, where, "the file that tries it") from error
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise StorageError(
+                    f"cannot write in {where} ({error.strerror}); make it writable for you, or "
+                    "name another store with --store."
+                ) from error
+            raise storage_error(error, where, "a first file") from error
 
     # ---- what there is
 

@@ -230,6 +230,8 @@ def test_key_follows_names_sizes_times_and_place(tmp_path: Path) -> None:
         (("training_set", "test_set"), {"training_set": 0, "test_set": 1}),
         (("train2017", "val2017"), {"train2017": 0, "val2017": 1}),
         (("validation",), {"validation": 0}),
+        (("train", "eval"), {"train": 0, "eval": 1}),
+        (("Training", "hold-out", "evaluation"), {"Training": 0, "hold-out": 1, "evaluation": 0}),
     ],
 )
 def test_usual_names_of_splits_are_no_classes(
@@ -262,7 +264,7 @@ def test_a_class_may_be_named_as_a_split_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["trainer", "tests", "value", "latest", "training wheels", "devil"]
+    "name", ["trainer", "tests", "value", "latest", "training wheels", "devil", "evil"]
 )
 def test_other_names_are_no_splits(name: str) -> None:
     assert split_named(name) is None

@@ -26,6 +26,7 @@ from deep_clustering.platform.store._mark import agree
 from deep_clustering.platform.store.store import FORMAT, Plan, PlannedRun, Store, StoreDamage
 from support import memory
 from support.store_rows import commit, epochs, predictions, probabilities, run, stage, whole
+from support.users import shared_folder, user
 
 
 def remote(name: str) -> Store:
@@ -685,3 +686,11 @@ def test_sweeping_keeps_what_rows_name(tmp_path: Path) -> None:
     assert lock is not None
     assert whole(store, "a") == 0.5
     assert store.stage_ready("s")
+
+
+def test_a_folder_of_somebody_else_asks_for_another() -> None:
+    with shared_folder() as place:
+        place.chmod(0o755)
+        with user(20001), pytest.raises(StorageError, match="make it writable for you, or name an"):
+            Store.open(place / "store")
+        assert list(place.iterdir()) == []
