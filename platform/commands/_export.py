@@ -68,8 +68,8 @@ def select(
         if name not in known
     ]
     if wrong:
-        quoted = [n for n in used if n not in known and f'"{n}"' in (where or "")]
-        hint = f" If it is a text, write it in single quotes: '{quoted[0]}'." if quoted else ""
+        texts = [n for n in used if n not in known and _compared(n, where or "")]
+        hint = f" If it is a text, write it in single quotes: '{texts[0]}'." if texts else ""
         raise InputError("\n".join(wrong) + hint)
     try:
         if condition is not None:
@@ -100,6 +100,11 @@ def _condition(where: str) -> pl.Expr:
             f"--where: {where!r} is not a condition ({_first(error)}); write for example "
             "\"dataset = 'digits' and acc > 0.8\", with texts in single quotes."
         ) from error
+
+
+def _compared(name: str, where: str) -> bool:
+    """Whether a name stands where the values of a condition do, or in the quotes of some texts."""
+    return f'"{name}"' in where or re.search(rf"[=<>(,]\s*{re.escape(name)}\b", where) is not None
 
 
 def _first(error: BaseException) -> str:

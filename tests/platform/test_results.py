@@ -190,6 +190,7 @@ def test_conditions_order_and_columns(store: Store) -> None:
         ({"where": "read_csv('/etc/passwd')"}, "is not a condition"),
         ({"where": "acd > 1"}, r"--where: there is no column 'acd'\. Did you mean 'acc'\?"),
         ({"where": 'dataset = "digits"'}, "If it is a text, write it in single quotes: 'digits'"),
+        ({"where": "dataset = digits"}, "If it is a text, write it in single quotes: 'digits'"),
         ({"where": "acc > 'x'"}, r"--where: .* cannot be applied \(cannot compare string"),
         ({"where": "acc + 1"}, "cannot be applied"),
         ({"where": "config.batchsize > 1"}, r"Did you mean 'config\.batch_size'\?"),
