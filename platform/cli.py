@@ -4,6 +4,7 @@ import typing
 from collections.abc import Callable
 from dataclasses import Field
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,25 +23,14 @@ F = TypeVar("F", bound=Callable[..., object] | click.Command)
 R = TypeVar("R", bound=records.Options)
 
 
-class _Commands(click.Group):
-    """A group that names the nearest command to a misspelt one, and tells failures in a line."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            known = self.list_commands(ctx)
-            ctx.fail(
-                f"there is no command '{args[0]}'.{nearest(args[0], known)} "
-                f"Known: {', '.join(known)}."
-            )
-        return super().resolve_command(ctx, args)
-
-
 class _Command(click.Command):
     """A command whose help ends with an example, kept as written; it knows fields from options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        for before, word in pairwise(["", *args]):
+            if word == "" or (word.startswith("--") and word.endswith("=")):
+                what = word[:-1] or (before if before.startswith("-") else "an argument")
+                raise click.UsageError(f"{what} is empty; is a variable not set?", ctx)
         methods = [word for word in args if word in registry.names()]
         known = [option.removeprefix("--") for each in self.params for option in each.opts]
         try:
@@ -61,6 +51,23 @@ class _Command(click.Command):
             with formatter.section("Example"):
                 for line in self.epilog.splitlines():
                     formatter.write(f"  {line}\n")
+
+
+class _Commands(click.Group):
+    """A group that names the nearest command to a misspelt one, and tells failures in a line."""
+
+    command_class = _Command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            known = self.list_commands(ctx)
+            ctx.fail(
+                f"there is no command '{args[0]}'.{nearest(args[0], known)} "
+                f"Known: {', '.join(known)}."
+            )
+        return super().resolve_command(ctx, args)
 
 
 def _record(kind: type[R], given: dict[str, object]) -> R:
@@ -87,7 +94,6 @@ def cli() -> None:
 
 
 @cli.command(
-    cls=_Command,
     epilog="platform cluster photos\n"
     "platform cluster photos --clusters 12 --encoder dinov2 --sort-into sorted",
 )
@@ -127,7 +133,6 @@ def cluster(**options: object) -> Answer:
 
 
 @cli.command(
-    cls=_Command,
     epilog="platform train cdc --dataset digits --seeds 3\n"
     "platform train cdc --dataset folder:photos --set clusters=10\n"
     "platform train pac --dataset cifar10 --features dpac --set metric=cosine\n"
@@ -154,7 +159,6 @@ def train(**options: object) -> Answer:
 
 
 @cli.command(
-    cls=_Command,
     epilog="platform tune cdc --dataset digits\n"
     "platform tune cdc --dataset cifar20 --trials 50 --objective acc,ece --seeds 3",
 )
@@ -203,7 +207,6 @@ def tune(**options: object) -> Answer:
 
 
 @cli.command(
-    cls=_Command,
     epilog="platform ablate --suite cdc-table2\n"
     "platform ablate cdc --variants single-head,random-init --dataset digits\n"
     "platform ablate --suite cdc-table2 --until-settled --max-seeds 10\n"
@@ -343,7 +346,7 @@ def evaluate(**options: object) -> Answer:
     return command.evaluate(_record(records.Evaluate, options))
 
 
-@cli.command(cls=_Command, epilog="platform report cdc-table2 --output table2.html")
+@cli.command(epilog="platform report cdc-table2 --output table2.html")
 @click.argument("name", required=False)
 @click.option(
     "--output",
@@ -370,7 +373,6 @@ def report(**options: object) -> int:
 
 
 @cli.command(
-    cls=_Command,
     epilog="platform audit cdc",
     help="A paper's published tables against themselves; nothing is trained.\n\n"
     f"PAPER is {_PAPERS}.",
@@ -385,7 +387,7 @@ def audit(paper: str) -> None:
     auditing.show(paper, Console(highlight=False))
 
 
-@cli.command(cls=_Command, epilog="platform suites")
+@cli.command(epilog="platform suites")
 @shared.store
 @shared.data
 def suites(store: str | None, data: Path | None) -> None:
@@ -395,7 +397,7 @@ def suites(store: str | None, data: Path | None) -> None:
     listings.suites(store, data)
 
 
-@cli.command(cls=_Command, epilog="platform variants cdc")
+@cli.command(epilog="platform variants cdc")
 @click.argument("method", required=False, shell_complete=shared.method_names)
 def variants(method: str | None) -> None:
     """The named variants of a method, for `platform ablate METHOD --variants`."""
@@ -405,7 +407,6 @@ def variants(method: str | None) -> None:
 
 
 @cli.command(
-    cls=_Command,
     epilog="platform predict 3f2a --images photos --output clusters.csv",
 )
 @click.argument("run")
@@ -439,7 +440,6 @@ def predict(**options: object) -> Answer:
 
 
 @cli.command(
-    cls=_Command,
     epilog="platform results --where \"dataset = 'digits' and acc > 0.8\" --sort ece\n"
     "platform results --output runs.parquet",
 )
@@ -469,7 +469,7 @@ def results(**options: object) -> Answer:
     return command.results(_record(records.Results, options))
 
 
-@cli.command(cls=_Command, epilog="platform verify\nplatform verify --store results --repair")
+@cli.command(epilog="platform verify\nplatform verify --store results --repair")
 @click.option(
     "--repair",
     is_flag=True,
@@ -484,7 +484,7 @@ def verify(**options: object) -> Answer:
     return command.verify(_record(records.Verify, options))
 
 
-@cli.command(cls=_Command, epilog="platform methods cdc")
+@cli.command(epilog="platform methods cdc")
 @click.argument("method", required=False, shell_complete=shared.method_names)
 def methods(method: str | None) -> None:
     """What can be trained; with a name, its fields, presets and paper-release differences."""
@@ -493,7 +493,7 @@ def methods(method: str | None) -> None:
     listings.methods(method)
 
 
-@cli.command(cls=_Command, epilog="platform datasets")
+@cli.command(epilog="platform datasets")
 @shared.data
 def datasets(data: Path | None) -> None:
     """The named datasets, and whether they are here."""
@@ -502,7 +502,7 @@ def datasets(data: Path | None) -> None:
     listings.datasets(data)
 
 
-@cli.command(cls=_Command, epilog="platform spaces cdc")
+@cli.command(epilog="platform spaces cdc")
 @click.argument("method", required=False, shell_complete=shared.method_names)
 def spaces(method: str | None) -> None:
     """What `platform tune` searches over, and the objectives it knows."""
@@ -511,7 +511,7 @@ def spaces(method: str | None) -> None:
     listings.spaces(method)
 
 
-@cli.command(cls=_Command, epilog="platform columns runs")
+@cli.command(epilog="platform columns runs")
 @click.argument("table", required=False)
 def columns(table: str | None) -> None:
     """The columns of the result tables: their types, and what they mean."""
@@ -520,7 +520,7 @@ def columns(table: str | None) -> None:
     listings.columns(table)
 
 
-@cli.command(cls=_Command, epilog="platform doctor")
+@cli.command(epilog="platform doctor")
 @shared.store
 @shared.data
 def doctor(store: str | None, data: Path | None) -> int:
@@ -530,7 +530,7 @@ def doctor(store: str | None, data: Path | None) -> int:
     return examination.examine(store, data)
 
 
-@cli.command(cls=_Command, epilog='eval "$(platform completion bash)"')
+@cli.command(epilog='eval "$(platform completion bash)"')
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print the completion script of a shell."""

@@ -219,12 +219,20 @@ def _open_named(source: Source, progress: Progress | None) -> Dataset:
 def _named(name: str) -> Entry:
     if name in CATALOGUE:
         return CATALOGUE[name]
+    raise InputError(unknown(name))
+
+
+def unknown(name: str) -> str:
+    """The sentence about a name that no dataset has, which may be a path of the user's."""
     hint = nearest(name, CATALOGUE)
-    if not hint and os.path.isdir(os.path.expanduser(name)):
+    path = os.path.expanduser(name)
+    if os.path.isdir(path):
         hint = f" For your own images say 'folder:{name}'."
-    raise InputError(
-        f"There is no dataset {name!r}; the names are {', '.join(CATALOGUE)}, folder:PATH for "
-        f"your own images and table:PATH for your own vectors.{hint}"
+    elif os.path.isfile(path):
+        hint = f" For your own vectors say 'table:{name}'."
+    return (
+        f"there is no dataset '{name}'.{hint} Known: {', '.join(CATALOGUE)}, folder:PATH for your "
+        "own images and table:PATH for your own vectors."
     )
 
 

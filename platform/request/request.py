@@ -270,10 +270,7 @@ def _check(asked: Asked, store: Store | None) -> _Names:
     record = _noted(lambda: registry.method(method), mistakes)
     entry = CATALOGUE.get(asked.dataset)
     if entry is None and not asked.dataset.startswith(("folder:", "table:")):
-        mistakes.append(
-            f"there is no dataset '{asked.dataset}'.{nearest(asked.dataset, CATALOGUE)} Known: "
-            f"{', '.join(CATALOGUE)}, folder:PATH, or table:PATH."
-        )
+        mistakes.append(datasets.unknown(asked.dataset))
     if record is None:
         raise InputError("\n".join(mistakes))
     other = None

@@ -33,6 +33,17 @@ def test_an_unknown_table_is_one_sentence() -> None:
         said("columns", "epoch")
 
 
+def test_an_empty_argument_is_no_default(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--store "$STORE"` with a variable that is not set wrote into ./store."""
+    for given in (["results", "--store", ""], ["results", "", "--limit", "3"]):
+        with pytest.raises(SystemExit) as ended:
+            main(given)
+        assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert "Error: --store is empty; is a variable not set?" in told
+    assert "Error: an argument is empty" in told
+
+
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
@@ -43,6 +54,7 @@ def test_an_unknown_table_is_one_sentence() -> None:
         ("train kmeans --cluster 3", "Did you mean 'clusters'?"),
         ("tune cdc --trial 3", "No such option '--trial'. Did you mean '--trials'?"),
         ("results --foo", "No such option '--foo'.\n"),
+        ("train cdc --dataset=", "--dataset is empty; is a variable not set?"),
     ],
 )
 def test_a_field_given_as_an_option_is_known(

@@ -94,10 +94,13 @@ def test_importing_loads_no_framework() -> None:
 
 
 def test_unknown_name_suggests_and_lists(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no dataset 'cifar-10'.*stl10.*Did you mean 'cifar10'"):
+    with pytest.raises(InputError, match=r"no dataset 'cifar-10'.*Did you mean 'cifar10'.*stl10"):
         dataset.open(Source("cifar-10", tmp_path))
     with pytest.raises(InputError, match="say 'folder:/'"):
         dataset.open(Source("/", tmp_path))
+    (tmp_path / "a.csv").touch()
+    with pytest.raises(InputError, match=r"say 'table:/.*a\.csv'"):
+        dataset.open(Source(f"{tmp_path}/a.csv", tmp_path))
 
 
 def test_unknown_protocol_suggests_and_lists(tmp_path: Path) -> None:
