@@ -122,6 +122,8 @@ def _patiently(start: Callable[[], object]) -> None:
                 process.kill()
         os.environ[_PORT_WAIT] = "30"
         start()
+    finally:
+        del os.environ[_PORT_WAIT]
 
 
 @contextlib.contextmanager
