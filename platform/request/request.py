@@ -567,7 +567,10 @@ def _base(asked: Asked, prepared: Dataset, root: Path, store: Store | None) -> O
             skip_broken=asked.skip_broken,
         )
         outline: Outline = "never" if prepared.here else "always"
-        request = resolve(plain, root=root, store=store, outline=outline)
+        try:
+            request = resolve(plain, root=root, store=store, outline=outline)
+        except InputError as error:
+            raise InputError(f"--base {name}: {error}") from error
         return Origin(asked=text, work=lambda seed: request.wanted([seed]).jobs)
     known = sorted(i for i in store.finished() if i.startswith(text)) if store else []
     if len(known) != 1:

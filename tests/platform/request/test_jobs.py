@@ -170,7 +170,7 @@ def test_fields_behind_a_base_are_those_of_its_run(root: Path) -> None:
     alone = resolved("scan", "digits", root=root, sets=["heads=2", "self_label_epochs=0"])
     assert base.id == alone.wanted([0]).jobs[-1].id
     assert run.id != resolved("cdc_from", "digits", root=root, base="scan").wanted([0]).jobs[-1].id
-    with pytest.raises(InputError, match=r"there is no field 'head'\. Did you mean 'heads'"):
+    with pytest.raises(InputError, match=r"--base scan: there is no field 'head'\. Did"):
         resolved("cdc_from", "digits", root=root, base="scan head=2")
 
 
