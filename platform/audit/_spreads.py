@@ -25,6 +25,7 @@ from deep_clustering.platform.audit._cells import (
     listed,
     opening,
     quantities,
+    row_of,
     signed,
     std_of,
     value_of,
@@ -64,6 +65,7 @@ def findings(given: Sequence[PublishedCell]) -> Iterator[Finding]:
     yield from _wide_spreads(given)
     yield from _leads(given)
     yield from _ablations(given)
+    yield from _ahead(given)
     yield from _sweeps(given)
 
 
@@ -208,6 +210,26 @@ def _ablations(given: Sequence[PublishedCell]) -> Iterator[Finding]:
             yield from _rows_within(rows, means)
         elif rows:
             yield _no_spread(rows)
+
+
+def _ahead(given: Sequence[PublishedCell]) -> Iterator[Finding]:
+    """Rows of an ablation that are better than the full method in the same table."""
+    for table, members in grouped(given, lambda cell: (cell.paper, cell.table)).items():
+        runs = [cell for cell in members if is_run(cell)] if table in ABLATIONS else []
+        full = {(c.dataset, c.metric): c for c in runs if is_own(c) and as_elsewhere(c)}
+        better = [
+            (cell, own)
+            for cell in runs
+            if (own := full.get((cell.dataset, cell.metric))) is not None and _better(cell, own) > 0
+        ]
+        by_row = grouped(better, lambda pair: (pair[0].section, row_of(pair[0]), pair[0].dataset))
+        for (_, row, dataset), pairs in by_row.items():
+            told = [f"{cell.metric} {cell.printed} against {own.printed}" for cell, own in pairs]
+            yield Finding(
+                kind="ahead of the full method",
+                sentence=f"{opening(pairs[0][0])}, {row}, {dataset}: {listed(told)}.",
+                cells=tuple(cell for pair in pairs for cell in pair),
+            )
 
 
 def _rows_within(

@@ -19,7 +19,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from deep_clustering.ablations._published import PublishedCell, cells, papers
-from deep_clustering.platform.audit import _digits, _protocols, _spreads
+from deep_clustering.platform.audit import _digits, _protocols, _spreads, _text
 from deep_clustering.platform.audit._cells import Finding, where
 from deep_clustering.platform.errors import InputError, nearest
 
@@ -43,6 +43,9 @@ KINDS = {
         "or lies behind its single run but not behind its mean. The difference of two single runs "
         "has an sd 1.4 times as large."
     ),
+    "ahead of the full method": (
+        "A row of an ablation is better than the full method in the same table."
+    ),
     "no spread": "An ablation of single runs of a method for which no sd is printed.",
     "sweep": (
         "The default is the best cell of its own sweep or is not in it, or the sweep varies no "
@@ -52,6 +55,7 @@ KINDS = {
     "repeated": "The same digits stand where independent runs are expected.",
     "contradiction": "Printed numbers that do not go together.",
     "printed again": "One single run stands in several places; it is one measurement.",
+    "text": "A sentence of the text, and what the tables say of what it speaks of.",
     "protocol": "Numbers on different images, or of different runs under the same name.",
     "chosen with labels": "Numbers that are the best of several, by a measure that needs labels.",
     "remark": "What was noticed when the numbers were copied from the paper.",
@@ -82,6 +86,7 @@ def examine(given: Sequence[PublishedCell], others: Sequence[PublishedCell] = ()
     all_findings = [
         *_spreads.findings(given),
         *_digits.findings(given, others),
+        *_text.findings(given),
         *_protocols.findings(given, others),
     ]
     order = list(KINDS)
