@@ -75,8 +75,8 @@ class Definition:
 
     @property
     def digest(self) -> str:
-        """What tells definitions of a suite apart."""
-        return configs.digest(definition(self.suite))
+        """What tells definitions of a suite apart: not what is only said of them."""
+        return configs.digest(definition(dataclasses.replace(self.suite, title="", note="")))
 
     def as_json(self) -> dict[str, Any]:
         """The definition as the store keeps it."""

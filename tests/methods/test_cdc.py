@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deep_clustering.ablations._variants import applied
-from deep_clustering.methods.algorithms.cdc import CDC
+from deep_clustering.methods.algorithms.cdc import CDC, Head
 from deep_clustering.methods.cdc import METHOD, CDCConfig
 from deep_clustering.methods.clustering.kmeans import kmeans
 from deep_clustering.methods.compute.replicas import Replicas
@@ -241,6 +241,18 @@ def test_prototypes_make_both_heads_alike() -> None:
         assert int(state[f"{head}.norm.num_batches_tracked"]) == 0
     predicted = model.predict(ALL)
     assert torch.equal(predicted["clustering"], predicted["calibration"])
+
+
+def test_before_training_logits_are_as_long_as_the_features() -> None:
+    head = Head(6, 20, 3, Replicas.alone(torch.device("cpu"))).eval()
+    generator = torch.Generator().manual_seed(0)
+    first = F.normalize(torch.randn(20, 6, generator=generator))
+    head.install(first, torch.randn(3, 20, generator=generator))
+    features = torch.rand(9, 6, generator=generator)
+    logits = head(features)
+    assert torch.allclose(head(8 * features), 8 * logits, rtol=1e-4)
+    sure = [(scale * logits).softmax(1).amax(1).mean() for scale in (0.1, 1.0, 8.0)]
+    assert sure[0] < 0.45 < sure[1] < 0.95 < sure[2]
 
 
 def test_random_heads_are_independent_and_repeatable() -> None:

@@ -286,6 +286,8 @@ def test_a_margin_that_changed_is_said_and_the_newest_counts(small):
     now = plans.current(joined(first, second))
     assert {c.margin for c in now.suite.claims} == {0.2}
     assert now.remarks == ["the suite's rows, claims or margins changed after it was first run"]
+    said = plans.plan_of(small(2, note="other words"), first, "2026-01-02T00:00", "b")
+    assert plans.current(joined(first, said)).remarks == []
 
 
 def test_a_plan_and_its_records_are_inverse(small):
