@@ -153,6 +153,8 @@ def submit(wanted: Wanted, store: Store, session: "Session", retry: str | None, 
     known = {job.id for job in wanted.jobs}
     outside = {need for job in wanted.jobs for need in job.needs.values()} - known
     session.planner.submit(work, owner, store.done(outside))
+    if session.log is not None:
+        session.log.add(submitted.job for submitted in work)
 
 
 def failures_of(store: Store, ids: Collection[str]) -> dict[str, Failure]:
@@ -169,9 +171,12 @@ def failures_of(store: Store, ids: Collection[str]) -> dict[str, Failure]:
 
 def session(store: Store, compute: Compute, parallel: int) -> "Session":
     """A session of Ray for a command."""
+    from deep_clustering.platform.run import log
     from deep_clustering.platform.run.session import Session
 
-    return Session(store, compute, provenance=provenance(), parallel=parallel)
+    made = Session(store, compute, provenance=provenance(), parallel=parallel)
+    made.log = log.opened(compute.log, Path("tensorboard"))
+    return made
 
 
 def watch(
@@ -199,6 +204,8 @@ def watch(
         seen = snapshot.version
         jobs.update(snapshot.jobs)
         view.update(jobs, snapshot.notes, lines())
+        if session.log is not None:
+            session.log.tell(session.planner.wait(session.log.after, -1).jobs)
         for job, failure in session.planner.unrecorded():
             record.failure(job, store, failure, session.provenance)
         if over or (until is None and all(job.state.final for job in jobs.values())):

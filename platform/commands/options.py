@@ -151,6 +151,12 @@ compute = together(
         "failed. [default: none]",
     ),
     click.option(
+        "--log",
+        type=click.Choice(["tensorboard", "mlflow"]),
+        help="Write the epochs there as well, as they are made: to the folder tensorboard, or to "
+        "MLflow's tracking store.",
+    ),
+    click.option(
         "--retry", type=click.Choice(["failed"]), help="Also run what failed before, once more."
     ),
     click.option(

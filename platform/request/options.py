@@ -54,6 +54,7 @@ class Compute(Places):
     workers: Annotated[int, "--workers"] = 1
     gpus_per_run: Annotated[float | None, "--gpus-per-run"] = None
     run_limit: Annotated[float | None, "--run-limit"] = None
+    log: Annotated[str | None, "--log"] = None
     retry: Annotated[str | None, "--retry"] = None
     dry_run: Annotated[bool, "--dry-run"] = False
 

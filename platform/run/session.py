@@ -20,6 +20,7 @@ from deep_clustering.platform.run._cluster import Cluster
 from deep_clustering.platform.run._lanes import keep
 from deep_clustering.platform.run.client import Client
 from deep_clustering.platform.run.lane import Settings
+from deep_clustering.platform.run.log import Log
 from deep_clustering.platform.store.store import Store
 
 #: Memory that one training process needs beside its data: torch, Ray and a small model (MiB).
@@ -103,6 +104,7 @@ class Session:
         planner: takes the work.
         room: how the machine is used.
         storage: a place that all nodes see, for what Ray Train and Tune want to write.
+        log: where epochs are written beside the store, None: nowhere; it is closed at the end.
 
     Raises:
         EnvironmentProblem: Ray does not start, the address does not answer, or no lane fits.
@@ -110,6 +112,7 @@ class Session:
 
     planner: Client
     room: Room
+    log: Log | None = None
 
     def __init__(
         self,
@@ -156,6 +159,8 @@ class Session:
         Tune's threads still wait for it, so `leave` ends the command at once and the guard the
         rest. Lanes hold nothing that is not in the store.
         """
+        if self.log is not None:
+            self.log.close()
         if kind is None:  # idle lanes leave by themselves
             with contextlib.suppress(EnvironmentProblem):
                 self.planner.close()
