@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from _bench import ROOT, Row, Setting
@@ -180,7 +179,7 @@ def _search(folder: Path, trials: int) -> Iterator[Row]:
     asked = ["tune", "fcm", "--dataset", "digits", "--sampler", "random"]
     command(*asked, "--trials", str(trials), *where)
     ended = results.runs(store).collect()["ended"].sort().to_list()
-    moments = [datetime.fromisoformat(moment).timestamp() for moment in ended]
+    moments = [moment.timestamp() for moment in ended]
     gaps = [after - before for before, after in itertools.pairwise(moments)]
     tenth = max(10, trials // 10)
     first, last = statistics.median(gaps[10 : 10 + tenth]), statistics.median(gaps[-tenth:])
