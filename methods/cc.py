@@ -59,7 +59,7 @@ class CCConfig:
     )
     mean: Channels | None = doc(None, "of the normalisation; None is the data set's")
     std: Channels | None = doc(None, "of the normalisation; None is the data set's")
-    precision: Precision = "auto"
+    precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
         check(

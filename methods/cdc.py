@@ -105,7 +105,7 @@ class CDCSettings:
     )
     mean: Channels | None = doc(None, "of the normalisation; None is the data set's")
     std: Channels | None = doc(None, "of the normalisation; None is the data set's")
-    precision: Precision = "auto"
+    precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
         counts = ("clusters", "batch_size", "sub_batch_size", "mini_clusters", "hidden")
@@ -265,7 +265,6 @@ _RELEASE = {
     "pretrain.blur": 0.5,
     "pretrain.warmup_closed": True,
     "pretrain.precision": "fp16",
-    "precision": "fp32",
     "empty_step": True,
 }
 

@@ -69,7 +69,7 @@ class DPACConfig:
         "first", "that the head normalises over in training; Alg. 3 (release: all)"
     )
     target_statistics: Statistics = doc("update", "batch normalisation of the target pass; release")
-    precision: ScaledPrecision = "auto"
+    precision: ScaledPrecision = "fp32"
 
     def __post_init__(self) -> None:
         queue = self.pretrain.moco_queue * self.pretrain.batch_size

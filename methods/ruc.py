@@ -107,7 +107,7 @@ class RUCConfig:
     enlargement: float | None = doc(None, "of the clean view before its centre is taken")
     mean: Channels | None = doc(None, "of the normalisation; None is the data set's")
     std: Channels | None = doc(None, "of the normalisation; None is the data set's")
-    precision: Precision = "auto"
+    precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
         side, most = self.side, OPERATIONS

@@ -69,7 +69,7 @@ class SCANConfig:
         1.0, "smallest area of the random crop, strong view; 1 is none; release"
     )
     strong_flip: float = doc(0.5, "probability of the mirror image, strong view; release")
-    precision: Precision = "auto"
+    precision: Precision = "fp32"
 
     @property
     def epochs(self) -> int:

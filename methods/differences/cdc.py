@@ -128,15 +128,8 @@ DIFFERENCES = (
         topic="precision of the pretraining on a GPU",
         paper="not mentioned",
         release="float16 with a scaled loss",
-        default="bfloat16",
+        default="float32, convolutions in TF32",
         field="pretrain.precision",
-    ),
-    Difference(
-        topic="precision of the clustering stage on a GPU",
-        paper="not mentioned",
-        release="float32, convolutions in TF32",
-        default="bfloat16 in the encoder; heads, losses, k-means and Adam in float32",
-        field="precision",
     ),
     Difference(
         topic="pixels of the augmentation",

@@ -124,14 +124,14 @@ DIFFERENCES = (
         topic="precision of the pretraining on a GPU",
         paper="not mentioned",
         release="float16 with a scaled loss",
-        default="bfloat16",
+        default="float32, convolutions in TF32",
         field="pretrain.precision",
     ),
     Difference(
         topic="precision of the clustering step on a GPU",
         paper="not mentioned",
         release="float16 with a scaled loss",
-        default="bfloat16 in encoder and projector; heads, targets, losses and Adam in float32",
+        default="float32, convolutions in TF32",
         field="precision",
     ),
     Difference(

@@ -96,7 +96,7 @@ class MoCoConfig:
     flip: float = doc(0.5, "probability of the mirror image; release")
     mean: Channels | None = doc(None, "of the normalisation; None is the data set's")
     std: Channels | None = doc(None, "of the normalisation; None is the data set's")
-    precision: ScaledPrecision = "auto"
+    precision: ScaledPrecision = "fp32"
     seed: int | None = doc(5, "release; None is the run's own, one pretraining for every seed")
 
     def __post_init__(self) -> None:
@@ -167,7 +167,7 @@ class SimCLRConfig:
     cutout: int = doc(16, "largest side of the hole in the strong view, pixels; release")
     mean: Channels | None = doc(None, "of the normalisation; None is the data set's")
     std: Channels | None = doc(None, "of the normalisation; None is the data set's")
-    precision: ScaledPrecision = "auto"
+    precision: ScaledPrecision = "fp32"
     seed: int | None = doc(0, "None is the run's own; otherwise one pretraining for every seed")
 
     def __post_init__(self) -> None:
@@ -226,7 +226,7 @@ class PretextConfig:
     )
     mean: Channels | None = doc(None, "of the normalisation; None is the data set's")
     std: Channels | None = doc(None, "of the normalisation; None is the data set's")
-    precision: Precision = "auto"
+    precision: Precision = "fp32"
     seed: int | None = doc(0, "None is the run's own; otherwise one pretraining for every seed")
 
     def __post_init__(self) -> None:
@@ -273,7 +273,7 @@ class SiameseConfig:
     flip: float = doc(0.5, "probability of the mirror image; solo-learn")
     mean: Channels | None = doc(None, "of the normalisation; None is the data set's")
     std: Channels | None = doc(None, "of the normalisation; None is the data set's")
-    precision: Precision = "auto"
+    precision: Precision = "fp32"
     seed: int | None = doc(5, "CDC's release; None is the run's own")
 
     def __post_init__(self) -> None:
@@ -412,7 +412,7 @@ class CentresConfig:
     clusters: int = doc(10, "K; the platform sets it from the data set")
     restarts: int = doc(10, "k-means starts, the best by inertia is kept; scikit-learn, ours")
     batch_size: int = doc(256, "images; nothing is trained after the pretraining")
-    precision: Precision = "auto"
+    precision: Precision = "fp32"
 
     @property
     def epochs(self) -> int:

@@ -21,6 +21,7 @@ import torch
 from _bench import MEAN, ROOT, STD, Row, Setting
 from torch import Tensor
 
+from deep_clustering.methods._fields import Precision
 from deep_clustering.methods.algorithms.cdc import CDC
 from deep_clustering.methods.cdc import CDCConfig
 from deep_clustering.methods.compute.replicas import Replicas
@@ -258,17 +259,31 @@ def _epochs(arguments: argparse.Namespace, setting: Setting) -> Iterator[Row]:
 
 
 def _models(images: Images, setting: Setting) -> Iterator[tuple[str, Any]]:
-    """CDC on a ResNet-34, MoCo on a ResNet-34 and a ResNet-18, in CIFAR-10's sizes."""
+    """CDC on a ResNet-34, MoCo on a ResNet-34 and a ResNet-18, in CIFAR-10's sizes.
+
+    In bfloat16 on a GPU; CDC in float32, the default, as well.
+    """
     alone: dict[str, Any] = {"images": images, "replicas": Replicas.alone(setting.device)}
-    sizes = {"batch_size": 40, "sub_batch_size": 20, "mini_clusters": 20} if setting.tiny else {}
-    small = {"batch_size": 16, "queue_size": 64} if setting.tiny else {}
-    for method, backbone in (("CDC", "resnet34"), ("MoCo", "resnet34"), ("MoCo", "resnet18")):
-        first = MoCoConfig(backbone="small" if setting.tiny else backbone, blur=0.0, **small)
+    sizes: dict[str, Any] = {}
+    small: dict[str, Any] = {}
+    if setting.tiny:
+        sizes = {"batch_size": 40, "sub_batch_size": 20, "mini_clusters": 20}
+        small = {"batch_size": 16, "queue_size": 64}
+    chosen: list[tuple[str, str, Precision]] = [
+        ("CDC", "resnet34", "auto"),
+        ("CDC", "resnet34", "fp32"),
+        ("MoCo", "resnet34", "auto"),
+        ("MoCo", "resnet18", "auto"),
+    ]
+    for method, backbone, precision in chosen:
+        small |= {"backbone": "small" if setting.tiny else backbone, "precision": precision}
+        first = MoCoConfig(blur=0.0, **small)
         if method == "MoCo":
             yield f"MoCo, {backbone}", MoCo(first, seed=0, **alone)
         else:
+            sizes |= {"precision": precision}
             config = CDCConfig(pretrain=first, initialisation="random", **sizes)
-            yield f"CDC, {backbone}", CDC(config, seed=0, **alone)
+            yield f"CDC, {backbone}, {precision}", CDC(config, seed=0, **alone)
 
 
 def epoch(
@@ -322,6 +337,7 @@ def _load(arguments: argparse.Namespace, setting: Setting) -> Iterator[Row]:
     batch = 20 if setting.tiny else 200
     config = CDCConfig(
         pretrain=MoCoConfig(backbone="small" if setting.tiny else "resnet18"),
+        precision="auto",
         batch_size=batch,
         sub_batch_size=batch // 2,
         mini_clusters=batch // 2,

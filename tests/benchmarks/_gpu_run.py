@@ -54,6 +54,7 @@ def rows(
         METHOD.presets["cifar10"],
         {"clusters": int(labels.max()) + 1},
         chosen,
+        {"precision": "auto", "pretrain.precision": "auto"},
         configs.parse(CDCConfig, arguments.set),
     )
     alone: dict[str, Any] = {

@@ -79,9 +79,6 @@ HELD: dict[str, dict[str, tuple[str, str] | None]] = {
         "precision of the pretraining on a GPU": (
             RELEASES, "test_the_releases_train_in_their_precisions",
         ),
-        "precision of the clustering stage on a GPU": (
-            RELEASES, "test_the_releases_train_in_their_precisions",
-        ),
         "pixels of the augmentation": (IMAGES, "test_hue_differs_from_pillows_by_its_8_bit_steps"),
         "projector of the pretraining": (HERE, "test_the_projector_of_the_paper_normalises"),
         "momentum of the key encoder": (MOCO, "test_momentum_of_the_release"),
@@ -230,12 +227,11 @@ CDC_FIELDS = {
     "pretrain.momentum_end": (0.99, 0.999),
     "pretrain.symmetric": (False, True),
     "pretrain.warmup_closed": (False, True),
-    "pretrain.precision": ("auto", "fp16"),
+    "pretrain.precision": ("fp32", "fp16"),
     "unit_features": (False, True),
     "weak_crop": (1.0, 0.08),
     "weak_flip": (0.0, 0.5),
     "strong_crop": (1.0, 0.08),
-    "precision": ("auto", "fp32"),
     "empty_step": (False, True),
 }
 DPAC_FIELDS = {
@@ -243,8 +239,8 @@ DPAC_FIELDS = {
     "distance": ("squared", "cosine"),
     "head_views": ("first", "all"),
     "self_label_threshold": (0.95, 0.99),
-    "pretrain.precision": ("auto", "fp16"),
-    "precision": ("auto", "fp16"),
+    "pretrain.precision": ("fp32", "fp16"),
+    "precision": ("fp32", "fp16"),
 }
 IMAGENET = {
     "pretrain.mean": (None, [0.485, 0.456, 0.406]),
