@@ -5,6 +5,7 @@ main thread Ray would put its own handler of SIGTERM in place of the command's, 
 reach Ray in the middle of its start.
 """
 
+import concurrent.futures
 import contextlib
 import logging
 import os
@@ -21,6 +22,8 @@ import ray
 from deep_clustering.platform.errors import EnvironmentProblem
 from deep_clustering.platform.run._guard import VARIABLE
 
+#: Seconds after which a signal is heard while Ray starts.
+_PAUSE = 0.2
 #: Says how many seconds Ray waits for its server to open a port.
 _PORT_WAIT = "RAY_gcs_server_port_wait_time_s"
 
@@ -48,6 +51,8 @@ class Cluster:
         self._guard = _guard(self._scratch)
         threading.Thread(target=self._serve, name="ray", daemon=True).start()
         try:
+            while not self._started.done():  # a wait without an end is not always woken by Ctrl-C
+                concurrent.futures.wait([self._started], timeout=_PAUSE)
             self._started.result()
         except Exception as error:
             address = self._address
