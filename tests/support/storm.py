@@ -35,9 +35,16 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "gcs": ("gcs_server",),
     "agent": ("ray::DashboardAgent", "ray::RuntimeEnvAgent"),
 }
-#: Exit codes when it was killed; 0 everywhere: the command was over but for its last words.
-CODES = {"driver": {-signal.SIGKILL, 0}, "lane": {0}} | {
-    name: {5, 0} for name in ("planner", "raylet", "gcs", "agent")
+#: Exit codes when it was killed; 0 everywhere: the command was over but for its last words. Ray ends
+#: a process that registers with a server of its own that dies: the command has no say, and its code
+#: is 1.
+CODES = {
+    "driver": {-signal.SIGKILL, 0},
+    "lane": {0},
+    "planner": {5, 0},
+    "agent": {5, 0},
+    "raylet": {5, 1, 0},
+    "gcs": {5, 1, 0},
 }
 
 
