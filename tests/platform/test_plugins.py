@@ -120,7 +120,7 @@ def test_a_method_that_needs_a_base_says_so(folder: Path, tmp_path: Path) -> Non
     words = ["train", "fcm", "--dataset", f"folder:{folder}", "--base", "vote"]
     done = _platform(*words, store=tmp_path / "store", data=tmp_path / "data")
     assert done.returncode == 2
-    assert "methods that take one: ruc, vote" in done.stderr
+    assert "methods that take one: cdc_from, ruc, vote" in done.stderr
 
 
 @pytest.mark.ray

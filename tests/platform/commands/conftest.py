@@ -1,5 +1,6 @@
 """Where commands run."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,10 +20,12 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tidy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Plain wide output; and a test that fails leaves no command running."""
+    """Plain wide output, and SIGHUP is heard; a test that fails leaves no command running."""
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "200")
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # commands inherit that nohup ignores it
     yield
+    signal.signal(signal.SIGHUP, before)
     while STARTED:
         command = STARTED.pop()
         if command.process.poll() is None:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from support.command import invocation
 from support.storm import calm, storm
 
 pytestmark = [
@@ -21,11 +20,12 @@ KILLS = 30 if os.environ.get("THOROUGH") else 6
 def test_runs_survive_a_storm_of_kills(work: Path) -> None:
     """P1 to P5: nothing lost, doubled or altered; exit codes; the table of an undisturbed store."""
 
-    def train(store: str) -> list[object]:
-        return invocation(work, "train", store, "--set", "epochs=40")
+    def fit(store: str) -> list[object]:
+        where = ["--store", work / store, "--data", work / "data"]
+        return ["train", "pac", "--dataset", "digits", "--seeds", 3, *where]
 
-    undisturbed = calm(work, [train])
-    report = storm(work, [train], undisturbed, kills=KILLS, seed=20261128)
+    undisturbed = calm(work, [fit])
+    report = storm(work, [fit], undisturbed, kills=KILLS, seed=20261128)
     assert report.broken == [], report.text()
     assert report.kills.total() == KILLS
     assert report.stores > 0
