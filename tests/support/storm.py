@@ -35,9 +35,8 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "gcs": ("gcs_server",),
     "agent": ("ray::DashboardAgent", "ray::RuntimeEnvAgent"),
 }
-#: Exit codes when it was killed; 0 everywhere: the command was over but for its last words. Ray ends
-#: a process that registers with a server of its own that dies: the command has no say, and its code
-#: is 1.
+#: Exit codes when it was killed; 0 everywhere: the command was over but for its last words. Where a
+#: server of Ray dies while the command registers with it, Ray itself ends the command, with 1.
 CODES = {
     "driver": {-signal.SIGKILL, 0},
     "lane": {0},
