@@ -31,8 +31,9 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begins with the two files that take longest, one in each process."""
-    items.sort(key=lambda item: item.path.name not in ("test_command.py", "test_searching.py"))
+    """Begins with the files that take longest, so that both processes end at about one time."""
+    first = ("test_command", "test_searching", "test_on_s3", "test_kill_storm", "test_two_nodes")
+    items.sort(key=lambda item: item.path.stem not in first)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -93,6 +93,7 @@ def test_the_claims_about_cdc_agree_in_sign_with_what_is_printed_for_most_data_s
                 assert any(right), (suite.name, claim)
 
 
+@pytest.mark.ray
 def test_a_step_of_every_cdc_variant_differs_from_the_full_method():
     @functools.cache
     def full(start):

@@ -362,6 +362,7 @@ class Watched:
         return value
 
 
+@pytest.mark.ray
 def test_every_field_has_a_reader() -> None:
     seen: set[str] = set()
     for changes in (

@@ -50,6 +50,7 @@ def test_it_starts_from_the_encoder_of_the_base() -> None:
     assert torch.equal(model.features(ALL), given.features)
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize("shift", [0, 1])
 def test_prototypes_are_of_the_base_s_clusters(shift: int) -> None:
     """The numbers of the clusters are the base's, where k-means has numbers of its own."""

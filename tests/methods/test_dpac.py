@@ -107,6 +107,7 @@ def test_the_target_pass_moves_running_statistics_as_asked(
         assert int(model.model_state()[f"{name}.num_batches_tracked"]) == counted
 
 
+@pytest.mark.ray
 def test_a_too_large_m_leaves_predictions_uniform() -> None:
     """Table 6 on a network: 1/K everywhere above the m that `initialise` reports."""
     spread = {}

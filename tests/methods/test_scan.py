@@ -437,6 +437,7 @@ def outcome(
     return predictions, epochs, weights
 
 
+@pytest.mark.ray
 def test_kills_and_noisy_labels_leave_every_weight_bit_equal(tmp_path: Path) -> None:
     folder = small.images(tmp_path / "pictures")
     whole = outcome(folder, Store.open(tmp_path / "whole"))

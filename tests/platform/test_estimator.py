@@ -22,6 +22,7 @@ def test_scikit_learn_says_it_is_an_estimator(estimator: object, check: object) 
     check(estimator)  # type: ignore[operator]
 
 
+@pytest.mark.ray
 def test_it_gives_what_the_command_gives_and_knows_new_pictures(
     tmp_path: Path, lane: Workplace
 ) -> None:
@@ -40,6 +41,7 @@ def test_it_gives_what_the_command_gives_and_knows_new_pictures(
     assert np.allclose(found.predict_proba(folder), found.probabilities_, atol=1e-5)
 
 
+@pytest.mark.ray
 def test_the_number_is_found_and_new_points_have_probabilities() -> None:
     points, labels = make_blobs(200, n_features=6, centers=4, random_state=1)
     found = PictureClusters(**QUICK).fit(points)  # type: ignore[arg-type]

@@ -22,6 +22,8 @@ from deep_clustering.platform.store.store import Store
 from support.evaluations import evaluated
 from support.small import Watcher, jobs, place, request, resolved
 
+pytestmark = pytest.mark.ray
+
 SETS = (
     "clusters=3",
     "epochs=2",

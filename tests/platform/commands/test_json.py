@@ -46,6 +46,7 @@ def test_every_command_that_prints_results_has_it_and_the_page_names_every_key()
     assert set(re.findall(r"`(\w+)`", page)) >= set(KEYS)
 
 
+@pytest.mark.ray
 def test_a_dry_run_says_what_is_to_be_done(said: Any, tmp_path: Path) -> None:
     folder = images(tmp_path / "photos", count=4)
     where = ["--store", tmp_path / "store", "--data", tmp_path / "data"]

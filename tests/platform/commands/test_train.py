@@ -34,6 +34,7 @@ def test_a_reason_is_shown_as_it_is_written() -> None:
     assert all(reason in shown for reason in reasons.values())
 
 
+@pytest.mark.ray
 def test_users_names_are_shown_as_they_are_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

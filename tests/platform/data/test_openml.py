@@ -98,6 +98,7 @@ def test_openml_files_with_a_wrong_checksum_are_not_read(
     assert not kept[0].exists()
 
 
+@pytest.mark.ray
 def test_openml_without_network_says_what_to_do(tmp_path: Path, nowhere: None) -> None:
     with pytest.raises(InputError, match=r"data set 300 cannot be downloaded .*say table:PATH"):
         dataset.open(Source("isolet", tmp_path))

@@ -270,6 +270,7 @@ def test_an_interrupted_pass_gives_the_same_features(
     assert not list((tmp_path / "other" / "checkpoints").rglob("*.safetensors"))
 
 
+@pytest.mark.ray
 def test_heads_are_trained_on_views_that_runs_share_and_predict_new_pictures(
     folder: Path, root: Path, lane: Workplace, tmp_path: Path
 ) -> None:

@@ -199,6 +199,7 @@ def test_without_a_test_split_all_scored_images_are_in_distribution(
     assert row["ood_auroc"] == row["ood_auroc_scored"]
 
 
+@pytest.mark.ray
 def test_named_datasets_against_each_other(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,6 +40,8 @@ from support.reports import (
     table2,
 )
 
+pytestmark = pytest.mark.ray
+
 _VOID = {"meta", "br", "hr", "img", "input", "link", "path", "use", "rect", "line", "circle"}
 _CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 
@@ -552,7 +554,6 @@ def test_a_chart_follows_the_colours_of_its_page() -> None:
     ("name", "width"),
     [("suite", 360), ("suite", 1280), ("study", 360), ("run", 360), ("overview", 360)],
 )
-@pytest.mark.ray
 @pytest.mark.skipif(_CHROMIUM is None, reason="no chromium here")
 def test_a_browser_shows_it_without_scrolling_sideways(
     pages: dict[str, _Page], tmp_path: Path, name: str, width: int

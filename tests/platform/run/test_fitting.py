@@ -211,6 +211,7 @@ def test_runs_on_digits(lane: Workplace, root: Path) -> None:
     assert set(epochs["epoch"]) == {1}
 
 
+@pytest.mark.ray
 def test_the_number_of_clusters_may_differ_from_that_of_the_classes(
     lane: Workplace, root: Path
 ) -> None:

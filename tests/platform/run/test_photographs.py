@@ -23,6 +23,8 @@ from deep_clustering.platform.store.store import Store
 from support.evaluations import evaluated
 from support.small import Watcher, place, request, resolved
 
+pytestmark = pytest.mark.ray
+
 SHAPES = ((256, 300), (310, 256), (280, 280))  # height, width
 
 

@@ -54,6 +54,7 @@ def _race(address: str, round: int) -> tuple[list[bytes], int]:
     return won, len(given_up)
 
 
+@pytest.mark.ray
 @pytest.mark.fault(28)
 def test_of_several_writers_one_commits_whatever_happens_to_their_requests(through) -> None:
     proxy, behind = through("lost", "late", "refused", "conflict", "slow")

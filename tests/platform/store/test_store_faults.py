@@ -85,6 +85,7 @@ def _let_fail(patch: pytest.MonkeyPatch, failing: Failing) -> None:
     patch.setattr(_disk, "open", failing.open_builtin, raising=False)
 
 
+@pytest.mark.ray
 @pytest.mark.fault(19)
 @pytest.mark.parametrize(
     ("number", "forever"),
@@ -125,6 +126,7 @@ def test_a_commit_under_failing_calls_is_absent_or_complete(
     assert all(text.startswith(begin) and str(shelf) in text for text in said)
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize("operation", ["failure", "stage", "plan", "compact", "repair"])
 def test_other_writes_under_failing_calls(
     shelf: Path, monkeypatch: pytest.MonkeyPatch, operation: str
@@ -401,6 +403,7 @@ def test_a_copy_restores_damaged_files_byte_for_byte(tmp_path: Path) -> None:
     assert store.verify() == []
 
 
+@pytest.mark.ray
 def test_a_damaged_copy_changes_nothing(shelf: Path) -> None:
     store = Store.open(shelf)
     for i in range(20):
