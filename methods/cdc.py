@@ -6,6 +6,7 @@ Jia, Peng, Liu and Hou, "Towards Calibrated Deep Clustering Network", ICLR 2025
 `algorithms.cdc` has the losses and the model.
 """
 
+import abc
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -54,7 +55,7 @@ class Network(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CDCSettings:
+class CDCSettings(abc.ABC):
     """All but what the encoder starts from. Defaults are those of CIFAR-10."""
 
     clusters: int = doc(10, "C; the platform sets it from the data set")
@@ -164,9 +165,9 @@ class CDCSettings:
         )
 
     @property
+    @abc.abstractmethod
     def network(self) -> Network:
         """The encoder that is trained on."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

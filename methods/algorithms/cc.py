@@ -103,15 +103,6 @@ class CC(Clusterer):
         width = self._encoder.dimension
         return perceptron(width, width, outside, layers=1, norm=False, replicas=self._replicas)
 
-    def initialise(self) -> dict[str, float]:
-        """Nothing to prepare.
-
-        Raises:
-            ValueError: fewer images than a batch.
-        """
-        self._require_a_batch()
-        return {}
-
     def step(self, indices: Tensor) -> dict[str, Tensor]:
         """One Adam step on a global batch (Algorithm 1).
 

@@ -256,15 +256,6 @@ class SeCu(Clusterer):
         )
         return Head(projector, config.clusters, config)
 
-    def initialise(self) -> dict[str, float]:
-        """Nothing to prepare.
-
-        Raises:
-            ValueError: fewer images than a batch.
-        """
-        self._require_a_batch()
-        return {}
-
     def step(self, indices: Tensor) -> dict[str, Tensor]:
         """One SGD step on a global batch.
 

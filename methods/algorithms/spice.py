@@ -147,15 +147,6 @@ class SPICE(Clusterer):
             weight_decay=config.weight_decay,
         )
 
-    def initialise(self) -> dict[str, float]:
-        """Nothing to prepare.
-
-        Raises:
-            ValueError: fewer images than a batch.
-        """
-        self._require_a_batch()
-        return {}
-
     def step(self, indices: Tensor) -> dict[str, Tensor]:
         """Labels for a global batch, then the optimiser's steps on all that is labelled.
 

@@ -64,6 +64,15 @@ class Clusterer(Learner):
         unpack(model_state, model._networks())
         return model
 
+    def initialise(self) -> dict[str, float]:
+        """Nothing to prepare.
+
+        Raises:
+            ValueError: fewer images than a batch.
+        """
+        self._require_a_batch()
+        return {}
+
     def _require_a_batch(self) -> None:
         """Raises ValueError where there are fewer images than a batch."""
         count = len(self._index)
