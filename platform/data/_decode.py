@@ -3,14 +3,15 @@
 import os
 import struct
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from deep_clustering.platform.data import _cache
+from deep_clustering.platform.data import _cache, _jpeg
 from deep_clustering.platform.data._cache import Content, Prepared, Progress, workers
 from deep_clustering.platform.data._formats import readable
 from deep_clustering.platform.data._text import printable, quoted
@@ -19,6 +20,10 @@ from deep_clustering.platform.data.pixels import WHOLE, pixels, stored_side, upr
 from deep_clustering.platform.errors import InputError
 
 _CHUNK = 64  # files per task of the thread pool
+_SOME = 32  # files that are measured first
+#: Threads pay where a file keeps the decoder busy for longer than it takes them to hand each other
+#: the interpreter's lock. Bytes of a file, in the mean.
+_WORTH_THREADS = 8 * 1024
 
 
 def build(
@@ -43,13 +48,8 @@ def build(
         InputError: files cannot be decoded or changed meanwhile, or a class has no image left.
     """
     place = Path(listing.root)
-    broken: dict[int, str] = {}
-    passes = 1
-    if side is None:
-        passes = 2
-        side, broken = _measured_side(listing, _share(progress, 0, passes))
-    images = _cache.create_images(folder, len(listing.paths), side)
-    sizes = decode(listing, images, broken, _share(progress, passes - 1, passes))
+    images, sizes, broken = _decoded(folder, listing, side, progress)
+    side = images.shape[-1]
     if again().key() != listing.key():
         raise InputError(
             f"The folder {quoted(place)} changed while it was being read; repeat when it is at "
@@ -85,6 +85,36 @@ def refuse_skipped(prepared: Prepared, place: Path, skip_broken: bool) -> None:
     if prepared.skipped and not skip_broken:
         count = len(prepared.skipped) + len(prepared.split)
         raise _broken_images(place, prepared.skipped, count)
+
+
+def _decoded(
+    folder: Path, listing: Listing, side: int | None, progress: Progress | None
+) -> tuple[np.memmap, np.ndarray, dict[int, str]]:
+    """The new images.npy at its side, heights and widths as by `decode`, and what is broken.
+
+    One pass over the files where the side is asked for, or where all are squares of one size;
+    otherwise one to measure them and one to decode.
+    """
+    broken: dict[int, str] = {}
+    expected = _side_of_some(listing) if side is None else side
+    if expected is not None:
+        images = _cache.create_images(folder, len(listing.paths), expected)
+        sizes = decode(listing, images, broken, progress)
+        known = sizes[sizes.min(axis=1) > 0]
+        if side is not None or not len(known) or stored_side(known) == expected:
+            return images, sizes, broken
+    side, broken = _measured_side(listing, _share(progress, 0, 2))
+    images = _cache.create_images(folder, len(listing.paths), side)
+    return images, decode(listing, images, broken, _share(progress, 1, 2)), broken
+
+
+def _side_of_some(listing: Listing) -> int | None:
+    """The stored side if all files were of the size that some have; None where these differ."""
+    step = -(-len(listing.paths) // _SOME)
+    some = replace(listing, paths=listing.paths[::step], sizes=listing.sizes[::step])
+    sizes, broken = measure(some)
+    equal = not broken and bool((sizes == sizes[0, 0]).all())
+    return stored_side(sizes) if equal else None
 
 
 def _measured_side(listing: Listing, progress: Progress | None) -> tuple[int, dict[int, str]]:
@@ -140,10 +170,15 @@ def measure(
     sizes = np.zeros((len(listing.paths), 2), np.int64)
 
     def one(index: int) -> None:
+        plain = _jpeg.size(_first(listing, index, _jpeg.HEADER))
+        if plain is not None:
+            sizes[index] = plain
+            return
         with _opened(listing, index) as image:
             sizes[index] = image.size
 
-    return sizes, dict(_each(one, len(listing.paths), progress))
+    every = range(len(listing.paths))
+    return sizes, dict(_each(one, every, listing, progress))
 
 
 def decode(
@@ -155,23 +190,43 @@ def decode(
     """Write image i of the listing to row i of `images`; add to `broken` why an image has none.
 
     Returns:
-        Height and width of each upright image in its file, int32 (N, 2).
+        Height and width of each upright image in its file, int32 (N, 2); of one that is broken
+        behind its header as it lies there, and 0 where no header can be read.
     """
     side = images.shape[-1]
     sizes = np.zeros((len(images), 2), np.int32)
     good = [index for index in range(len(listing.paths)) if index not in broken]
 
-    def one(position: int) -> None:
-        index = good[position]
-        with _opened(listing, index) as opened:
-            image = upright(opened)
-            found = pixels(image, side)
-            images[index, :, : found.shape[1], : found.shape[2]] = found
-            sizes[index] = image.height, image.width
+    def one(index: int) -> None:
+        plain = _jpeg.decoded(_first(listing, index, _jpeg.LARGEST))
+        if plain is not None and plain.shape == (side, side, 3):
+            images[index] = plain.transpose(2, 0, 1)
+            sizes[index] = side
+            return
+        if plain is not None:
+            image = Image.fromarray(plain)
+        else:
+            with _opened(listing, index) as opened:
+                sizes[index] = opened.height, opened.width
+                image = upright(opened)
+        found = pixels(image, side)
+        images[index, :, : found.shape[1], : found.shape[2]] = found
+        sizes[index] = image.height, image.width
 
-    for position, reason in _each(one, len(good), progress):
-        broken[good[position]] = reason
+    broken.update(_each(one, good, listing, progress))
     return sizes
+
+
+def _first(listing: Listing, index: int, most: int) -> bytes:
+    """The first bytes of a file, or all of them; none where the file is not for `_jpeg`."""
+    if not (0 < listing.sizes[index] <= _jpeg.LARGEST and _jpeg.usable()):
+        return b""
+    place = os.path.join(listing.root, listing.paths[index])
+    file = os.open(place, os.O_RDONLY | getattr(os, "O_BINARY", 0))  # the fewest calls
+    try:
+        return os.read(file, most)
+    finally:
+        os.close(file)
 
 
 def _opened(listing: Listing, index: int) -> Image.Image:
@@ -188,16 +243,20 @@ def _opened(listing: Listing, index: int) -> Image.Image:
 
 
 def _each(
-    one: Callable[[int], None], count: int, progress: Progress | None
+    one: Callable[[int], None],
+    indices: Sequence[int],
+    listing: Listing,
+    progress: Progress | None,
 ) -> Iterator[tuple[int, str]]:
-    """Run one(index) for each index in threads (Pillow decodes without the interpreter lock).
+    """Run one(index) for each index, in threads (decoders work without the interpreter's lock).
 
     Yields (index, reason) for those that failed.
     """
+    count = len(indices)
 
     def chunk(start: int) -> list[tuple[int, str]]:
         failed = []
-        for index in range(start, min(start + _CHUNK, count)):
+        for index in indices[start : start + _CHUNK]:
             try:
                 one(index)
             except MemoryError:
@@ -206,7 +265,8 @@ def _each(
                 failed.append((index, _reason(error)))
         return failed
 
-    pool = ThreadPoolExecutor(workers())
+    small = sum(listing.sizes) < _WORTH_THREADS * len(listing.sizes)
+    pool = ThreadPoolExecutor(1 if small else workers())
     with warnings.catch_warnings():
         # Remarks about odd metadata in single files; what cannot be decoded is an error anyway.
         warnings.simplefilter("ignore")

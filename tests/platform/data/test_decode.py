@@ -83,10 +83,11 @@ def test_a_folder_that_changes_while_it_is_read_is_refused(pictures: Path, tmp_p
 
 
 def test_progress_counts_both_passes(pictures: Path, tmp_path: Path) -> None:
+    noise(pictures / "dog" / "larger.png", 77, (40, 40))
     seen: list[tuple[int, int]] = []
     source = Source(f"folder:{pictures}", tmp_path / "data")
     dataset.open(source, lambda done, total: seen.append((done, total)))
-    assert seen == [(5, 10), (10, 10)]
+    assert seen == [(6, 12), (12, 12)]
 
 
 def picture(path: Path, colour: object = (200, 30, 60), size: tuple[int, int] = (32, 32)) -> Path:
@@ -130,3 +131,22 @@ def test_progress_reaches_the_total(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     _decode.measure(list_folder(tmp_path), lambda done, total: seen.append((done, total)))
     assert seen == [(64, 130), (128, 130), (130, 130)]
+
+
+def test_files_are_read_once_where_some_say_the_size_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_decode, "_SOME", 4)
+    for number in range(16):
+        noise(tmp_path / "pictures" / f"{number:02}.png", number, (40, 40))
+    seen: list[tuple[int, int]] = []
+    source = Source(f"folder:{tmp_path / 'pictures'}", tmp_path / "data")
+    found = dataset.open(source, lambda done, total: seen.append((done, total)))
+    assert isinstance(found, dataset.ImageSet)
+    assert found.images.shape[-1] == 40
+    assert seen == [(16, 16)]
+    for number in (1, 2, 3):  # not among those that are measured first
+        noise(tmp_path / "pictures" / f"{number:02}.png", number, (50, 40))
+    found = dataset.open(source)
+    assert isinstance(found, dataset.ImageSet)
+    assert found.images.shape[-1] == 32
