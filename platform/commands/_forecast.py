@@ -107,12 +107,7 @@ def _print_chances(
 ) -> None:
     """Which claims some numbers of seeds can settle, if the published differences are true."""
     suite = expansion.suite
-    asked = [
-        (claim, dataset)
-        for dataset in expansion.requests
-        for claim in suite.claims
-        if not claim.datasets or dataset in claim.datasets
-    ]
+    asked = claims.asked(suite, expansion.requests)
     if not asked:
         return
     table = Table(title="claims", box=None, pad_edge=False, title_justify="left")
@@ -120,14 +115,15 @@ def _print_chances(
     for column in ("claim", "published", "replicated\nwithin", "sd of\nthe two", *settled):
         table.add_column(column, overflow="fold", justify="left" if column == "claim" else "right")
     in_store = measured(store, suite.name) if suite.name in store.plans("suite") else None
-    spreads = [claims.spread(in_store, suite, *one) for one in asked]
-    for (claim, dataset), spread in zip(asked, spreads, strict=True):
-        published = claims.published_difference(suite, claim, dataset)
+    spreads = [claims.spread(in_store, suite, one) for one in asked]
+    for one, spread in zip(asked, spreads, strict=True):
+        claim = one.claim
+        published = claims.published_difference(suite, one)
         margin = claims.margin(claim, published)
         mine = [
             s
-            for (other, place), s in zip(asked, spreads, strict=True)
-            if (other.metric, place) == (claim.metric, dataset) and s is not None
+            for other, s in zip(asked, spreads, strict=True)
+            if (other.claim.metric, other.where) == (claim.metric, one.where) and s is not None
         ]
         if published is None:
             chance = ["no published value"]
@@ -143,7 +139,7 @@ def _print_chances(
             ]
         relation = say.relation(claim.direction, claim.against)
         table.add_row(
-            f"{claim.row}: {claim.metric} {relation} on {dataset}",
+            f"{claim.row}: {claim.metric} {relation} on {one.where}",
             "-" if published is None else f"{100 * published:+.1f}",
             _met(published, margin, claim.direction),
             "-" if spread is None else "\n".join(f"{100 * sd:.1f}" for sd in spread),

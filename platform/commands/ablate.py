@@ -34,7 +34,13 @@ from deep_clustering.platform.run.progress import Line
 from deep_clustering.platform.store.store import Store
 from deep_clustering.platform.suites import claims, plans, settling, suites
 from deep_clustering.platform.suites.cells import Cell, cells_of, replications
-from deep_clustering.platform.suites.measured import Against, Measured, compared, measured
+from deep_clustering.platform.suites.measured import (
+    Against,
+    Measured,
+    compared,
+    measured,
+    metrics_of,
+)
 
 _STYLES = {
     "REPLICATED": "green",
@@ -374,12 +380,13 @@ def _print_table(
     suite = measured.current.suite
     if not table:
         return
+    metrics = metrics_of(suite, against)
     printed = any(cell.published is not None for cell in table)
     counts = {cell.n for cell in table if cell.mark == "measured"}
     title = f"{suite.name} on {dataset}" + (f" against {against.thing}" if against else "")
     view = Table(title=escape(title), box=None, pad_edge=False, title_justify="left")
     view.add_column("", overflow="fold")
-    for metric in suite.metrics:
+    for metric in metrics:
         view.add_column(f"{metric}\n[dim]paper[/]" if printed else metric, justify="right")
     notes: dict[str, str] = {}
     rows: dict[tuple[str, str], dict[str, Cell]] = {}
@@ -392,7 +399,7 @@ def _print_table(
         last = section
         name = escape(variant)
         only = all(cell.mark == "published only" for cell in row.values())
-        texts = [_cell(row.get(metric), notes, printed) for metric in suite.metrics]
+        texts = [_cell(row.get(metric), notes, printed) for metric in metrics]
         view.add_row(f"[dim]{name}[/]" if only else name, *texts)
     console.print(view)
     over = ", ".join(replications(table))
@@ -401,7 +408,7 @@ def _print_table(
         about.append("a single measurement, n = 1, has no interval")
     if printed:
         about.append("below: as printed in the paper, dim rows are published only")
-    units = {m: measures.unit(m) for m in suite.metrics}
+    units = {m: measures.unit(m) for m in metrics}
     about += ["shares in percent"] if PERCENT in units.values() else []
     about += [measures.heading(m) for m, u in units.items() if u.factor not in (1, PERCENT.factor)]
     note = f". {suite.note}" if suite.note else ""
@@ -470,7 +477,8 @@ def _print_verdicts(
     several = len({one.dataset for one in judged}) > 1
     for one in judged:
         claim = f"{one.variant}: {one.metric} {say.relation(one.direction, one.against)}"
-        claim = escape(claim + (f" on {one.dataset}" if several else ""))
+        claim += f" on {one.dataset}" if several else ""
+        claim = escape(claim + (f", {one.compared.thing}" if one.compared else ""))
         name, scale = one.verdict, measures.unit(one.metric).factor
         if name == "NOT TESTABLE":
             claim += f"\n[dim]{escape(one.reason)}[/]"

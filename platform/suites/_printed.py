@@ -57,9 +57,9 @@ class PrintedTable:
         plain = self.cells.get(_Place(row, "", metric))
         return self.cells.get(_Place(row, thing, metric), plain)
 
-    def cell_of(self, row: Row, metric: str) -> PublishedCell | None:
-        """The printed number of a row of the suite by itself."""
-        return self.cell(self.row_of(row), metric)
+    def cell_of(self, row: Row, metric: str, thing: str = "") -> PublishedCell | None:
+        """The printed number of a row of the suite."""
+        return self.cell(self.row_of(row), metric, thing)
 
     def lines(self, suite: Suite) -> Iterator[Line]:
         """Printed rows as printed, then the others of the suite."""
@@ -86,15 +86,17 @@ def printed(suite: Suite, dataset: str) -> PrintedTable:
     return PrintedTable(cells=cells)
 
 
-def printed_sd(suite: Suite, row: Row, dataset: str, metric: str) -> float | None:
+def printed_sd(suite: Suite, row: Row, dataset: str, metric: str, thing: str = "") -> float | None:
     """The printed standard deviation of a row, else that of the full method anywhere."""
     if suite.table is None:
         return None
-    cell = printed(suite, dataset).cell_of(row, metric)
+    cell = printed(suite, dataset).cell_of(row, metric, thing)
     if cell is not None and cell.std is not None:
         return cell.std
     for other in _published.cells(suite.table[0]):
         full = _names.is_full_method(other, suite.method)
-        if full and (other.dataset, other.metric) == (dataset, metric) and other.std is not None:
+        same = (other.dataset, other.metric) == (dataset, metric)
+        same = same and other.ood_dataset in (thing, "")
+        if full and same and other.std is not None:
             return other.std
     return None

@@ -4,7 +4,6 @@ A cell is a row of the suite's table on one data set and metric. Its mean is ove
 failed run is counted and is never a number.
 """
 
-import dataclasses
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,8 +13,7 @@ import polars as pl
 
 from deep_clustering.ablations._published import PublishedCell
 from deep_clustering.ablations._suite import Row
-from deep_clustering.platform.evaluation import contract
-from deep_clustering.platform.suites._columns import columns
+from deep_clustering.platform.suites._columns import as_row, with_evaluations
 from deep_clustering.platform.suites._printed import Line, PrintedTable, printed
 from deep_clustering.platform.suites.differences import Unit, mean_of, replication
 from deep_clustering.platform.suites.measured import (
@@ -24,6 +22,7 @@ from deep_clustering.platform.suites.measured import (
     collapsed_of,
     compared,
     failures_of,
+    metrics_of,
     runs_of,
     values_of,
 )
@@ -82,28 +81,13 @@ class Cell:
     reason: str | None  # why nothing was measured, or why protocols differ
 
 
-def _schema() -> dict[str, type[pl.DataType]]:
-    schema: dict[str, type[pl.DataType]] = {}
-    for name, kind in columns(Cell).items():
-        schema[name] = kind
-        if name == "dataset":
-            schema |= {contract.find(n).label: pl.String for n in contract.names()}
-    return schema
-
-
 #: Columns of `results.cells`.
-CELLS = _schema()
+CELLS = with_evaluations(Cell)
 
 
 def cells(suite: Measured) -> pl.DataFrame:
     """`cells_of` as a table with the columns `CELLS`."""
-    lines = []
-    for cell in cells_of(suite):
-        values = {field.name: getattr(cell, field.name) for field in dataclasses.fields(cell)}
-        against = values.pop("against")
-        if against is not None:
-            values[contract.find(against.evaluation).label] = against.thing
-        lines.append(values)
+    lines = [as_row(cell, cell.against) for cell in cells_of(suite)]
     return pl.DataFrame(lines, schema=CELLS, orient="row")
 
 
@@ -115,7 +99,7 @@ def cells_of(suite: Measured) -> list[Cell]:
         paper = printed(definition, dataset)
         for line in paper.lines(definition):
             for against in compared(definition):
-                for metric in definition.metrics:
+                for metric in metrics_of(definition, against):
                     cell = _cell(suite, paper, line, dataset, against, metric)
                     if cell is not None:
                         table.append(cell)

@@ -1,14 +1,15 @@
 """What the claims of a suite come to, on every data set."""
 
-import dataclasses
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import polars as pl
 
-from deep_clustering.ablations._published import RUNS
+from deep_clustering.ablations._published import RUNS, PublishedCell
 from deep_clustering.ablations._suite import Claim, Direction, Suite
-from deep_clustering.platform.suites._columns import columns
+from deep_clustering.platform.suites._columns import as_row, with_evaluations
 from deep_clustering.platform.suites._printed import printed, printed_sd
 from deep_clustering.platform.suites.cells import mismatch
 from deep_clustering.platform.suites.differences import (
@@ -17,19 +18,30 @@ from deep_clustering.platform.suites.differences import (
     mean_of,
     shared_units,
 )
-from deep_clustering.platform.suites.measured import Measured, collapsed_of, failures_of, values_of
+from deep_clustering.platform.suites.measured import (
+    Against,
+    Measured,
+    collapsed_of,
+    compared,
+    failures_of,
+    values_of,
+)
 from deep_clustering.platform.suites.rule import Name
 from deep_clustering.platform.suites.verdicts import Question, Verdict, judge
 
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedClaim:
-    """A line of `results.verdicts`: a claim on one data set, and what our runs say of it."""
+    """A line of `results.verdicts`: a claim on one data set, and what our runs say of it.
+
+    After `dataset` it has a column for each evaluation, as `cells.Cell` has.
+    """
 
     suite: str
     variant: str
     against: str
     dataset: str
+    compared: Against | None  # in which evaluation; its column says with what
     metric: str
     direction: Direction
     verdict: Name
@@ -55,44 +67,67 @@ class JudgedClaim:
 
 
 #: Columns of `results.verdicts`.
-VERDICTS = columns(JudgedClaim)
+VERDICTS = with_evaluations(JudgedClaim)
 
 
 def judged(suite: Measured) -> pl.DataFrame:
     """`judgements` as a table with the columns `VERDICTS`."""
-    lines = map(dataclasses.asdict, judgements(suite))
-    return pl.DataFrame(list(lines), schema=VERDICTS, orient="row")
+    lines = [as_row(one, one.compared) for one in judgements(suite)]
+    return pl.DataFrame(lines, schema=VERDICTS, orient="row")
+
+
+class AskedClaim(NamedTuple):
+    """A claim where it is judged."""
+
+    claim: Claim
+    dataset: str
+    compared: Against | None  # in which evaluation; None where runs stand by themselves
+
+    @property
+    def thing(self) -> str:
+        """What runs are compared with, "" for nothing."""
+        return self.compared.thing if self.compared else ""
+
+    @property
+    def where(self) -> str:
+        """Data set, and what runs are compared with there."""
+        return f"{self.dataset}, {self.thing}" if self.compared else self.dataset
+
+
+def asked(suite: Suite, datasets: Iterable[str]) -> list[AskedClaim]:
+    """The claims of a suite, each on every data set that it is about.
+
+    A claim on a number of evaluations is judged for each of them, such as for every attack.
+    """
+    datasets = tuple(datasets)
+    return [
+        AskedClaim(claim, dataset, against)
+        for claim in suite.claims
+        for dataset in datasets
+        if not claim.datasets or dataset in claim.datasets
+        for against in compared(suite, claim.metric)
+    ]
 
 
 def judgements(suite: Measured) -> list[JudgedClaim]:
-    """The verdict on every claim, on every data set that was asked for."""
-    definition = suite.current.suite
-    asked = [
-        (claim, dataset)
-        for claim in definition.claims
-        for dataset in suite.current.datasets
-        if not claim.datasets or dataset in claim.datasets
-    ]
-    questions = [_question(suite, claim, dataset) for claim, dataset in asked]
+    """The verdict on every claim that is `asked` of a suite."""
+    every = asked(suite.current.suite, suite.current.datasets)
+    questions = [_question(suite, one) for one in every]
     return [
-        _judged(
-            definition.name, claim, dataset, question, verdict, _collapsed(suite, claim, dataset)
-        )
-        for (claim, dataset), question, verdict in zip(
-            asked, questions, judge(questions), strict=True
-        )
+        _judged(suite, one, question, verdict)
+        for one, question, verdict in zip(every, questions, judge(questions), strict=True)
     ]
 
 
-def _judged(
-    suite: str, claim: Claim, dataset: str, question: Question, verdict: Verdict, collapsed: str
-) -> JudgedClaim:
-    d = verdict.difference
+def _judged(suite: Measured, one: AskedClaim, question: Question, verdict: Verdict) -> JudgedClaim:
+    d, claim = verdict.difference, one.claim
+    collapsed = _collapsed(suite, claim, one.dataset)
     return JudgedClaim(
-        suite=suite,
+        suite=suite.current.suite.name,
         variant=claim.row,
         against=claim.against,
-        dataset=dataset,
+        dataset=one.dataset,
+        compared=one.compared,
         metric=claim.metric,
         direction=claim.direction,
         verdict=verdict.name,
@@ -139,49 +174,52 @@ def margin(claim: Claim, published: float | None) -> float:
     return max(claim.margin, abs(published or 0.0) / 2)
 
 
-def published_difference(suite: Suite, claim: Claim, dataset: str) -> float | None:
+def published_difference(suite: Suite, one: AskedClaim) -> float | None:
     """The difference that the paper prints between the two rows of a claim."""
-    paper = printed(suite, dataset)
-    by_name = {row.name: row for row in suite.rows}
-    ours = paper.cell_of(by_name[claim.row], claim.metric)
-    other = paper.cell_of(by_name[claim.against], claim.metric)
+    ours, other = _printed_cells(suite, one)
     if ours is not None and other is None and ours.statistic == "delta":
         return ours.value  # printed as the difference to what it starts from
     return None if ours is None or other is None else float(ours.value - other.value)
 
 
-def published_error(suite: Suite, claim: Claim, dataset: str) -> float | None:
+def published_error(suite: Suite, one: AskedClaim) -> float | None:
     """Standard error of `published_difference`, None where the paper prints no spread."""
-    paper = printed(suite, dataset)
-    by_name = {row.name: row for row in suite.rows}
     errors = []
-    for row in (by_name[claim.row], by_name[claim.against]):
-        cell = paper.cell_of(row, claim.metric)
+    for cell in _printed_cells(suite, one):
         if cell is None or cell.std is None:
             return None
         errors.append(cell.std / math.sqrt(RUNS[cell.paper]))
     return math.hypot(*errors)
 
 
-def spread(
-    in_store: Measured | None, suite: Suite, claim: Claim, dataset: str
-) -> tuple[float, float] | None:
+def _printed_cells(
+    suite: Suite, one: AskedClaim
+) -> tuple[PublishedCell | None, PublishedCell | None]:
+    """What the paper prints for the two rows of a claim."""
+    paper = printed(suite, one.dataset)
+    by_name = {row.name: row for row in suite.rows}
+    row, against = by_name[one.claim.row], by_name[one.claim.against]
+    metric, thing = one.claim.metric, one.thing
+    return paper.cell_of(row, metric, thing), paper.cell_of(against, metric, thing)
+
+
+def spread(in_store: Measured | None, suite: Suite, one: AskedClaim) -> tuple[float, float] | None:
     """Standard deviations of the two rows of a claim; None where one is not known.
 
     Of each row: that of our runs from three on, else the one printed beside its value, else the one
     that the paper prints of its full method anywhere.
     """
     by_name = {row.name: row for row in suite.rows}
-    found = []
-    for row in (by_name[claim.row], by_name[claim.against]):
+    metric, found = one.claim.metric, []
+    for row in (by_name[one.claim.row], by_name[one.claim.against]):
         values: dict[Replicate, float] = {}
         if in_store is not None:
-            values = values_of(in_store, row, dataset, claim.metric)
+            values = values_of(in_store, row, one.dataset, metric, one.compared)
         ours = mean_of(values) if values else None
         sd = (
             ours.sd
             if ours is not None and ours.n > 2
-            else printed_sd(suite, row, dataset, claim.metric)
+            else printed_sd(suite, row, one.dataset, metric, one.thing)
         )
         if sd is None:
             return None
@@ -189,30 +227,29 @@ def spread(
     return found[0], found[1]
 
 
-def _question(suite: Measured, claim: Claim, dataset: str) -> Question:
+def _question(suite: Measured, one: AskedClaim) -> Question:
     definition = suite.current.suite
+    claim, dataset, metric = one.claim, one.dataset, one.claim.metric
     by_name = {row.name: row for row in definition.rows}
     row, against = by_name[claim.row], by_name[claim.against]
-    published = published_difference(definition, claim, dataset)
+    published = published_difference(definition, one)
     reason = None
-    paper = printed(definition, dataset)
-    for side in (row, against):
+    for side, cell in zip((row, against), _printed_cells(definition, one), strict=True):
         if (side.name, dataset) in suite.current.impossible:
             reason = f"{side.name} is not possible on {dataset}"
-        cell = paper.cell_of(side, claim.metric)
         if published is not None and cell is not None:
             why = mismatch(suite, side, dataset, cell)
             reason = reason or (f"protocol mismatch: {why}" if why else None)
             if cell.flag and not claim.harmless:
                 reason = reason or f"the published value of {side.name} is doubted: {cell.flag}"
     return Question(
-        table=(claim.metric, dataset),
+        table=(metric, dataset, one.thing),
         direction=claim.direction,
         margin=margin(claim, published),
-        arm=values_of(suite, row, dataset, claim.metric),
-        baseline=values_of(suite, against, dataset, claim.metric),
+        arm=values_of(suite, row, dataset, metric, one.compared),
+        baseline=values_of(suite, against, dataset, metric, one.compared),
         published=published,
-        published_error=published_error(definition, claim, dataset),
+        published_error=published_error(definition, one),
         failed=len(failures_of(suite, row, dataset) + failures_of(suite, against, dataset)),
         untestable=reason,
     )

@@ -74,10 +74,32 @@ def measured(store: Store, name: str) -> Measured:
     )
 
 
-def compared(suite: Suite) -> list[Against | None]:
-    """What the runs of a suite are compared with; one None where they stand by themselves."""
-    things = [Against(name, thing) for name, all in suite.evaluations.items() for thing in all]
+def compared(suite: Suite, metric: str | None = None) -> list[Against | None]:
+    """What the runs of a suite are compared with; None stands for the runs by themselves.
+
+    Args:
+        metric: one of the suite's: the evaluations that it is a number of, or None where it is one
+            of the runs. None is all metrics of the suite.
+    """
+    if metric is None:
+        found = [against for each in suite.metrics for against in compared(suite, each)]
+        return sorted(dict.fromkeys(found), key=_places(suite).index)
+    things = [
+        against
+        for against in _places(suite)
+        if against is not None and metric in contract.find(against.evaluation).metrics
+    ]
     return [*things] or [None]
+
+
+def metrics_of(suite: Suite, against: Against | None) -> tuple[str, ...]:
+    """The metrics of a suite that are numbers of an evaluation, or of the runs by themselves."""
+    return tuple(metric for metric in suite.metrics if against in compared(suite, metric))
+
+
+def _places(suite: Suite) -> list[Against | None]:
+    things = [Against(name, thing) for name, all in suite.evaluations.items() for thing in all]
+    return [None, *things]
 
 
 def runs_of(suite: Measured, row: Row, dataset: str) -> list[plans.SuiteRun]:

@@ -38,7 +38,7 @@ class Question:
         InputError: an unknown direction, a margin that is not positive, a value that is not finite.
     """
 
-    table: tuple[str, str]  # metric and dataset: claims of one table may share their spread
+    table: tuple[str, ...]  # metric, dataset, ...: claims of one table may share their spread
     direction: Direction  # of arm minus baseline, as claimed
     margin: float  # metric's units, > 0, fixed before looking
     arm: Mapping[Replicate, float]  # value of each finished run
@@ -159,7 +159,7 @@ class _Prior:
 
 def _priors(tested: Sequence[_Tested]) -> dict[int, _Prior]:
     """By identity of the claim: what it borrows from the other claims of its table."""
-    tables: dict[tuple[str, str], list[_Tested]] = {}
+    tables: dict[tuple[str, ...], list[_Tested]] = {}
     for case in tested:
         tables.setdefault(case.question.table, []).append(case)
     found: dict[int, _Prior] = {}

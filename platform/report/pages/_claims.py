@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 
 import polars as pl
 
-from deep_clustering.platform.evaluation import measures
+from deep_clustering.platform.evaluation import contract, measures
 from deep_clustering.platform.report.charts.forest import ForestLine, forest
 from deep_clustering.platform.report.markup.parts import (
     Badge,
@@ -35,6 +35,7 @@ class _Verdict:
     variant: str
     against: str
     dataset: str
+    thing: str | None  # what runs are compared with, None for nothing
     metric: str
     direction: str
     verdict: str
@@ -50,8 +51,14 @@ class _Verdict:
     further_seeds: int | None
 
 
+def _labels() -> list[str]:
+    """Columns that say what runs are compared with, one for each evaluation."""
+    return [contract.find(name).label for name in contract.names()]
+
+
 def _read(judged: pl.DataFrame) -> list[_Verdict]:
-    lines = judged.select(field.name for field in fields(_Verdict))
+    whole = judged.with_columns(thing=pl.coalesce(_labels()))
+    lines = whole.select(field.name for field in fields(_Verdict))
     return [_Verdict(**line) for line in lines.iter_rows(named=True)]
 
 
@@ -72,7 +79,8 @@ def claims(draft: Draft, suite: str, judged: pl.DataFrame) -> list[Part]:
         table("Verdicts", _HEADS, [_row(verdict) for verdict in _read(judged)]),
         draft.query(f"results.verdicts({suite!r}, store).collect()"),
     ]
-    groups = judged.partition_by("dataset", "metric", "against", maintain_order=True)
+    kinds = ("dataset", "metric", "against", *_labels())
+    groups = judged.partition_by(*kinds, maintain_order=True)
     figures = [figure for part in groups if (figure := _forest(draft, suite, part)) is not None]
     return [*parts, Figures(figures)] if figures else parts
 
@@ -81,7 +89,7 @@ def _row(verdict: _Verdict) -> list[TableCell]:
     metric = verdict.metric
     words = (
         f"{verdict.variant} {_DIRECTIONS[verdict.direction]} {verdict.against} "
-        f"in {measures.name(metric)}"
+        f"in {measures.name(metric)}" + (f", {verdict.thing}" if verdict.thing else "")
     )
     what: list[Piece] = [
         Badge(verdict.verdict),
@@ -118,8 +126,10 @@ def _correlation(verdict: _Verdict) -> str:
 
 
 def _forest(draft: Draft, suite: str, judged: pl.DataFrame) -> Figure | None:
-    """The chart of claims that have the same data set, metric and other side."""
+    """The chart of claims with one data set, metric and other side, and in one evaluation."""
     metric, dataset, against = (judged[c][0] for c in ("metric", "dataset", "against"))
+    things = {name: judged[name][0] for name in _labels() if judged[name][0] is not None}
+    where = ", ".join([dataset, *things.values()])
     known = judged.filter(pl.col("difference").is_not_null() | pl.col("published").is_not_null())
     if not known.height:
         return None
@@ -143,14 +153,15 @@ def _forest(draft: Draft, suite: str, judged: pl.DataFrame) -> Figure | None:
         f"{x.label} {'not measured' if x.value is None else f'{x.value:+.1f}'}" for x in lines
     )
     chart = forest(
-        slug("differences", dataset, metric, against),
-        f"Differences of {measures.name(metric)} on {dataset} with 95 % intervals: {values}",
+        slug("differences", *things.values(), dataset, metric, against),
+        f"Differences of {measures.name(metric)} on {where} with 95 % intervals: {values}",
         lines,
         x=f"difference of {measures.heading(metric)}",
     )
+    chosen = "".join(f", pl.col({name!r}) == {thing!r}" for name, thing in things.items())
     query = draft.query(
         f'results.verdicts({suite!r}, store).filter(pl.col("dataset") == {dataset!r}, '
-        f'pl.col("metric") == {metric!r}, pl.col("against") == {against!r})\\\n'
+        f'pl.col("metric") == {metric!r}, pl.col("against") == {against!r}{chosen})\\\n'
         '    .select("variant", "against", "difference", "low", "high", "published", "margin")'
         ".collect()"
     )
@@ -160,5 +171,5 @@ def _forest(draft: Draft, suite: str, judged: pl.DataFrame) -> Figure | None:
     else:
         caption += "Diamonds: the published differences. Bands: the margin around the published "
         caption += "difference, or around 0 where the paper prints none."
-    title = f"{measures.name(metric)} minus that of {against}, {dataset}."
+    title = f"{measures.name(metric)} minus that of {against}, {where}."
     return draft.figure(chart, title, caption, query)

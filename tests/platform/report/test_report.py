@@ -16,6 +16,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
+from deep_clustering.ablations._suite import Claim
 from deep_clustering.platform import results
 from deep_clustering.platform.commands import report as report_command
 from deep_clustering.platform.errors import InputError
@@ -287,7 +288,8 @@ def test_one_seed_has_no_interval_and_others_are_marked(tmp_path: Path) -> None:
 
 def test_confidences_of_other_images(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
-    of = renamed(suite("cdc-table15"), evaluations={"ood": ("cifar10", "svhn")})
+    claim = Claim(row="CDC-Cal", against="CDC-Clu", metric="auroc", direction="higher", margin=0.01)
+    of = renamed(suite("cdc-table15"), evaluations={"ood": ("cifar10", "svhn")}, claims=(claim,))
     rows = {}
     for entry in plan(store, of, ["cifar20"], [0, 1]):
         id = entry["run_id"]
@@ -306,6 +308,9 @@ def test_confidences_of_other_images(tmp_path: Path) -> None:
     assert "CDC-Clu on cifar20: own images and others (cifar10, svhn)." in titles
     text = " ".join(page.words)
     assert "Out of distribution" in text
+    assert "CDC-Cal above CDC-Clu in AUROC, svhn" in text
+    forests = [title for title in titles if title.startswith("Differences of AUROC")]
+    assert [t.split(" with")[0].split(", ")[-1] for t in forests] == ["cifar10", "svhn"]
     assert "2 runs pooled." in text
     assert "damaged" not in text
 

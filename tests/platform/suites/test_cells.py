@@ -6,8 +6,10 @@ import math
 import polars as pl
 import pytest
 
+from deep_clustering.ablations._suite import Claim
 from deep_clustering.platform import results
 from deep_clustering.platform.errors import InputError
+from deep_clustering.platform.evaluation import contract
 from deep_clustering.platform.store.store import Store
 from deep_clustering.platform.suites import cells, claims, plans, suites
 from deep_clustering.platform.suites.measured import measured
@@ -78,6 +80,10 @@ def cell(place, suite, variant, metric, dataset="digits"):
     return found.collect().row(0, named=True)
 
 
+def asked(suite, dataset, claim):
+    return next(one for one in claims.asked(suite, [dataset]) if one.claim is claim)
+
+
 def test_a_cell_is_the_mean_of_finished_runs_with_its_interval(place):
     place.expand(suites.made_up("cdc", "random-init", False), ["digits"], 3)
     place.finish("full", acc=[0.90, 0.92, 0.94], ece=[0.1, 0.1, 0.1])
@@ -138,13 +144,55 @@ def test_a_doubted_cell_gives_no_verdict_unless_the_suite_says_why_it_may(place)
     assert "is doubted: 90.7 in table4" in found["reason"]
 
 
+@pytest.mark.parametrize("name", contract.names())
+def test_a_claim_may_stand_on_a_number_of_any_evaluation(place, name):
+    # Two things are compared with; the last row is ahead in one of them only. Accuracy, a number of
+    # the runs, is judged once.
+    record, things = contract.find(name), ("one", "two")
+    metric, column = next(iter(record.metrics.items()))
+    suite = dataclasses.replace(
+        suites.made_up("cdc", "random-init", False),
+        metrics=("acc", metric),
+        evaluations={name: things},
+        claims=tuple(
+            Claim(row="random-init", against="full", metric=m, direction="higher", margin=0.01)
+            for m in ("acc", metric)
+        ),
+    )
+    suites.check(suite)
+    place.expand(suite, ["digits"], 6)
+    spread = [0.001, -0.001, 0.002, -0.002, 0.0005, 0.001]
+    place.finish("full", acc=[0.5] * 6)
+    place.finish("random-init", acc=[0.6 + s for s in spread])
+    for arm in place.expansion.arms:
+        for job, s in zip(arm.runs, spread, strict=True):
+            for thing in things:
+                ahead = arm.row.name != "full" and thing == "two"
+                about = {"stage_id": f"{job.id[:20]}{thing}", "kind": name}
+                about |= {record.label: thing, record.run: job.id}
+                place.store.commit_stage({**about, column: 0.3 + s + 0.1 * ahead}, {})
+    found = results.verdicts(suite.name, place.store).collect()
+    told = found.select("metric", record.label, "n", "difference", "verdict").rows()
+    assert [(m, thing, n, verdict) for m, thing, n, _, verdict in told] == [
+        ("acc", None, 6, "DIRECTION ONLY"),
+        (metric, "one", 6, "NOT REPLICATED"),
+        (metric, "two", 6, "DIRECTION ONLY"),
+    ]
+    assert [d for *_, d, _ in told] == pytest.approx([0.1, 0, 0.1], abs=3e-4)
+    cells_ = results.cells(suite.name, place.store).collect()
+    assert cells_.select("metric", record.label).unique(maintain_order=True).rows() == [
+        ("acc", None), (metric, "one"), (metric, "two"),
+    ]  # fmt: skip
+    assert set(cells_["n"]) == {6}
+
+
 def test_the_printed_spread_is_the_error_of_the_published_difference(place):
     # Table 10, CIFAR-10: 94.3 +- 0.6 and 78.9 +- 2.3, over at least three runs each.
     suite = suites.find("cdc-table10")
-    error = claims.published_error(suite, suite.claims[0], "cifar10")
+    error = claims.published_error(suite, asked(suite, "cifar10", suite.claims[0]))
     assert error == pytest.approx(math.hypot(0.006, 0.023) / math.sqrt(3))
     single = suites.find("cdc-table2")
-    assert claims.published_error(single, single.claims[0], "cifar10") is None
+    assert claims.published_error(single, asked(single, "cifar10", single.claims[0])) is None
 
 
 def test_published_values_stand_beside_in_their_order(place):
@@ -327,14 +375,15 @@ def test_an_impossible_row_is_marked(place):
 def test_the_spread_of_a_claim_is_that_of_its_two_rows(place):
     suite = suites.find("cdc-table2")
     claim = next(c for c in suite.claims if (c.row, c.metric) == ("w/o Init.+CDC", "acc"))
-    printed = claims.spread(None, suite, claim, "cifar10")
+    on_cifar10 = asked(suite, "cifar10", claim)
+    printed = claims.spread(None, suite, on_cifar10)
     assert printed == pytest.approx((0.006, 0.006))  # Table 10: 94.3 with 0.6
     place.expand(suite, ["cifar10"], 3)
     place.finish("CDC-Cal", "cifar10", acc=[0.90, 0.92, 0.94])  # sd 0.02
     in_store = measured(place.store, suite.name)
-    assert claims.spread(in_store, suite, claim, "cifar10") == pytest.approx((0.006, 0.02))
+    assert claims.spread(in_store, suite, on_cifar10) == pytest.approx((0.006, 0.02))
     table = suites.find("dpac-table3")
-    assert claims.spread(None, table, table.claims[0], "stl10") == pytest.approx(
+    assert claims.spread(None, table, asked(table, "stl10", table.claims[0])) == pytest.approx(
         (0.026, 0.043)  # PAC 2.6, KM 4.3
     )
-    assert claims.spread(in_store, suite, claim, "digits") is None
+    assert claims.spread(in_store, suite, asked(suite, "digits", claim)) is None
