@@ -15,7 +15,7 @@ from deep_clustering.methods.clustering.points import need_memory
 from deep_clustering.platform.data.dataset import Dataset, ImageSet, PointSet
 from deep_clustering.platform.data.pixels import squares
 from deep_clustering.platform.metrics.arrays import Array
-from deep_clustering.platform.metrics.criteria import Reference
+from deep_clustering.platform.metrics.reference import Reference
 from deep_clustering.platform.request.jobs import NEIGHBOURS
 
 #: Points in which label-free criteria are computed when no stage has a reference; above this

@@ -25,7 +25,7 @@ from deep_clustering.platform.data.dataset import Dataset, ImageSet
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.evaluation import tensors
 from deep_clustering.platform.metrics.arrays import Array
-from deep_clustering.platform.metrics.criteria import Reference
+from deep_clustering.platform.metrics.reference import Reference
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.jobs import FEATURES, Job
 from deep_clustering.platform.store.store import Store

@@ -1,12 +1,10 @@
 """A map of the features of a run's pictures, coloured by what is known of them."""
 
-import warnings
-from importlib.util import find_spec
-
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from deep_clustering.platform.metrics import embedding
 from deep_clustering.platform.report.charts import scatter
 from deep_clustering.platform.report.markup.parts import Figures
 from deep_clustering.platform.report.pages._draft import Draft, RunRow
@@ -33,9 +31,10 @@ def shown(
         labels: of the pictures, None without.
     """
     random = np.random.default_rng(0)
-    if umap_is_here():
+    if embedding.is_here() and len(x) > 3:
         seen = np.sort(random.permutation(len(x))[:_MAPPED])
-        plane, how = _umap(x[seen]), "UMAP keeps neighbours together, and distances mean little."
+        plane = embedding.umap(x[seen], dimensions=2, neighbours=15)
+        how = "UMAP keeps neighbours together, and distances mean little."
     else:
         seen = np.arange(len(x))
         plane, share = _components(x)
@@ -63,27 +62,9 @@ def shown(
     return Figures(figures)
 
 
-def umap_is_here() -> bool:
-    """Whether umap-learn is installed; a folder that it left behind is no package."""
-    found = find_spec("umap")
-    return found is not None and found.origin is not None
-
-
 def _components(x: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
     """The two principal components (n, 2), and the share of the spread that they hold."""
     x = x - x.mean(0)
     values, axes = np.linalg.eigh(x.T @ x)
     plane: NDArray[np.float64] = x @ axes[:, -2:][:, ::-1]
     return plane, float(values[-2:].sum() / values.sum())
-
-
-def _umap(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A plane (n, 2) by UMAP, the same for the same features."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of parts that are not installed and not used
-        import umap
-
-        neighbours = min(15, len(x) - 1)
-        made = umap.UMAP(n_neighbors=neighbours, metric="cosine", random_state=0, n_jobs=1)
-        plane: NDArray[np.float64] = made.fit_transform(x.astype(np.float32)).astype(np.float64)
-    return plane

@@ -1,17 +1,23 @@
 """Label-free criteria: equal to scikit-learn, and never won by a collapsed or random partition."""
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import calinski_harabasz_score, silhouette_score
+from sklearn.model_selection import KFold, cross_val_score
 from sklearn.neighbors import NearestNeighbors
 
-from deep_clustering.platform.metrics import criteria
+from deep_clustering.platform.metrics import criteria, embedding
+from deep_clustering.platform.metrics.reference import Embedded
 
-CRITERIA = sorted(criteria.WORST)
+#: That of UMAP is measured where it is installed.
+CRITERIA = sorted(criteria.WORST.keys() - {"silhouette_umap"})
 
 
 def one_hot(cluster, clusters, confidence=0.9):
@@ -184,6 +190,78 @@ def test_scan_consistency_is_0_for_what_says_nothing(digits):
     constant = np.tile([0.7, 0.2, 0.1], (n, 1))
     assert criteria.scan_consistency(constant, reference) == pytest.approx(0, abs=1e-12)
     assert criteria.scan_consistency(one_hot(np.zeros(n, int), 3, 1.0), reference) == 0
+
+
+def left_out_in_turn(x, cluster):
+    """Share found by the ridge regression of all other images, fitted anew for each."""
+    x = x - x.mean(0)
+    ridge = 1e-3 * (x**2).sum() / x.shape[1] * np.eye(x.shape[1])
+    names = np.unique(cluster)
+    wanted = (cluster[:, None] == names) * 1.0
+    found = 0
+    for i in range(len(x)):
+        rest = np.arange(len(x)) != i
+        design = np.column_stack([x[rest], np.ones(rest.sum())])
+        spread = design.T @ design
+        spread[:-1, :-1] += ridge
+        weights = np.linalg.solve(spread, design.T @ wanted[rest])
+        found += names[np.argmax(np.append(x[i], 1) @ weights)] == cluster[i]
+    return found / len(x)
+
+
+@pytest.mark.parametrize("dimensions", [1, 3, 60])
+@pytest.mark.parametrize("apart", [0.3, 2.0])
+def test_generalisation_equals_a_classifier_fitted_without_each_image(dimensions, apart):
+    rng = np.random.default_rng(dimensions)
+    cluster = rng.choice([0, 2, 5], 50, p=[0.5, 0.3, 0.2])
+    x = 1e3 * (7 + rng.normal(size=(50, dimensions)) + apart * cluster[:, None])
+    reference = reference_of(x)
+    found = criteria.generalisation(cluster, reference)
+    assert found == pytest.approx(left_out_in_turn(x, cluster), abs=1e-12)
+    assert 0.2 < found < 1
+
+
+def test_generalisation_ranks_as_logistic_regression_over_ten_folds(digits, kmeans):
+    x, reference = digits
+    rng = np.random.default_rng(0)
+    partitions = [
+        np.where(rng.random(len(x)) < share, rng.permutation(kmeans), kmeans)
+        for share in (0, 0.05, 0.2, 0.5, 1)
+    ]
+    found = [criteria.generalisation(cluster, reference) for cluster in partitions]
+    folds = KFold(10, shuffle=True, random_state=0)
+    model = LogisticRegression(max_iter=50, C=0.01)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # fifty steps are enough
+        theirs = [cross_val_score(model, x / 16, c, cv=folds).mean() for c in partitions]
+    assert np.argsort(found).tolist() == np.argsort(theirs).tolist() == [4, 3, 2, 1, 0]
+    assert (
+        found[-1] < 0.2
+    )  # a random partition: a tenth by chance, a little more by its largest cluster
+    same = np.zeros(len(x), int)
+    assert criteria.generalisation(same, reference) == 0
+    constant = criteria.Reference(np.ones((4, 2)), [[1], [0], [3], [2]])
+    assert criteria.generalisation(np.array([0, 0, 0, 1]), constant) == 0.75
+
+
+def test_the_silhouette_after_umap_is_that_of_the_embedded_images(digits, kmeans):
+    # Images 0, 1, 3 at 0, 1, 5: with 0 and 1 together 1 - 1/5, 1 - 1/4 and 0, alone in its cluster.
+    reference = criteria.Reference(np.eye(4), [[1], [0], [3], [0]])
+    reference.embedded = Embedded(np.array([0, 1, 3]), np.array([[0.0], [1.0], [5.0]]))
+    found = criteria.silhouette_umap(np.array([2, 2, 1, 0]), reference)
+    assert found == pytest.approx((0.8 + 0.75 + 0) / 3, abs=1e-9)
+    assert criteria.silhouette_umap(np.array([2, 2, 1, 2]), reference) == -1
+    assert criteria.silhouette_umap(np.array([0, 1, 1, 2]), reference) == -1
+    none = criteria.of_partition(kmeans, digits[1])
+    assert (none["silhouette_umap"] is None) == (not embedding.is_here())
+
+
+@pytest.mark.skipif(not embedding.is_here(), reason="umap-learn is not installed")
+@pytest.mark.ray  # it compiles for half a minute
+def test_umap_of_a_reference_takes_some_images_and_is_the_same_again(digits, kmeans):
+    again = criteria.Reference(digits[1].features, digits[1].neighbours)
+    assert np.array_equal(digits[1].embedded.points, again.embedded.points)
+    assert criteria.silhouette_umap(kmeans, again) > criteria.silhouette(kmeans, again)
 
 
 def test_balance():

@@ -6,6 +6,7 @@ import pytest
 
 from deep_clustering.platform.data import dataset as datasets
 from deep_clustering.platform.data.dataset import ImageSet, Source
+from deep_clustering.platform.metrics import embedding
 from deep_clustering.platform.report.markup.parts import Heading, Paragraph, Part, Sheet
 from deep_clustering.platform.report.pages import _map, _suspects
 from deep_clustering.platform.report.pages._album import Album
@@ -79,13 +80,13 @@ def test_the_plane_holds_the_two_largest_directions() -> None:
     assert share == pytest.approx((81 + 16) / (81 + 16 + 3), abs=0.02)
 
 
-@pytest.mark.skipif(not _map.umap_is_here(), reason="umap-learn is not installed")
+@pytest.mark.skipif(not embedding.is_here(), reason="umap-learn is not installed")
 @pytest.mark.ray  # it compiles for half a minute
 def test_umap_keeps_groups_together_and_draws_the_same_plane_again() -> None:
     x = rows((0, 40), (1, 40), (2, 40))
-    plane = _map._umap(x)
+    plane = embedding.umap(x, dimensions=2, neighbours=15)
     assert plane.shape == (120, 2)
     middles = plane.reshape(3, 40, 2).mean(1)
     within = np.linalg.norm(plane - np.repeat(middles, 40, axis=0), axis=1).mean()
     assert min(np.linalg.norm(middles[i] - middles[i - 1]) for i in range(3)) > 2 * within
-    assert np.array_equal(_map._umap(x), plane)
+    assert np.array_equal(embedding.umap(x, dimensions=2, neighbours=15), plane)
