@@ -19,12 +19,38 @@ def head(n, seed, shift=0.1):
 # ---- other packages
 
 
-def test_errors_equal_those_of_other_packages():
-    """netcal 1.4.0, `ECE(15)`; relplot 1.0.3, `smECE`, whose grid is its own."""
+# Values that netcal 1.4.0, probmetrics 1.3.0 and relplot 1.0.3 gave, installed without their
+# dependencies beside torch 2.15.0. They are kept and not installed for the tests: what they import
+# takes four seconds each, and warns (a deprecated part of PyTorch), which is an error here.
+
+
+def test_errors_of_confidences_equal_those_of_other_packages():
+    """netcal: `ECE(15)` and `ECE(15, equal_intervals=False)`; relplot: `smECE`, on its own grid."""
     confidence, correct = head(500, 7)
     assert calibration.ece(confidence, correct) == pytest.approx(0.1434349512456374, abs=1e-12)
+    equal_mass = calibration.ece_equal_mass(confidence, correct)
+    assert equal_mass == pytest.approx(0.14275212237492227, abs=1e-12)
     smooth = reliability.ece_smooth(confidence, correct)
     assert smooth == pytest.approx(0.14274735422416968, abs=2e-5)
+
+
+def test_errors_of_probabilities_equal_those_of_other_packages():
+    """netcal: `ECE(15).measure(p, labels)`; probmetrics: `Metrics.from_names`, and its
+    `TemperatureScalingCalibrator(max_bisection_steps=60)`."""
+    rng = np.random.default_rng(11)
+    p = softmax(rng.normal(0, 2, (600, 4)))
+    labels = (p.cumsum(1) < rng.random((600, 1))).sum(1)
+    p = p**1.7 / (p**1.7).sum(1, keepdims=True)  # too sure
+    found = evaluate(p, labels)
+    theirs = {
+        "acc": 0.6583333333333333,  # probmetrics, accuracy: clusters are classes here
+        "ece": 0.1400510998804819,
+        "brier": 0.47810319984087907,
+        "nll": 0.940342169028018,
+        "temperature": 1 / 0.5445852212353314,
+        "ece_temperature": 0.046875258782453244,  # netcal, of what the calibrator gives
+    }
+    assert {name: found[name] for name in theirs} == pytest.approx(theirs, abs=1e-6)
 
 
 def test_decomposition_equals_model_diagnostics():
