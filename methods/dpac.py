@@ -19,7 +19,14 @@ from deep_clustering.methods._fields import (
     positive,
     share,
 )
-from deep_clustering.methods._method import Later, Method, Pretrain, by_side
+from deep_clustering.methods._method import (
+    CachedView,
+    Later,
+    Method,
+    OnFeatures,
+    Pretrain,
+    by_side,
+)
 from deep_clustering.methods.differences.dpac import DIFFERENCES
 from deep_clustering.methods.pretraining.configs import PretrainConfig
 
@@ -70,6 +77,9 @@ class DPACConfig:
     )
     target_statistics: Statistics = doc("update", "batch normalisation of the target pass; release")
     precision: ScaledPrecision = "fp32"
+    views: int = doc(
+        4, "kept weak views of each picture, and strong ones, on a frozen encoder", added=True
+    )
 
     def __post_init__(self) -> None:
         queue = self.pretrain.moco_queue * self.pretrain.batch_size
@@ -77,7 +87,7 @@ class DPACConfig:
             self,
             [
                 *positive(self, "clusters", "batch_size", "temperature", "hidden"),
-                *positive(self, "encoder_lr", "head_lr", "offline_every"),
+                *positive(self, "encoder_lr", "head_lr", "offline_every", "views"),
                 *not_negative(self, "epochs", "weight_decay", "balance_weight"),
                 *choice(self, objective=Objective, distance=Distance, precision=ScaledPrecision),
                 *choice(self, distance_view=DistanceView, positive_weight=PositiveWeight),
@@ -109,6 +119,11 @@ class DPACConfig:
                 ),
             ],
         )
+
+    @property
+    def strong_views(self) -> bool:
+        """Whether a head is given strong views: without an encoder to train, nothing else is."""
+        return self.head_views == "all" or self.self_label_epochs > 0
 
 
 _IMAGENET = {
@@ -155,6 +170,27 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+def _views(config: DPACConfig, side: int) -> tuple[CachedView, ...]:
+    """What a head on a frozen encoder is taught with; `cutout` counts pixels of `side`."""
+    own = config.pretrain
+    weak = [
+        CachedView(kind="weak", number=n, crop=own.crop_scale, flip=own.flip)
+        for n in range(config.views)
+    ]
+    strong = [
+        CachedView(
+            kind="strong",
+            number=n,
+            crop=own.strong_crop,
+            flip=own.flip,
+            operations=own.operations,
+            cutout=min(1.0, own.cutout / side),
+        )
+        for n in range(config.views if config.strong_views else 0)
+    ]
+    return (*weak, *strong)
+
+
 METHOD = Method(
     summary="Deep probability aggregation clustering: a head taught by targets of each batch",
     citation=(
@@ -165,6 +201,11 @@ METHOD = Method(
     config=DPACConfig,
     build=Later("deep_clustering.methods.algorithms.dpac:DPAC"),
     restore=Later("deep_clustering.methods.algorithms.dpac:DPAC.restore"),
+    on_features=OnFeatures(
+        views=_views,
+        build=Later("deep_clustering.methods.algorithms.dpac_on_features:DPACOnFeatures"),
+        restore=Later("deep_clustering.methods.algorithms.dpac_on_features:DPACOnFeatures.restore"),
+    ),
     needs=(
         Pretrain(
             summary="SimCLR, MoCo or an autoencoder on the images, without labels",

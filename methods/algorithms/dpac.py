@@ -6,7 +6,6 @@ code. Offline PAC, the same idea on a whole data set, is in `pac`.
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from typing import NamedTuple, Unpack
 
 import numpy as np
@@ -27,9 +26,11 @@ from deep_clustering.methods.learning.clusterer import Clusterer, negative_entro
 from deep_clustering.methods.learning.learner import Context, Parts, adam, descend, evaluation
 from deep_clustering.methods.learning.state import unpack
 from deep_clustering.methods.networks.batchnorm import batch_statistics
+from deep_clustering.methods.networks.encoders import Encoder
 from deep_clustering.methods.networks.perceptron import perceptron
 from deep_clustering.methods.pretraining.representation import (
     FRAMEWORKS,
+    Representation,
     Surroundings,
 )
 from deep_clustering.methods.pretraining.simclr import nt_xent
@@ -289,10 +290,9 @@ class DPAC(Clusterer):
     ) -> None:
         self.config = config
         pretrain = config.pretrain
-        kind = FRAMEWORKS[pretrain.framework]
         super().__init__(
             config,
-            {"encoder": partial(kind.encoder, pretrain)},
+            {"encoder": self._build_encoder},
             side=pretrain.side,
             mean=pretrain.mean,
             std=pretrain.std,
@@ -300,8 +300,7 @@ class DPAC(Clusterer):
             frame=pretrain.frame,
             **context,
         )
-        self._representation = kind.representation(
-            pretrain,
+        self._representation = self._represented(
             Surroundings(
                 encoder=self._encoder,
                 side=self._side,
@@ -311,7 +310,7 @@ class DPAC(Clusterer):
                 seed=self._seed,
                 autocast=self._autocast,
                 contrast=CONTRASTS[config.weighted](config),
-            ),
+            )
         )
         if encoder_state is not None:
             unpack(encoder_state, {"encoder": self._encoder, **self._representation.modules})
@@ -341,6 +340,16 @@ class DPAC(Clusterer):
         )
         self._statistics = STATISTICS[config.target_statistics]
         self._passed = HEAD_VIEWS[config.head_views]
+
+    def _build_encoder(self, side: int, replicas: Replicas) -> Encoder:
+        """The encoder of the pretraining with fresh weights."""
+        pretrain = self.config.pretrain
+        return FRAMEWORKS[pretrain.framework].encoder(pretrain, side, replicas)
+
+    def _represented(self, around: Surroundings) -> Representation:
+        """What the encoder keeps learning beside the clusters, and the views that it is given."""
+        pretrain = self.config.pretrain
+        return FRAMEWORKS[pretrain.framework].representation(pretrain, around)
 
     def initialise(self) -> dict[str, float]:
         """Looks at the features that training starts from.

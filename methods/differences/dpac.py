@@ -236,4 +236,14 @@ DIFFERENCES = (
         release="the matching is as large as the number of clusters found",
         default="all clusters and classes are matched",
     ),
+    Difference(
+        topic="head on a frozen encoder (`--encoder`), ours",
+        paper="nothing: the encoder is trained, by Eqs. 10 and 11",
+        release="nothing",
+        default="the encoder stays, so that Eq. 11 has nothing to teach and is left out; every "
+        "image has `views` weak views, and strong ones where a head is given them, drawn once, "
+        "the weak ones without changes of colour; targets, head and self-labelling as in the "
+        "paper; the hole of `pretrain.cutout` keeps its share of the side",
+        field="views",
+    ),
 )

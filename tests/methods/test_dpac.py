@@ -317,9 +317,9 @@ def test_every_switch_changes_the_outcome(base: dict[str, Any], change: dict[str
 
 
 def test_every_field_is_switched() -> None:
-    """Those of the pretraining are switched in its own tests."""
+    """Those of the pretraining, and of heads on kept features, are switched in their own tests."""
     switched = {name for _, change in CHANGES for name in change if "." not in name}
-    assert switched | {"pretrain"} == {f.name for f in dataclasses.fields(DPACConfig)}
+    assert switched | {"pretrain", "views"} == {f.name for f in dataclasses.fields(DPACConfig)}
 
 
 # --- The record -----------------------------------------------------------------------------------
