@@ -229,7 +229,7 @@ def interruptible(store: Store, runs: Collection[str], options: Options) -> Iter
     except KeyboardInterrupt:
         done = len(store.finished() & set(runs))
         raise Interrupted(
-            f"interrupted: {done} of {len(runs)} runs done, the rest keep their last epoch.\n"
+            f"interrupted: {done} of {len(runs)} runs done, the rest keep what they saved.\n"
             f"continue with: {command_line(options)}"
         ) from None
 

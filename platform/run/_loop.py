@@ -46,10 +46,10 @@ def train(
         evaluate: called after every epoch by the first process.
 
     Raises:
-        Cancelled: nobody wants the job any more; its last checkpoint stays.
+        Cancelled: nobody wants the job any more; its last epoch stays as a checkpoint.
         Diverged: a loss became NaN or infinite.
     """
-    with Checkpoints(place.store, job.id) as checkpoints:
+    with Checkpoints(place.store, job.id, place.longest_pause) as checkpoints:
         return _epochs(trainable, index, job, place, observer, evaluate, checkpoints)
 
 
@@ -74,19 +74,19 @@ def _epochs(
         observer.note(str(warning.message))
     begun = time.monotonic()
 
-    def durable(epoch: int, values: Numbers) -> None:
+    def over(epoch: int, values: Numbers) -> None:
         if chief:
             seconds = training.seconds + time.monotonic() - begun
             training.rows.append(EpochRow(epoch=epoch, seconds=seconds, values=values))
             state = trainable.state() | {"loop.order": order.get_state()}
             rows = tuple(training.rows)
             history = History(rows=rows, seconds=seconds, started=training.started)
-            checkpoints.save(epoch, state, history)
+            checkpoints.keep(epoch, state, history)
             observer.epoch(epoch, values)
 
     if saved is None:
         values = dict(trainable.initialise())
-        durable(0, {**values, **(evaluate() if evaluate and chief else {})})
+        over(0, {**values, **(evaluate() if evaluate and chief else {})})
     else:
         training.resumed_at, history = saved.epoch, saved.history
         order.set_state(saved.state.pop("loop.order"))
@@ -98,7 +98,7 @@ def _epochs(
         passes = (torch.randperm(len(images), generator=order) for _ in range(trainable.passes))
         shuffled = [images[turn].to(place.device) for turn in passes]
         losses = _epoch(trainable, shuffled, epoch, observer)
-        durable(epoch, {**losses, **(evaluate() if evaluate and chief else {})})
+        over(epoch, {**losses, **(evaluate() if evaluate and chief else {})})
     training.seconds += time.monotonic() - begun
     return training
 

@@ -2,14 +2,21 @@
 
 Two are kept. A damaged one is passed over for the one before it, with a warning; nothing is ever
 unpickled. Writing goes on beside the next epoch, one checkpoint at a time.
+
+A training keeps a copy of its state after every epoch, and writes it when that has cost little of
+the time since the last one, or a minute has gone by: a process that is killed loses no more than
+that and the epoch that was running. What ends a job in any other way writes the newest state.
 """
 
+import contextlib
 import hashlib
 import json
+import time
 import warnings
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -21,6 +28,11 @@ from deep_clustering.platform.run.progress import Numbers
 from deep_clustering.platform.store.store import Store
 
 _KEPT = 2
+
+#: Seconds of work, at most, that are not durable at the end of an epoch.
+LONGEST_PAUSE = 60.0
+#: A checkpoint is written when this many times the time that the last one took has gone by.
+_WORK = 25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +91,14 @@ class Checkpoint:
     history: History
 
 
+class _Held(NamedTuple):
+    """A copy of a state that is not written yet."""
+
+    epoch: int
+    state: dict[str, Tensor]
+    history: History
+
+
 class CheckpointDamage(UserWarning):
     """A checkpoint could not be used; an older one, or none, takes its place."""
 
@@ -87,17 +107,29 @@ class Checkpoints:
     """The checkpoints of one job in a store, under `checkpoints/<job id>/`.
 
     As a context manager it ends when the last one is written.
+
+    Args:
+        store: where they are.
+        job: id.
+        longest: seconds after which `keep` writes a state, whatever that costs; 0: always.
     """
 
-    def __init__(self, store: Store, job: str) -> None:
+    def __init__(self, store: Store, job: str, longest: float = LONGEST_PAUSE) -> None:
         self._store, self._job, self._folder = store, job, f"checkpoints/{job}"
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
+        self._longest = longest
+        self._held: _Held | None = None
+        self._last = time.monotonic()  # when the newest was begun
+        self._cost = 0.0  # seconds that it took, in the loop and beside it
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, kind: type | None, *_: object) -> None:
+        if kind is not None and self._held is not None:
+            with contextlib.suppress(Exception):  # the error that ended the job is the one to tell
+                self.save(*self._held)
         self._writer.shutdown()
         if kind is None:
             self._settle()
@@ -106,6 +138,20 @@ class Checkpoints:
         if self._pending is not None:
             self._pending.result()
             self._pending = None
+
+    def keep(self, epoch: int, state: Mapping[str, Tensor], history: History) -> None:
+        """Save the state after `epoch` epochs if it is time to, see `save`; else hold a copy.
+
+        The copy is written when an error, such as that nobody wants the job any more, ends the
+        work.
+        """
+        pause = min(self._longest, _WORK * self._cost)
+        if time.monotonic() - self._last >= pause:
+            self._held = None
+            self.save(epoch, state, history)
+        else:
+            copies = {name: tensor.detach().clone() for name, tensor in state.items()}
+            self._held = _Held(epoch, copies, history)
 
     def save(self, epoch: int, state: Mapping[str, Tensor], history: History) -> None:
         """Begin to make the state after `epoch` epochs durable, then to drop all but the last two.
@@ -120,9 +166,12 @@ class Checkpoints:
         Raises:
             StorageError: the checkpoint before it could not be written.
         """
+        begun = time.monotonic()
         data = save({k: v.detach().to("cpu").contiguous() for k, v in state.items()})
         told = json.dumps(history.as_json())
         self._settle()
+        self._last = time.monotonic()
+        self._cost = self._last - begun
         self._pending = self._writer.submit(self._write, epoch, data, told)
 
     def _write(self, epoch: int, data: bytes, history: str) -> None:
@@ -137,6 +186,7 @@ class Checkpoints:
         self._store.write_bytes(f"{name}.json", manifest.encoded())
         for old in self._epochs()[:-_KEPT]:
             self._drop(old)
+        self._cost += time.monotonic() - self._last
 
     def load(self) -> Checkpoint | None:
         """The newest checkpoint that is whole; None without one."""

@@ -58,7 +58,7 @@ def execute(job: Job, place: Workplace, observer: Observer) -> Numbers:
         The final metrics of a run; nothing for other work.
 
     Raises:
-        Cancelled: nobody wants the job any more; its last checkpoint stays.
+        Cancelled: nobody wants the job any more; what it has done stays.
         Diverged: a loss became NaN or infinite; nothing is committed here, see `record.failure`.
     """
     record.forget_peak(place.device)

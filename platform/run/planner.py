@@ -231,10 +231,11 @@ class Planner:
                 pass
 
     async def epoch(self, job: str, epoch: int, values: Numbers) -> None:
-        """A lane finished an epoch, durably."""
+        """A lane finished an epoch, perhaps once more: a worker died, and so did what it had."""
         entry = self._jobs[job]
         entry.epoch, entry.values = epoch, values
-        entry.history.append((epoch, values))
+        if not entry.history or epoch > entry.history[-1][0]:
+            entry.history.append((epoch, values))
         await self._tell(job)
 
     async def finished(self, job: str, lane: int, values: Numbers) -> None:

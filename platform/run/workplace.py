@@ -28,6 +28,7 @@ from deep_clustering.platform.metrics.arrays import Array
 from deep_clustering.platform.metrics.reference import Reference
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.jobs import FEATURES, Job
+from deep_clustering.platform.run.checkpoints import LONGEST_PAUSE
 from deep_clustering.platform.store.store import Store
 
 #: What a method's `build` is given under the name of a need.
@@ -81,12 +82,14 @@ class Workplace:
 
     Attributes:
         provenance: columns that every row of this command carries.
+        longest_pause: seconds between two checkpoints of a training, at most, see `checkpoints`.
     """
 
     store: Store
     device: torch.device
     replicas: Replicas
     provenance: Mapping[str, str | bool | None]
+    longest_pause: float = LONGEST_PAUSE
     _references: dict[str, Reference] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -13,7 +13,10 @@ ROOT = Path(__file__).parents[2]
 #: Number -> the fault, and what is promised when it happens. The numbers are those of the markers.
 FAULTS: dict[int, tuple[str, str]] = {
     1: ("a process is killed at any moment", "what was acknowledged stays; the rest is absent"),
-    2: ("a worker is killed", "retried once from its last epoch, then a failed run; others go on"),
+    2: (
+        "a worker is killed",
+        "retried once from its last checkpoint, then a failed run; others go on",
+    ),
     3: ("Ray's servers are killed", "exit 5 within seconds; the same command goes on"),
     4: ("an agent of Ray or the planner is killed", "exit 5 within seconds; it goes on"),
     5: ("Ctrl-C", "exit 130 within 15 s, what is done, how to continue; no process left"),
@@ -79,7 +82,7 @@ FAULTS: dict[int, tuple[str, str]] = {
     65: ("an address without a Ray", "exit 5 within a minute"),
     66: ("RAY_AUTH_MODE=disabled, others on the machine", "a token all the same, no dashboard"),
     67: ("a small table that would fill the memory", "refused with its size before it is read"),
-    68: ("a machine of a cluster is lost", "its runs go on elsewhere from their last epoch"),
+    68: ("a machine of a cluster is lost", "its runs go on elsewhere from their last checkpoint"),
 }
 
 

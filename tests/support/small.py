@@ -72,10 +72,10 @@ def jobs(asked: Request, *seeds: int) -> tuple[Job, ...]:
     return asked.wanted(seeds or (0,)).jobs
 
 
-def place(store: Store) -> Workplace:
+def place(store: Store, **changes: Any) -> Workplace:
     """One process on the CPU, as a lane has it."""
     torch.set_num_threads(1)
-    return Workplace(store, torch.device("cpu"), Replicas.alone("cpu"), {})
+    return Workplace(store, torch.device("cpu"), Replicas.alone("cpu"), {}, **changes)
 
 
 class Watcher:

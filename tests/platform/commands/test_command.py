@@ -208,7 +208,7 @@ def test_whatever_dies_of_ray_has_one_exit_code(work: Path, server: str) -> None
 
 @pytest.mark.fault(2)
 @pytest.mark.parametrize(("workers", "process"), [(1, "ray::Lane"), (2, "RayTrainWorker")])
-def test_a_killed_worker_is_retried_from_its_last_epoch(
+def test_a_killed_worker_is_retried_from_its_last_checkpoint(
     work: Path, trained: Command, workers: int, process: str
 ) -> None:
     """P1, P4: SIGKILL of a training process; the command ends well, with the same numbers."""

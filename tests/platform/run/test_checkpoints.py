@@ -1,5 +1,6 @@
 """Checkpoints: two are kept, the one before a damaged one is used, none outlives its job."""
 
+import contextlib
 import json
 import warnings
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from deep_clustering.platform.errors import StorageError
+from deep_clustering.platform.run import checkpoints as module
 from deep_clustering.platform.run.checkpoints import (
     CheckpointDamage,
     Checkpoints,
@@ -186,3 +188,37 @@ def test_a_history_survives_json(epoch: int) -> None:
 def test_a_history_of_another_form_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(TypeError):
         History.from_json({**history(1).as_json(), **change})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_kept_state_is_written_in_time_or_when_an_error_ends_the_work(
+    store: Store, monkeypatch: pytest.MonkeyPatch, ended: bool
+) -> None:
+    monkeypatch.setattr(module, "_WORK", 1e9)  # what the first costs says that it is a minute
+
+    def work() -> None:
+        with Checkpoints(store, "job") as checkpoints:
+            for epoch in range(3):
+                made = state(epoch)
+                checkpoints.keep(epoch, made, history(epoch))
+                made["weight"].zero_()  # the training goes on with its tensors
+            if ended:
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) if ended else contextlib.nullcontext():
+        work()
+    assert path(store, 0, "json").exists()
+    assert not path(store, 1, "json").exists()
+    assert_loaded(store, 2 if ended else 0)
+
+
+@pytest.mark.parametrize(("longest", "work"), [(0.0, 1e9), (60.0, 0.0)])
+def test_a_state_is_written_where_that_is_due_or_costs_little(
+    store: Store, monkeypatch: pytest.MonkeyPatch, longest: float, work: float
+) -> None:
+    monkeypatch.setattr(module, "_WORK", work)
+    with Checkpoints(store, "job", longest) as checkpoints:
+        for epoch in range(3):
+            checkpoints.keep(epoch, state(epoch), history(epoch))
+    assert_loaded(store, 2)
+    assert path(store, 1, "json").exists()

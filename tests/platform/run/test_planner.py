@@ -233,6 +233,7 @@ def test_only_new_epochs_are_sent() -> None:
         await planner.next(0)
         await planner.epoch("r", 1, {"loss": 2.0})
         await planner.epoch("r", 2, {"loss": 1.0})
+        await planner.epoch("r", 1, {"loss": 2.0})  # once more: a worker died with epoch 2
         return await planner.wait({"r": 1}, 0)
 
     assert asyncio.run(story()).jobs["r"].history == ((2, {"loss": 1.0}),)

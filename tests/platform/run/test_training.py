@@ -129,7 +129,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     encoder, run = jobs(request(folder, root), 0)
     execute(encoder, place(store), Watcher())
     with pytest.raises(Cancelled):
-        execute(run, place(store), Watcher(stop_after=2))
+        execute(run, place(store, longest_pause=0), Watcher(stop_after=2))
     newest = tmp_path / "store" / f"checkpoints/{run.id}/000002.safetensors"
     data = bytearray(newest.read_bytes())
     data[len(data) // 2] ^= 1
@@ -148,7 +148,7 @@ def test_a_pickle_in_place_of_a_checkpoint_is_never_run(
     encoder, run = jobs(request(folder, root), 0)
     execute(encoder, place(store), Watcher())
     with pytest.raises(Cancelled):
-        execute(run, place(store), Watcher(stop_after=1))
+        execute(run, place(store, longest_pause=0), Watcher(stop_after=1))
     canary = tmp_path / "canary"
 
     class Bomb:
