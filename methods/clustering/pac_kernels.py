@@ -18,13 +18,14 @@ Compiled on first use for the type of the data, in a few seconds, and kept on di
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numba
 import numpy as np
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from deep_clustering.methods._compiled import compiled
 
 Array = NDArray[Any]
 
@@ -38,24 +39,7 @@ _LANES = 4  # numbers in double precision that common processors compute with at
 _DIGITS_LOST = 1e-4  # of its largest value: an aggregate this far down is summed up anew
 
 
-def _compiled(
-    *, fastmath: set[str] | bool = False, inline: str = "never"
-) -> Callable[[Callable[..., Any]], Any]:
-    """numba's compiler, with its files kept where a folder for them can be written."""
-    # With the other error model a possible division by zero keeps loops from being vectorised.
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-    options |= {"fastmath": fastmath, "inline": inline}
-
-    def compile_(function: Callable[..., Any]) -> Any:
-        try:
-            return numba.njit(cache=True, **options)(function)
-        except RuntimeError:  # neither the package's folder nor the user's cache can be written
-            return numba.njit(**options)(function)
-
-    return compile_
-
-
-@_compiled(fastmath={"reassoc", "contract", "nsz"})
+@compiled(fastmath={"reassoc", "contract", "nsz"})
 def _squared_distance(a: Array, b: Array) -> float:
     total = 0.0
     for j in range(a.shape[0]):
@@ -64,7 +48,7 @@ def _squared_distance(a: Array, b: Array) -> float:
     return total
 
 
-@_compiled(fastmath={"reassoc", "contract", "nsz"})
+@compiled(fastmath={"reassoc", "contract", "nsz"})
 def _dot(a: Array, b: Array) -> float:
     total = 0.0
     for j in range(a.shape[0]):
@@ -72,7 +56,7 @@ def _dot(a: Array, b: Array) -> float:
     return total
 
 
-@_compiled()
+@compiled()
 def _load(points: Array, i: int, scales: Array, centre: Array, row: Array) -> None:
     """row = scale_i * points[i] - centre, in double precision."""
     scale = scales[i] if scales.shape[0] > 1 else scales[0]
@@ -80,7 +64,7 @@ def _load(points: Array, i: int, scales: Array, centre: Array, row: Array) -> No
         row[j] = scale * points[i, j] - centre[j]
 
 
-@_compiled(fastmath={"reassoc", "nsz"})
+@compiled(fastmath={"reassoc", "nsz"})
 def _sum(a: Array) -> float:
     total = 0.0
     for j in range(a.shape[0]):
@@ -88,7 +72,7 @@ def _sum(a: Array) -> float:
     return total
 
 
-@_compiled(fastmath={"reassoc", "nnan", "nsz"})
+@compiled(fastmath={"reassoc", "nnan", "nsz"})
 def _least(a: Array) -> float:
     """The least number, or `_FLOOR`."""
     least = a[0]
@@ -97,7 +81,7 @@ def _least(a: Array) -> float:
     return max(least, _FLOOR)
 
 
-@_compiled()
+@compiled()
 def _padded(clusters: int) -> int:
     """Room for a number per cluster, without a rest for the processor's groups of numbers."""
     return (clusters + _LANES - 1) // _LANES * _LANES
@@ -118,7 +102,7 @@ def _same_bits(given: Any, wanted: Any) -> Any:
 _bits, _float = _same_bits(numba.float64, numba.int64), _same_bits(numba.int64, numba.float64)
 
 
-@_compiled(fastmath={"contract", "nnan", "nsz"}, inline="always")
+@compiled(fastmath={"contract", "nnan", "nsz"}, inline="always")
 def _power(x: float, exponent: float) -> float:
     """x^exponent for x in 0..1, as e^(exponent log x); 0 below e^-600.
 
@@ -152,7 +136,7 @@ def _power(x: float, exponent: float) -> float:
     return (1.0 + (r + rr * q)) * scale if y > _LOG_CUT else 0.0
 
 
-@_compiled(fastmath={"contract", "nnan", "nsz"})  # no reordering: it would undo `_power`
+@compiled(fastmath={"contract", "nnan", "nsz"})  # no reordering: it would undo `_power`
 def _respond(
     scores: Array, alpha: float, m: float, power: bool, real: bool, p: Array, w: Array
 ) -> None:
@@ -180,7 +164,7 @@ def _respond(
             w[k] = _power(p[k], m)
 
 
-@_compiled(fastmath={"reassoc", "contract", "nsz"})
+@compiled(fastmath={"reassoc", "contract", "nsz"})
 def _approach(row: Array, before: Array, steps: Array, mean: Array, gaps: Array) -> None:
     """mean_k += steps_k (before - mean_k), and gaps_k = ||row - mean_k||^2, in one go."""
     for k in range(mean.shape[0]):
@@ -198,7 +182,7 @@ def _approach(row: Array, before: Array, steps: Array, mean: Array, gaps: Array)
         gaps[k] = total
 
 
-@_compiled()
+@compiled()
 def _sum_up(
     points: Array,
     scales: Array,
@@ -231,7 +215,7 @@ def _sum_up(
     _approach(row, before, steps, part, gaps)
 
 
-@_compiled()
+@compiled()
 def aggregate(
     points: Array,
     scales: Array,
@@ -248,7 +232,7 @@ def aggregate(
     _sum_up(points, scales, centre, weights, 0, mass.shape[0], mass, mean, spread)
 
 
-@_compiled()
+@compiled()
 def sweep(
     points: Array,
     scales: Array,
@@ -315,7 +299,7 @@ def sweep(
     return change / order.shape[0]
 
 
-@_compiled()
+@compiled()
 def sweep_matrix(
     distances: Array,
     order: Array,
@@ -346,7 +330,7 @@ def sweep_matrix(
     return change / order.shape[0]
 
 
-@_compiled()
+@compiled()
 def respond(
     points: Array,
     scales: Array,

@@ -10,8 +10,8 @@ from torch import Generator, Tensor
 from deep_clustering.methods.images._checks import refuse, side_mistake
 from deep_clustering.methods.images.crops import centre
 from deep_clustering.methods.images.pictures import Frame, Pictures
-from deep_clustering.methods.images.resampling import resample, resampling_weights, triangle
-from deep_clustering.methods.images.view import Draws, in_parts, normalise
+from deep_clustering.methods.images.resampling import Resize, resample, triangle
+from deep_clustering.methods.images.view import Draws, in_parts
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Clean:
         return {}
 
     @in_parts
-    def apply(self, pictures: Pictures, draws: Draws, mean: Tensor, std: Tensor) -> Tensor:
+    def apply(self, pictures: Pictures, draws: Draws) -> Tensor:
         """See ``View.apply``."""
         target = pictures.side if self.resize is None else self.resize
         if target < self.side:
@@ -50,12 +50,11 @@ class Clean:
                 f"choose side <= {target}, or set resize to enlarge them."
             )
         if pictures.size is None and target == pictures.side:
-            return normalise(centre(pictures.pixels, self.side), mean, std)
-        weights = self._weights(pictures, target).expand(len(pictures.pixels), -1, -1, -1)
-        return normalise(resample(pictures.pixels, *weights.unbind(1)), mean, std)
+            return centre(pictures.pixels, self.side)
+        return resample(pictures.pixels, self._lines(pictures, target))
 
-    def _weights(self, pictures: Pictures, target: int) -> Tensor:
-        """Of rows and of columns, float32 (n, 2, side, H)."""
+    def _lines(self, pictures: Pictures, target: int) -> Resize:
+        """Of rows and of columns."""
         sizes, stored = pictures.sizes(), pictures.stored()
         resized = torch.full_like(sizes, target)
         if self.frame == "centre":  # torchvision's Resize cuts the fraction of the longer side off
@@ -63,7 +62,7 @@ class Clean:
         among = torch.stack([((resized - self.side) / 2).round(), resized], dim=2)
         span = torch.stack([torch.zeros_like(stored), stored], dim=2)
         forward = torch.zeros_like(sizes, dtype=torch.bool)
-        return resampling_weights(span, forward, pictures.side, self.side, triangle, among)
+        return Resize(span, forward, self.side, triangle, among)
 
 
 def clean_view(side: int, enlargement: float | None, frame: Frame = "centre") -> Clean:

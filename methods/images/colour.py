@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from deep_clustering.methods.images.resampling import blur_weights, resample
+from deep_clustering.methods.images.resampling import Blur, resample
 
 
 def auto_contrast(x: Tensor, _: Tensor) -> Tensor:
@@ -88,8 +88,7 @@ def hue(x: Tensor, turns: Tensor) -> Tensor:
 
 
 def blur(x: Tensor, radius: Tensor) -> Tensor:
-    weights = blur_weights(radius.view(-1), x.shape[-1])
-    return resample(x, weights, weights)
+    return resample(x, Blur(radius.view(-1), x.shape[-1]))
 
 
 def _luma(x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from deep_clustering.methods.images.crops import crop, draw_crop
 from deep_clustering.methods.images.operations import Operation, operate
 from deep_clustering.methods.images.pictures import Frame, Pictures
 from deep_clustering.methods.images.resampling import cubic
-from deep_clustering.methods.images.view import Draws, in_parts, normalise
+from deep_clustering.methods.images.view import Draws, in_parts
 
 BLUR_RADIUS = (0.1, 2.0)  # pixels, standard deviation; MoCo v2
 SOLARISED = 128  # level: this and higher ones are inverted; BYOL
@@ -103,8 +103,7 @@ class Contrastive:
         return draws
 
     @in_parts
-    def apply(self, pictures: Pictures, draws: Draws, mean: Tensor, std: Tensor) -> Tensor:
+    def apply(self, pictures: Pictures, draws: Draws) -> Tensor:
         """See ``View.apply``. The flip commutes with all that follows it here."""
         pixels = crop(pictures, draws, self.side, cubic, scale=self.crop_scale, frame=self.frame)
-        pixels = operate(pixels, draws["operation"], draws["magnitude"])
-        return normalise(pixels, mean, std)
+        return operate(pixels, draws["operation"], draws["magnitude"])

@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from deep_clustering.methods.images._device import to_device
 from deep_clustering.methods.images.pictures import Frame, Pictures, framed
-from deep_clustering.methods.images.resampling import Kernel, resample, resampling_weights
+from deep_clustering.methods.images.resampling import Kernel, Resize, resample
 from deep_clustering.methods.images.view import Draws
 
 CROP_ATTEMPTS = 10  # torchvision's RandomResizedCrop gives up after as many
@@ -81,9 +81,7 @@ def crop(
     start = ((corner + start) * shrunk).minimum(stored - length)
     span = torch.stack([start, length], dim=2).expand(len(pictures.pixels), -1, -1)
     mirrored = torch.stack([torch.zeros_like(mine["flip"]), mine["flip"]], dim=1)
-    weights = resampling_weights(span, mirrored, pictures.side, side, kernel)
-    rows, columns = weights.unbind(1)
-    return resample(pictures.pixels, rows, columns)
+    return resample(pictures.pixels, Resize(span, mirrored, side, kernel))
 
 
 def centre(pixels: Tensor, side: int) -> Tensor:

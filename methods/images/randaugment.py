@@ -18,7 +18,7 @@ from deep_clustering.methods.images.crops import crop, draw_crop
 from deep_clustering.methods.images.operations import Operation, operate
 from deep_clustering.methods.images.pictures import Frame, Pictures
 from deep_clustering.methods.images.resampling import triangle
-from deep_clustering.methods.images.view import Draws, in_parts, normalise
+from deep_clustering.methods.images.view import Draws, in_parts
 
 #: The strength of each operation in RUC's release. It draws a level from {1, ..., m - 1} on a scale
 #: of 10 with m = 2, so the level is always 1, and level / 10 of the range of the paper's Table 4
@@ -101,7 +101,7 @@ class RandAugment:
         return draws
 
     @in_parts
-    def apply(self, pictures: Pictures, draws: Draws, mean: Tensor, std: Tensor) -> Tensor:
+    def apply(self, pictures: Pictures, draws: Draws) -> Tensor:
         """See ``View.apply``."""
         pixels = crop(pictures, draws, self.side, triangle, scale=self.crop_scale, frame=self.frame)
         pixels = operate(pixels, draws["operation"], draws["magnitude"])
@@ -112,4 +112,4 @@ class RandAugment:
             inside = (place >= first) & (place <= last)  # (n, 2, side): rows, columns
             hole = inside[:, 0, :, None] & inside[:, 1, None, :]
             pixels = pixels.masked_fill(hole[:, None], _GREY)
-        return normalise(pixels, mean, std)
+        return pixels

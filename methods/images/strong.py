@@ -18,7 +18,7 @@ from deep_clustering.methods.images.crops import crop, draw_crop
 from deep_clustering.methods.images.operations import Operation, operate
 from deep_clustering.methods.images.pictures import Frame, Pictures
 from deep_clustering.methods.images.resampling import triangle
-from deep_clustering.methods.images.view import Draws, in_parts, normalise
+from deep_clustering.methods.images.view import Draws, in_parts
 
 # The fourteen operations of the strong view and the range of each magnitude: SCAN's augmentations,
 # which CDC (Sec. 4.1) and DPAC take over. A posterising magnitude counts with its integer part.
@@ -87,13 +87,15 @@ class Strong:
             draws["hole"] = torch.cat([centre, length // 2], dim=1)  # row, column, half-side
         return draws
 
-    @in_parts
     def apply(self, pictures: Pictures, draws: Draws, mean: Tensor, std: Tensor) -> Tensor:
         """See ``View.apply``."""
-        pixels = crop(pictures, draws, self.side, triangle, scale=self.crop_scale, frame=self.frame)
-        pixels = operate(pixels, draws["operation"], draws["magnitude"])
-        x = normalise(pixels, mean, std)
+        x = self._uncut(pictures, draws, mean, std)
         return _cut(x, draws["hole"]) if self.cutout else x
+
+    @in_parts
+    def _uncut(self, pictures: Pictures, draws: Draws) -> Tensor:
+        pixels = crop(pictures, draws, self.side, triangle, scale=self.crop_scale, frame=self.frame)
+        return operate(pixels, draws["operation"], draws["magnitude"])
 
 
 def _cut(x: Tensor, hole: Tensor) -> Tensor:

@@ -35,15 +35,19 @@ class View(Protocol):
 
 
 V = TypeVar("V", bound=View)
+Levels = Callable[[V, Pictures, Draws], Tensor]
 Apply = Callable[[V, Pictures, Draws, Tensor, Tensor], Tensor]
 
 
-def in_parts(apply: Apply[V]) -> Apply[V]:
-    """``View.apply`` without gradient, with its input checked, in parts that memory can hold."""
+def in_parts(levels: Levels[V]) -> Apply[V]:
+    """``View.apply``, from a method that makes the levels of a view, uint8 (n, 3, side, side).
 
-    @wraps(apply)
+    Without gradient, with the input checked, in parts that memory can hold, and normalised.
+    """
+
+    @wraps(levels)
     @torch.no_grad()
-    def whole(view: V, pictures: Pictures, draws: Draws, mean: Tensor, std: Tensor) -> Tensor:
+    def apply(view: V, pictures: Pictures, draws: Draws, mean: Tensor, std: Tensor) -> Tensor:
         pixels, size = pictures
         n = len(pixels)
         if pixels.dtype != torch.uint8 or pixels.dim() != 4 or pixels.shape[1] != 3:
@@ -59,19 +63,14 @@ def in_parts(apply: Apply[V]) -> Apply[V]:
                 )
         part = CPU_PART if pixels.device.type == "cpu" else GPU_PART
         rows = max(16, part // (3 * max(view.side, pictures.side) ** 2))
-        if n <= rows:
-            return apply(view, pictures, draws, mean, std)
         result = torch.empty(n, 3, view.side, view.side, device=pixels.device)
         for start in range(0, n, rows):
             some = slice(start, start + rows)
             mine = {name: values[some] for name, values in draws.items()}
-            result[some] = apply(view, pictures.part(some), mine, mean, std)
+            made = levels(view, pictures.part(some), mine)
+            # (x / 255 - mean) / std
+            x = result[some].copy_(made)
+            x.sub_(255 * mean[:, None, None]).mul_(1 / (255 * std[:, None, None]))
         return result
 
-    return whole
-
-
-def normalise(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """uint8 (n, 3, H, W) to float32 (x / 255 - mean) / std, contiguous."""
-    x = pixels.to(torch.float32, memory_format=torch.contiguous_format)
-    return x.sub_(255 * mean[:, None, None]).mul_(1 / (255 * std[:, None, None]))
+    return apply

@@ -15,7 +15,7 @@ from deep_clustering.methods.images._checks import (
 from deep_clustering.methods.images.crops import crop, draw_crop
 from deep_clustering.methods.images.pictures import Frame, Pictures
 from deep_clustering.methods.images.resampling import triangle
-from deep_clustering.methods.images.view import Draws, in_parts, normalise
+from deep_clustering.methods.images.view import Draws, in_parts
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,6 @@ class Weak:
         return draw_crop(n, self.crop_scale, self.flip, generator)
 
     @in_parts
-    def apply(self, pictures: Pictures, draws: Draws, mean: Tensor, std: Tensor) -> Tensor:
+    def apply(self, pictures: Pictures, draws: Draws) -> Tensor:
         """See ``View.apply``."""
-        pixels = crop(pictures, draws, self.side, triangle, scale=self.crop_scale, frame=self.frame)
-        return normalise(pixels, mean, std)
+        return crop(pictures, draws, self.side, triangle, scale=self.crop_scale, frame=self.frame)

@@ -11,13 +11,14 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
+from deep_clustering.methods.images import resampling, taps
 from deep_clustering.methods.images import view as _view
 from deep_clustering.methods.images.clean import Clean
 from deep_clustering.methods.images.contrastive import Contrastive
 from deep_clustering.methods.images.crops import crop_boxes
 from deep_clustering.methods.images.operations import Operation, affine_matrices, operate
 from deep_clustering.methods.images.pictures import Pictures
-from deep_clustering.methods.images.resampling import Kernel, cubic, resampling_weights, triangle
+from deep_clustering.methods.images.resampling import Blur, Kernel, Lines, Resize, cubic, triangle
 from deep_clustering.methods.images.strong import STRONG_RANGES, Strong
 from deep_clustering.methods.images.view import View
 from deep_clustering.methods.images.weak import Weak
@@ -297,7 +298,7 @@ def test_crop_boxes_are_distributed_as_torchvisions() -> None:
         assert ((ours_of.mean(0) - theirs_of.mean(0)).abs() < 4.5 * error).all()
 
 
-@pytest.mark.parametrize(("source", "side"), [(8, 8), (32, 32), (50, 32), (20, 33)])
+@pytest.mark.parametrize(("source", "side"), [(8, 8), (32, 32), (50, 32), (20, 33), (96, 96)])
 @pytest.mark.parametrize("kernel", ["bilinear", "bicubic"])
 def test_crop_is_pillows(kernel: str, source: int, side: int) -> None:
     images = noise_and_gradients(40, source)
@@ -329,8 +330,8 @@ def test_resampling_weights_leave_no_room_for_rounding(
     start = torch.randint(source - 3, (200,), generator=generator())
     length = (torch.rand(200, generator=generator(1)) * (source - start)).long() + 1
     mirrored = torch.arange(200) % 2 == 0
-    span = torch.stack([start, length], dim=1)
-    weight = resampling_weights(span, mirrored, source, target, kernel)
+    span = torch.stack([start, length], dim=1)[:, None]
+    weight = Resize(span, mirrored[:, None], target, kernel).weights(source)[:, 0]
     whole = weight * 1024
     assert torch.equal(whole, whole.round())
     assert whole.abs().max() <= 2048  # 11 bits, what TF32 keeps
@@ -340,6 +341,49 @@ def test_resampling_weights_leave_no_room_for_rounding(
     place = torch.arange(source)
     outside = (place < start[:, None]) | (place >= (start + length)[:, None])
     assert (weight * outside[:, None]).abs().max() == 0
+
+
+def any_lines(kind: str, n: int, source: int, target: int) -> Lines:
+    """Parts of lines, every second one mirrored, some of them outside of the line; or a blur."""
+    if kind == "blur":
+        return Blur(torch.linspace(0.1, 4.0, n), source)
+    start = torch.rand(n, 2, generator=generator()) * (source - 3)
+    length = 1 + torch.rand(n, 2, generator=generator(1)) * (source - 1 - start)
+    among = torch.tensor([[5, target + 9], [0, target]]).expand(n, -1, -1)
+    return Resize(
+        torch.stack([start, length], dim=2),
+        torch.arange(2 * n).view(n, 2) % 3 == 0,
+        target,
+        cubic if kind == "cubic" else triangle,
+        among if kind == "among" else None,
+    )
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize(("source", "target"), [(64, 64), (70, 49), (50, 77)])
+@pytest.mark.parametrize("kind", ["triangle", "cubic", "among", "blur"])
+def test_the_weights_that_matter_make_the_same_levels_as_all(
+    kind: str, source: int, target: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, before = noise_and_gradients(7, source), torch.get_num_threads()
+    lines = any_lines(kind, 7, source, target)
+    monkeypatch.setattr(resampling, "_SMALL", 1000)
+    expected = resampling.resample(images, lines)
+    torch.set_num_threads(threads)
+    try:
+        assert torch.equal(taps.resample(images, lines.taps()), expected)
+    finally:
+        torch.set_num_threads(before)
+    monkeypatch.setattr(resampling, "_SMALL", 48)
+    assert torch.equal(resampling.resample(images, lines), expected)
+
+
+def test_one_resize_is_for_all_pictures_alike() -> None:
+    images = noise_and_gradients(5, 64)
+    span = torch.tensor([[[3.0, 50.0], [0.0, 64.0]]])
+    lines = Resize(span, torch.zeros(1, 2, dtype=torch.bool), 56, triangle)
+    apart = Resize(span.expand(5, -1, -1), torch.zeros(5, 2, dtype=torch.bool), 56, triangle)
+    assert torch.equal(resampling.resample(images, lines), resampling.resample(images, apart))
 
 
 def test_pixels_beyond_the_crop_do_not_shine_in() -> None:
