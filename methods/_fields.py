@@ -12,8 +12,9 @@ from typing import Literal, NamedTuple, Protocol, TypeVar
 T = TypeVar("T")
 
 #: Precision of the network: "bf16" is bfloat16 autocast, "auto" is that on CUDA and float32
-#: elsewhere. In "fp32" convolutions on CUDA round their inputs to TF32, PyTorch's own setting. It
-#: is the default everywhere: that bfloat16 costs no accuracy is not established.
+#: elsewhere; the platform makes it "bf16" where the CPU has instructions for it. In "fp32"
+#: convolutions on CUDA round their inputs to TF32, PyTorch's own setting. It is the default
+#: everywhere: that bfloat16 costs no accuracy is not established.
 Precision = Literal["auto", "fp32", "bf16"]
 
 #: The same for what can scale its loss: "fp16" is float16 autocast on CUDA and float32 elsewhere,

@@ -49,7 +49,7 @@ class SPICEConfig:
     operations: int = doc(4, "random operations of the view that learns; release")
     cutout: int = doc(16, "largest side of the hole in it, pixels; release")
     strong_flip: float = doc(0.5, "probability of the mirror image, view that learns; release")
-    precision: Precision = "auto"
+    precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
         check(

@@ -19,6 +19,7 @@ from deep_clustering.platform.encoders import names as encoders
 from deep_clustering.platform.encoders.names import Encoder
 from deep_clustering.platform.errors import InputError, nearest
 from deep_clustering.platform.request import configs
+from deep_clustering.platform.request._precision import settled
 from deep_clustering.platform.request.configs import Value
 from deep_clustering.platform.request.jobs import (
     ENCODER,
@@ -132,7 +133,8 @@ class Request:
 
     def configure(self, changes: Mapping[str, Value]) -> Config:
         """This request's configuration with some fields changed, checked against the dataset."""
-        config: Config = configs.build(self.record.config, configs.flatten(self.config), changes)
+        kind, own = self.record.config, configs.flatten(self.config)
+        config: Config = configs.build(kind, own, changes, settled(kind, own, changes))
         check_sizes(config, self.dataset, _part(self.asked))
         return config
 
@@ -227,6 +229,7 @@ def resolve(
             f"clusters: the {prepared.noun} have no labels to count classes by; "
             "say how many clusters to find, for example --set clusters=10."
         )
+    layers.append(("this CPU", settled(record.config, *(layer for _, layer in layers))))
     config: Config = configs.build(record.config, *(layer for _, layer in layers))
     check_sizes(config, prepared, _part(asked))
     features = None
@@ -495,7 +498,8 @@ def _pretrained(
     layers = [x for _, x in _layers(record, prepared.name, _view(prepared), asked.preset)]
     if asked.replicate == "pretraining":
         layers.append(_ANEW[1])
-    config: Config = configs.build(record.config, *layers, _viewed(record, prepared), chosen)
+    layers += [_viewed(record, prepared), chosen]
+    config: Config = configs.build(record.config, *layers, settled(record.config, *layers))
     check_sizes(config, prepared, "pretraining")
     return Origin(
         asked=name,
