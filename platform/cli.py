@@ -362,7 +362,8 @@ def evaluate(**options: object) -> Answer:
 )
 @shared.store
 @shared.data
-def report(**options: object) -> int:
+@answering
+def report(**options: object) -> Answer:
     """Write one HTML file about a suite, a study or a run; it opens offline.
 
     Without a name, about all that the store holds.
@@ -378,32 +379,36 @@ def report(**options: object) -> int:
     f"PAPER is {_PAPERS}.",
 )
 @click.argument("paper", shell_complete=_paper_names)
-def audit(paper: str) -> None:
+@answering
+def audit(paper: str) -> Answer:
     """Print what a paper's numbers say about each other."""
     from rich.console import Console
 
     from deep_clustering.platform.audit import audit as auditing
 
     auditing.show(paper, Console(highlight=False))
+    return Answer(tables={"findings": auditing.rows(paper)})
 
 
 @cli.command(epilog="platform suites")
 @shared.store
 @shared.data
-def suites(store: str | None, data: Path | None) -> None:
+@answering
+def suites(store: str | None, data: Path | None) -> Answer:
     """All ablation suites, with rows, runs, and what the store has of them."""
     from deep_clustering.platform.commands import lists as listings
 
-    listings.suites(store, data)
+    return listings.suites(store, data)
 
 
 @cli.command(epilog="platform variants cdc")
 @click.argument("method", required=False, shell_complete=shared.method_names)
-def variants(method: str | None) -> None:
+@answering
+def variants(method: str | None) -> Answer:
     """The named variants of a method, for `platform ablate METHOD --variants`."""
     from deep_clustering.platform.commands import lists as listings
 
-    listings.variants(method)
+    return listings.variants(method)
 
 
 @cli.command(
@@ -486,44 +491,49 @@ def verify(**options: object) -> Answer:
 
 @cli.command(epilog="platform methods cdc")
 @click.argument("method", required=False, shell_complete=shared.method_names)
-def methods(method: str | None) -> None:
+@answering
+def methods(method: str | None) -> Answer:
     """What can be trained; with a name, its fields, presets and paper-release differences."""
     from deep_clustering.platform.commands import lists as listings
 
-    listings.methods(method)
+    return listings.methods(method)
 
 
 @cli.command(epilog="platform datasets")
 @shared.data
-def datasets(data: Path | None) -> None:
+@answering
+def datasets(data: Path | None) -> Answer:
     """The named datasets, and whether they are here."""
     from deep_clustering.platform.commands import lists as listings
 
-    listings.datasets(data)
+    return listings.datasets(data)
 
 
 @cli.command(epilog="platform spaces cdc")
 @click.argument("method", required=False, shell_complete=shared.method_names)
-def spaces(method: str | None) -> None:
+@answering
+def spaces(method: str | None) -> Answer:
     """What `platform tune` searches over, and the objectives it knows."""
     from deep_clustering.platform.commands import lists as listings
 
-    listings.spaces(method)
+    return listings.spaces(method)
 
 
 @cli.command(epilog="platform columns runs")
 @click.argument("table", required=False)
-def columns(table: str | None) -> None:
+@answering
+def columns(table: str | None) -> Answer:
     """The columns of the result tables: their types, and what they mean."""
     from deep_clustering.platform.commands import lists as listings
 
-    listings.columns(table)
+    return listings.columns(table)
 
 
 @cli.command(epilog="platform doctor")
 @shared.store
 @shared.data
-def doctor(store: str | None, data: Path | None) -> int:
+@answering
+def doctor(store: str | None, data: Path | None) -> Answer:
     """What this machine can do, and what is missing."""
     from deep_clustering.platform.commands import doctor as examination
 

@@ -93,6 +93,22 @@ def examine(given: Sequence[PublishedCell], others: Sequence[PublishedCell] = ()
     return sorted(all_findings, key=lambda finding: order.index(finding.kind))
 
 
+def rows(paper: str) -> list[dict[str, object]]:
+    """A paper's findings as rows: `kind`, `sentence`, and `cells`, all of them in words.
+
+    Raises:
+        InputError: no such paper.
+    """
+    return [
+        {
+            "kind": finding.kind,
+            "sentence": finding.sentence,
+            "cells": [where(cell, paper) for cell in finding.cells],
+        }
+        for finding in findings(paper)
+    ]
+
+
 def show(paper: str, console: Console) -> None:
     """Print a paper's findings, grouped by kind; each with the first of its cells.
 

@@ -9,7 +9,7 @@ import functools
 import json
 import math
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from deep_clustering.platform.store.store import Store
 
 VERSION = 1
+
+#: A table of a listing: rows, column -> value.
+Rows = Sequence[Mapping[str, object]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +47,7 @@ class Answer:
     store: "Store | None" = None
     runs: Collection[str] = ()
     to_do: Collection[str] = ()
-    tables: "Mapping[str, pl.DataFrame]" = field(default_factory=dict)
+    tables: "Mapping[str, pl.DataFrame | Rows]" = field(default_factory=dict)
     files: Collection[Path] = ()
 
 
@@ -89,7 +92,7 @@ def _plain(command: str, answer: Answer, error: PlatformError | None) -> dict[st
     store = answer.store
     runs: list[dict[str, object]] = []
     if store is not None and answer.runs:
-        runs = _rows(store.rows("runs", ids=answer.runs).sort("run_id"))
+        runs = _rows(store.rows("runs", ids=answer.runs).sort("run_id").iter_rows(named=True))
     return {
         "version": VERSION,
         "command": command,
@@ -98,16 +101,18 @@ def _plain(command: str, answer: Answer, error: PlatformError | None) -> dict[st
         "store": None if store is None else store.uri,
         "runs": runs,
         "to_do": sorted(answer.to_do),
-        "tables": {name: _rows(frame) for name, frame in answer.tables.items()},
+        "tables": {
+            name: _rows(table if isinstance(table, Sequence) else table.iter_rows(named=True))
+            for name, table in answer.tables.items()
+        },
         "files": [str(file) for file in answer.files],
     }
 
 
-def _rows(frame: "pl.DataFrame") -> list[dict[str, object]]:
+def _rows(rows: Iterable[Mapping[str, object]]) -> list[dict[str, object]]:
     """Rows without what is null."""
     return [
-        {name: _value(value) for name, value in row.items() if value is not None}
-        for row in frame.iter_rows(named=True)
+        {name: _value(value) for name, value in row.items() if value is not None} for row in rows
     ]
 
 

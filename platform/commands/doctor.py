@@ -11,11 +11,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from deep_clustering.platform.commands._answer import Answer
+
+_COLOURS = {"ok": "green", "missing": "red", "none": "yellow"}
 _PACKAGES = ("ray", "torch", "torchvision", "optuna", "pyarrow", "polars", "scikit-learn")
 
 
-def examine(store: str | None, data: Path | None) -> int:
-    """Print a line for each thing a run needs; 0 when all is there, else 5."""
+def examine(store: str | None, data: Path | None) -> Answer:
+    """Print a line for each thing a run needs; the code is 0 when all is there, else 5."""
     import psutil
 
     from deep_clustering.platform.data import catalogue, dataset
@@ -28,13 +31,12 @@ def examine(store: str | None, data: Path | None) -> int:
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    missing = 0
+    lines: list[dict[str, object]] = []
 
     def line(name: str, good: bool, text: str, needed: bool = True) -> None:
-        nonlocal missing
-        missing += needed and not good
-        mark = "[green]ok[/]" if good else ("[red]missing[/]" if needed else "[yellow]none[/]")
-        table.add_row(name, mark, Text(text))
+        state = "ok" if good else "missing" if needed else "none"
+        lines.append({"what": name.strip(), "state": state, "text": text})
+        table.add_row(name, f"[{_COLOURS[state]}]{state}[/]", Text(text))
 
     line("python", sys.version_info >= (3, 11), sys.version.split()[0])
     for package in _PACKAGES:
@@ -71,7 +73,8 @@ def examine(store: str | None, data: Path | None) -> int:
         status = catalogue.status(entry, root)
         line(f"  {name}", status.kind in ("ready", "readable"), status.text, needed=False)
     Console(highlight=False).print(table)
-    return 5 if missing else 0
+    missing = any(line["state"] == "missing" for line in lines)
+    return Answer(code=5 if missing else 0, tables={"checks": lines})
 
 
 def _faiss() -> str:

@@ -41,9 +41,46 @@ def test_every_command_that_prints_results_has_it_and_the_page_names_every_key()
     }
     assert having == {
         *("cluster", "train", "tune", "ablate", "evaluate", "predict", "results", "verify"),
+        *("report", "audit", "suites", "variants", "methods", "datasets", "spaces", "columns"),
+        "doctor",
     }
+    assert cli.commands.keys() - having == {"completion"}
     page = (Path(__file__).parents[3] / "AGENTS.md").read_text()
     assert set(re.findall(r"`(\w+)`", page)) >= set(KEYS)
+
+
+@pytest.mark.parametrize(
+    ("words", "tables"),
+    [
+        ("methods", {"methods": {"method": "cdc"}}),
+        (
+            "methods cdc",
+            {
+                "fields": {"field": "mini_clusters", "default": 500, "type": "whole number"},
+                "presets": {"dataset": "cifar20"},
+                "differences": {"field": "views", "release": "nothing"},
+            },
+        ),
+        ("variants", {"variants": {"method": "byol", "variants": []}}),
+        ("variants cdc", {"variants": {"variant": "single-head", "changes": {"heads": "single"}}}),
+        ("spaces", {"spaces": {"method": "kmeans"}}),
+        (
+            "spaces cdc",
+            {
+                "fields": {"field": "encoder_lr"},
+                "objectives": {"name": "silhouette", "better": "max", "labels": "label-free"},
+            },
+        ),
+        ("datasets", {"datasets": {"dataset": "digits", "protocols": ["all"], "status": "ready"}}),
+        ("columns runs", {"columns": {"table": "runs", "column": "generalisation"}}),
+        ("audit ruc", {"findings": {"kind": "remark"}}),
+    ],
+)
+def test_listings_give_what_they_print(said: Any, words: str, tables: dict[str, Any]) -> None:
+    found = said(*words.split())["tables"]
+    assert list(found) == list(tables)
+    for name, wanted in tables.items():
+        assert any(wanted.items() <= row.items() for row in found[name]), name
 
 
 @pytest.mark.ray
