@@ -7,8 +7,12 @@ import os
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Callable
 from typing import NoReturn
+
+#: Seconds within which a second signal is the first one: it is told to a process and to its group.
+_SAME = 1.0
 
 
 def at_once() -> None:
@@ -17,7 +21,10 @@ def at_once() -> None:
 
 
 def by_exception() -> None:
-    """From now on a signal is a KeyboardInterrupt, so that what is being done is put in order."""
+    """From now on a signal is a KeyboardInterrupt, so that what is being done is put in order.
+
+    Another one after a while ends the process at once.
+    """
     _answer(_raise)
 
 
@@ -26,7 +33,7 @@ def no_more() -> None:
     _answer(signal.SIG_IGN)
 
 
-def _answer(handler: Callable[..., NoReturn] | signal.Handlers) -> None:
+def _answer(handler: Callable[..., None] | signal.Handlers) -> None:
     signal.signal(signal.SIGINT, handler)
     signal.signal(signal.SIGTERM, handler)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup
@@ -39,6 +46,13 @@ def told(arguments: list[str]) -> str:
 
 
 def _raise(*_: object) -> NoReturn:
+    first = time.monotonic()
+
+    def again(*_: object) -> None:
+        if time.monotonic() - first > _SAME:
+            _leave()
+
+    _answer(again)
     raise KeyboardInterrupt
 
 

@@ -58,7 +58,9 @@ def examine(store: str | None, data: Path | None) -> Answer:
     root = absolute(data or dataset.default_root())
     near = next(p for p in (root, *root.parents) if p.exists())
     disk = shutil.disk_usage(near).free / 2**30
-    line("data", disk > 1, f"{root}, {disk:.0f} GiB free")
+    usable = near.is_dir() and os.access(near, os.W_OK | os.X_OK)
+    of = f"{disk:.0f} GiB free" if usable else "which is not a folder that you can write in"
+    line("data", usable and disk > 1, f"{root}, {of}")
     try:
         opened = Store.open(store or default_store(), create=False)
         line("store", True, f"{opened.uri}, {len(opened.finished())} runs")

@@ -29,7 +29,7 @@ from typing import Literal
 import numpy as np
 
 from deep_clustering.platform import _disk
-from deep_clustering.platform.errors import StorageError
+from deep_clustering.platform.errors import InputError, StorageError
 
 FORMAT = 1  # raised when the layout or the conversion rules change; older folders are then rebuilt
 
@@ -133,13 +133,15 @@ def obtain(root: Path, key: str, build: Callable[[Path], Content], *, name: str)
         name: of the dataset, for people who look into the folder.
 
     Raises:
-        StorageError: the data directory cannot be written.
+        InputError: the data directory is not a folder.
+        StorageError: it cannot be written.
     """
     folder = root / "prepared" / key
     prepared = load(folder)
     if prepared is not None:
         return prepared
     try:
+        _make(root)
         with _disk.lock(folder.parent / f".{key}.lock") as lock:
             prepared = load(folder)  # another process may have built it while this one waited
             if prepared is not None:
@@ -157,7 +159,8 @@ def obtain(root: Path, key: str, build: Callable[[Path], Content], *, name: str)
     except OSError as error:
         raise StorageError(
             f"The data directory {str(root)!r} cannot be used ({error.strerror or error}); make "
-            "room, correct its permissions, or choose another one with DEEP_CLUSTERING_DATA."
+            "room, correct its permissions, or name another one with --data or "
+            "DEEP_CLUSTERING_DATA."
         ) from error
     prepared = load(folder)
     if prepared is None:
@@ -166,6 +169,16 @@ def obtain(root: Path, key: str, build: Callable[[Path], Content], *, name: str)
             "and repeat."
         )
     return prepared
+
+
+def _make(root: Path) -> None:
+    try:
+        _disk.make_folder(root)
+    except NotADirectoryError as error:
+        raise InputError(
+            f"The data directory {str(root)!r} is not a folder ({error.filename} is a file); name "
+            "a folder, or one that can be made, with --data or DEEP_CLUSTERING_DATA."
+        ) from error
 
 
 def load(folder: Path) -> Prepared | None:

@@ -1,6 +1,8 @@
 """Which signals end a command, and when."""
 
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -25,8 +27,29 @@ def test_each_is_a_ctrl_c_until_the_command_ends(number: signal.Signals) -> None
     interruption.by_exception()
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(number)
+    for again in SIGNALS:  # at the same moment: the group of the process was told as well
+        signal.raise_signal(again)
     interruption.no_more()
     signal.raise_signal(number)
+
+
+_TWICE = """
+import os, signal, time
+from deep_clustering.platform import interruption
+interruption.by_exception()
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+except KeyboardInterrupt:
+    while True:  # whatever it is that does not end
+        time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def test_a_second_one_after_a_while_ends_at_once() -> None:
+    done = subprocess.run([sys.executable, "-c", _TWICE], capture_output=True, text=True, timeout=9)
+    assert done.returncode == 130
+    assert done.stderr.startswith("\ninterrupted\ncontinue with: platform")
 
 
 def test_a_terminal_may_close_under_nohup() -> None:

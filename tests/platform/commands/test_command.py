@@ -67,13 +67,17 @@ def test_sigterm_ends_like_a_ctrl_c_and_nothing_of_the_folder_is_imported(work: 
     place.mkdir()
     for name in ("kmedoids", "finch", "numba", "ray", "platform", "psutil"):
         (place / f"{name}.py").write_text("open('imported', 'w')\nraise SystemExit(9)\n")
-    asked = invocation(work, "train", "terminated", *_TRAIN, pictures=work / "bunte Bilder")
+    asked = invocation(work, "tune", "terminated", *_TRAIN, pictures=work / "bunte Bilder")
     command = Command(*asked, cwd=place)
-    command.until("seed 0 running")
+    command.until("trial 0 running")
     family = command.family()
     os.kill(command.process.pid, signal.SIGTERM)
+    os.killpg(command.process.pid, signal.SIGTERM)  # as `timeout` does
     assert command.end() == 130
-    assert "continue with: platform train cdc" in command.text
+    said, more = command.lines[-2:]
+    assert said.startswith("interrupted: 0 of ")
+    assert more.startswith("continue with: platform tune cdc")
+    assert "SIGTERM" not in command.text  # a dump of Ray's stack
     assert gone(family, 10) == []
     assert not (place / "imported").exists()
 
@@ -135,7 +139,7 @@ def test_a_signal_while_ray_starts_leaves_nothing(
 def test_nobody_else_may_use_the_ray_of_a_command(
     work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither without its token nor by a dashboard; a pause and two Ctrl-C do no harm to it."""
+    """Neither without its token nor by a dashboard; a pause and two signals do no harm to it."""
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # which Ray would heed
     command = Command(*invocation(work, "train", "guarded", "--set", "epochs=4000"), cwd=work)
     command.until("seed 0 running")
@@ -160,9 +164,11 @@ def test_nobody_else_may_use_the_ray_of_a_command(
     while not any("running" in line for line in command.lines[seen:]):
         assert command.process.poll() is None, command.text
         time.sleep(0.05)
-    for _ in range(2):
-        os.killpg(command.process.pid, signal.SIGINT)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        os.killpg(command.process.pid, number)
     assert command.end() == 130, command.text
+    assert command.lines[-2].startswith("interrupted: 0 of 1 ")
+    assert "SIGTERM" not in command.text
     assert gone(family, 10) == []
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from deep_clustering.platform.data import _cache, dataset
 from deep_clustering.platform.data.dataset import Dataset, ImageSet, Source
-from deep_clustering.platform.errors import StorageError
+from deep_clustering.platform.errors import InputError, StorageError
 from support.pictures import noise, nothing_half_written
 
 
@@ -152,8 +152,9 @@ def test_too_little_room_is_said_before_anything_is_decoded(tmp_path: Path) -> N
 
 def test_a_data_directory_that_cannot_be_made(pictures: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match=r"cannot be used .*DEEP_CLUSTERING_DATA"):
-        dataset.open(Source(f"folder:{pictures}", tmp_path / "file"))
+    for place in ("file", "file/below"):
+        with pytest.raises(InputError, match=r"/file is a file\); name a folder.* with --data"):
+            dataset.open(Source(f"folder:{pictures}", tmp_path / place))
 
 
 def test_an_interruption_passes_through_and_leaves_nothing(pictures: Path, tmp_path: Path) -> None:
