@@ -39,15 +39,17 @@ def verify(options: Verify) -> Answer:
         return Answer(code=4 if problems else 0, store=store, tables=_table(problems))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", StoreDamage)  # all of it is in the list
-        commands = _commands(store, {id for p in problems if (id := _work(p.path))})
+        commands = _commands(store, {_work(p.path) for p in problems if p.kind != "closed"})
     mended = store.repair(_of_other_rooms(store))
     _list(mended)
-    print(f"{_count(mended)}; the store is whole again" if mended else "every file is whole")
+    closed = any(problem.kind == "closed" for problem in mended)
+    then = "closed ones stay until they are made readable" if closed else "the store is whole again"
+    print(f"{_count(mended)}; {then}" if mended else "every file is whole")
     if commands:
         print("computed again by:")
         for command in commands:
             print(f"  {command}")
-    return Answer(store=store, tables=_table(mended))
+    return Answer(code=4 if closed else 0, store=store, tables=_table(mended))
 
 
 def _table(problems: Iterable[Problem]) -> dict[str, pl.DataFrame]:
@@ -68,9 +70,9 @@ def _list(problems: Iterable[Problem]) -> None:
 
 
 def _count(problems: list[Problem]) -> str:
-    missing = sum(problem.kind == "missing" for problem in problems)
-    parts = [(len(problems) - missing, "damaged"), (missing, "missing")]
-    return " and ".join(f"{n} {what} file{'s' * (n > 1)}" for n, what in parts if n)
+    special = {what: sum(p.kind == what for p in problems) for what in ("missing", "closed")}
+    counts = {"damaged": len(problems) - sum(special.values()), **special}
+    return " and ".join(f"{n} {what} file{'s' * (n > 1)}" for what, n in counts.items() if n)
 
 
 def _work(path: str) -> str | None:
@@ -79,8 +81,9 @@ def _work(path: str) -> str | None:
     return rest.partition("/")[0].partition(".")[0] if folder in _OF_WORK else None
 
 
-def _commands(store: Store, ids: set[str]) -> list[str]:
+def _commands(store: Store, ids: set[str | None]) -> list[str]:
     """The commands whose plans ask for some runs, or for runs that stand on some stages."""
+    ids.discard(None)
     if not ids:
         return []
     rows = store.rows()

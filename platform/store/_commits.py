@@ -6,7 +6,7 @@ from typing import Any
 
 from deep_clustering.platform.errors import StorageError
 from deep_clustering.platform.store import schema
-from deep_clustering.platform.store._files import Files, reading, set_aside
+from deep_clustering.platform.store._files import Files, reading, set_aside, unreadable
 from deep_clustering.platform.store._rows import Rows, parts
 from deep_clustering.platform.store._segments import Segments
 from deep_clustering.platform.store.schema import Damaged
@@ -69,12 +69,14 @@ class Commits:
 
         Raises:
             NewerSchema: it is not damaged; this release cannot read it.
-            OSError: it could not be read just now.
+            OSError, StorageError: it could not be read just now, or by us.
         """
         try:
             self._rows.read(path)
         except FileNotFoundError:
             return
+        except PermissionError as error:
+            raise unreadable(path, error) from error
         except Damaged:
             with contextlib.suppress(FileNotFoundError):
                 self._put_back_if_sound(path, set_aside(self._files, path))

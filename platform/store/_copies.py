@@ -8,7 +8,7 @@ from deep_clustering.platform import _disk
 from deep_clustering.platform._disk import FileState
 from deep_clustering.platform.errors import storage_error
 from deep_clustering.platform.places import absolute
-from deep_clustering.platform.store._files import Files, inside
+from deep_clustering.platform.store._files import Files, inside, unreadable
 
 
 class Copies:
@@ -31,7 +31,7 @@ class Copies:
         """A file on this machine with the content of a stored one; None: missing or damaged.
 
         Raises:
-            StorageError: a copy could not be written.
+            StorageError: it is somebody else's and not for us, or a copy could not be written.
         """
         root = self._files.root
         if not inside(file):
@@ -43,9 +43,14 @@ class Copies:
         now = _disk.state(path)
         if now is not None and self._sound.get(path) == now:
             return path
-        if now is not None and _digest(path) == digest:
-            self._sound[path] = now
-            return path
+        if now is not None:
+            try:
+                sound = _digest(path) == digest
+            except PermissionError as error:
+                raise unreadable(file, error) from error
+            if sound:
+                self._sound[path] = now
+                return path
         if root is not None:
             return None
         try:

@@ -9,8 +9,9 @@ from typing import Literal, NamedTuple
 from deep_clustering.platform.store.schema import Damaged, NewerSchema
 
 #: damaged: not what was written. missing: a row names it. unreadable: the storage refused just now.
-#: newer: this release cannot read it. outdated: a copy of what has changed since.
-Kind = Literal["damaged", "missing", "unreadable", "newer", "outdated"]
+#: closed: somebody else keeps it for himself. newer: this release cannot read it.
+#: outdated: a copy of what has changed since.
+Kind = Literal["damaged", "missing", "unreadable", "closed", "newer", "outdated"]
 
 
 class Problem(NamedTuple):
@@ -48,7 +49,8 @@ def problem(path: str, error: Damaged | NewerSchema | OSError) -> Problem:
     if isinstance(error, FileNotFoundError):
         return Problem(path, "missing", "missing")
     text = os.strerror(error.errno or errno.EIO)
-    return Problem(path, "unreadable", f"cannot be read ({text})")
+    kind: Kind = "closed" if isinstance(error, PermissionError) else "unreadable"
+    return Problem(path, kind, f"cannot be read ({text})")
 
 
 def warn(problem: Problem, then: str = "it is left out, nothing else") -> None:

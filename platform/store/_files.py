@@ -117,14 +117,25 @@ def saving(files: Files, what: str) -> Iterator[None]:
         raise storage_error(error, files.where, what) from error
 
 
+def unreadable(what: str, error: OSError) -> StorageError:
+    """The sentence for a file or a store that cannot be looked at.
+
+    Args:
+        what: such as "the store PLACE".
+        error: what the system said.
+    """
+    text = os.strerror(error.errno) if error.errno else (str(error).splitlines() or ["?"])[0]
+    then = "; have it made readable for you, or name another store with --store"
+    return StorageError(f"cannot read {what} ({text}){then * isinstance(error, PermissionError)}.")
+
+
 @contextlib.contextmanager
 def reading(files: Files) -> Iterator[None]:
     """Turns what the system says about a look into the store into a sentence."""
     try:
         yield
     except OSError as error:
-        text = os.strerror(error.errno) if error.errno else (str(error).splitlines() or ["?"])[0]
-        raise StorageError(f"cannot read the store {files.where} ({text}).") from error
+        raise unreadable(f"the store {files.where}", error) from error
 
 
 def set_aside(files: Files, path: str, *, copy: bool = False) -> str:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.store import schema
 from deep_clustering.platform.store._damage import Finding, problem, warn
-from deep_clustering.platform.store._files import Files, reading, saving, set_aside
+from deep_clustering.platform.store._files import Files, reading, saving, set_aside, unreadable
 from deep_clustering.platform.store._json import decoded, encoded
 from deep_clustering.platform.store._seals import SEALED
 from deep_clustering.platform.store._segments import short
@@ -53,7 +53,7 @@ def agree(files: Files, create: bool) -> None:
             _write_anew(files)
         return
     except OSError as error:
-        raise StorageError(f"cannot read the store {files.where} ({error}).") from error
+        raise unreadable(f"the store {files.where}", error) from error
     if mark.format > FORMAT:
         raise StorageError(
             f"the store {files.where} was made by deep-clustering {mark.written_by} "

@@ -23,6 +23,17 @@ from deep_clustering.platform.store.schema import Damaged, NewerSchema
 LOCKS = "claims"
 
 
+def closed(files: Files, path: str) -> Finding | None:
+    """What is to be said of a file that somebody else keeps for himself: it may well be whole."""
+    try:
+        files.read(path)
+    except PermissionError as error:
+        return Finding(problem(path, error), _leave_to_owner)
+    except OSError:
+        return None
+    return None
+
+
 class Upkeep:
     """Cleans up after dead processes, looks for damage, mends it."""
 
@@ -247,6 +258,10 @@ class Upkeep:
             return "it can be read again"
         set_aside(self._files, path)
         return "moved to quarantine/; the next command that opens the folder writes it anew"
+
+
+def _leave_to_owner() -> str:
+    return "left as it is, until it is made readable for you"
 
 
 def _leave() -> str:

@@ -9,7 +9,7 @@ import polars as pl
 from deep_clustering.platform._disk import FileState
 from deep_clustering.platform.store import schema
 from deep_clustering.platform.store._damage import problem, warn
-from deep_clustering.platform.store._files import Files, inside, reading
+from deep_clustering.platform.store._files import Files, inside, reading, unreadable
 from deep_clustering.platform.store._segments import Segments, id_in, pool, short
 from deep_clustering.platform.store.schema import Damaged, NewerSchema
 
@@ -79,6 +79,7 @@ class Rows:
     def __init__(self, files: Files, segments: Segments) -> None:
         self._files, self._segments = files, segments
         self._sound: dict[str, FileState] = {}  # path -> its state when it was last verified
+        self._refused: dict[str, PermissionError] = {}  # path -> why it could not be looked at
 
     def entries(self, kind: str) -> list[Entry]:
         """All files of rows of a kind, "runs" or "stages"; stray files are passed over."""
@@ -130,6 +131,16 @@ class Rows:
             found = known | {e.id for e, good in zip(rest, sound, strict=True) if good}
         return found if ids is None else found & set(ids)
 
+    def see_all(self, ids: Collection[str]) -> None:
+        """Stop where results of some ids are there and were not for us to read.
+
+        Raises:
+            StorageError: so it is; they would be computed anew, and in vain.
+        """
+        for path, error in self._refused.items():
+            if id_in(path) in ids:
+                raise unreadable(path, error)
+
     def sound(self, path: str) -> bool:
         """Whether a row's file is what was written; looked at again only when it changed."""
         now = self._files.state(path)
@@ -140,6 +151,8 @@ class Rows:
         except FileNotFoundError:
             return False
         except (Damaged, NewerSchema, OSError) as error:
+            if isinstance(error, PermissionError):
+                self._refused[path] = error
             warn(problem(path, error))
             return False
         if now is not None:

@@ -13,7 +13,7 @@ from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.store import schema
 from deep_clustering.platform.store._commits import Commits, row_file
 from deep_clustering.platform.store._copies import Copies
-from deep_clustering.platform.store._files import Files, saving
+from deep_clustering.platform.store._files import Files, saving, unreadable
 from deep_clustering.platform.store._names import checked_id
 from deep_clustering.platform.store._rows import Rows
 from deep_clustering.platform.store._segments import short
@@ -50,7 +50,7 @@ class Runs:
                 "`platform verify` lists what else is."
             ) from error
         except OSError as error:
-            raise StorageError(f"cannot read the store {self._files.where} ({error}).") from error
+            raise unreadable(file, error) from error
         heads = [name for name in table.columns if name not in schema.PROBABILITIES]
         return {head: table[head].to_numpy() for head in heads}
 

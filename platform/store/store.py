@@ -28,6 +28,7 @@ a result `<id>.ok/<attempt>.parquet` there, of which the first counts.
 
 import contextlib
 import errno
+import itertools
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -49,7 +50,7 @@ from deep_clustering.platform.store._mark import FORMAT
 from deep_clustering.platform.store._names import checked_id, checked_label
 from deep_clustering.platform.store._paths import Found, Paths
 from deep_clustering.platform.store._plans import Plan, PlannedRun, Plans
-from deep_clustering.platform.store._repair import LOCKS, Upkeep
+from deep_clustering.platform.store._repair import LOCKS, Upkeep, closed
 from deep_clustering.platform.store._rows import TABLES, Rows
 from deep_clustering.platform.store._runs import Runs
 from deep_clustering.platform.store._seals import Seals
@@ -163,10 +164,16 @@ class Store:
         return self._rows.finished("runs")
 
     def done(self, ids: Iterable[str]) -> set[str]:
-        """Which of some ids, of runs or of stages, are finished."""
+        """Which of some ids, of runs or of stages, are finished.
+
+        Raises:
+            StorageError: a result is there that somebody else keeps for himself.
+        """
         asked = {checked_id(id) for id in ids}
         runs = self._rows.finished("runs", asked)
-        return runs | {id for id in asked - runs if self.stage_ready(id)}
+        done = runs | {id for id in asked - runs if self.stage_ready(id)}
+        self._rows.see_all(asked - done)
+        return done
 
     def failed(self, *statuses: str) -> set[str]:
         """Ids of runs without a result, whose last attempt failed, was stopped or interrupted.
@@ -474,10 +481,9 @@ class Store:
 
     def _findings(self, others: Iterable[Finding]) -> Iterator[Finding]:
         mark = _mark.finding(self._files)
-        if mark is not None:
-            yield mark
-        yield from self._upkeep.findings()
-        yield from others
+        every = itertools.chain([mark] if mark else [], self._upkeep.findings(), others)
+        for finding in every:
+            yield closed(self._files, finding.problem.path) or finding
 
     def set_aside(self, path: str) -> None:
         """Move a damaged file to `quarantine/`; nothing happens when it is gone."""

@@ -688,6 +688,42 @@ def test_sweeping_keeps_what_rows_name(tmp_path: Path) -> None:
     assert store.stage_ready("s")
 
 
+def test_what_somebody_keeps_for_himself_is_no_damage() -> None:
+    """A command stops before it computes it anew, and a repair moves nothing of it."""
+    with shared_folder() as place:
+        with user(20001):
+            store = Store.open(place / "store")
+            commit(store, "a")
+            commit(store, "b")
+            stage(store, "s")
+            store.seal()
+        artefact = next(place.glob("store/artefacts/s/*/*"))
+        row, seal = place / "store/runs/a.ok.parquet", next(place.glob("store/seals/*"))
+        closed = {str(path.relative_to(place / "store")) for path in (row, seal, artefact)}
+        for path in (row, seal, artefact):
+            path.chmod(0o600)
+        with user(20002):
+            other = Store.open(place / "store")
+            sentence = r"a\.ok.* denied\); have it made readable for you"
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", StoreDamage)
+                assert other.finished() == {"b"}
+                assert other.done(["b", "s"]) == {"b", "s"}
+                with pytest.raises(StorageError, match=sentence):
+                    other.done(["a", "b"])
+                with pytest.raises(StorageError, match=sentence):
+                    commit(other, "a")
+                with pytest.raises(StorageError, match=r"have it made readable for you"):
+                    other.stage_artefact("s", artefact.name)
+                found = other.repair()
+            assert {problem.path for problem in found if problem.kind == "closed"} == closed
+            assert len(found) == 3
+            assert all("denied); left as it is, until" in problem.reason for problem in found)
+            assert other.list("quarantine") == []
+        row.chmod(0o644)
+        assert other.done(["a"]) == {"a"}
+
+
 def test_a_folder_of_somebody_else_asks_for_another() -> None:
     with shared_folder() as place:
         place.chmod(0o755)
