@@ -470,7 +470,7 @@ def test_what_is_wrong_has_a_kind_beside_its_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store.open(tmp_path)
-    for id in ("cut", "gone", "late", "sealed"):
+    for id in ("cut", "gone", "late", "sealed", "worn"):
         commit(store, id)
     path = {id: store.run_row(id)["predictions_file"] for id in store.finished()}
     _flip(tmp_path / path["cut"])
@@ -483,6 +483,8 @@ def test_what_is_wrong_has_a_kind_beside_its_sentence(
     def read(place: Path) -> bytes:
         if place == tmp_path / path["sealed"]:
             raise PermissionError(errno.EACCES, "no")
+        if place == tmp_path / path["worn"]:
+            raise OSError(errno.EIO, "no")
         return real(place)
 
     monkeypatch.setattr(_disk, "read", read)
@@ -491,7 +493,8 @@ def test_what_is_wrong_has_a_kind_beside_its_sentence(
         path["cut"]: "damaged",
         path["gone"]: "missing",
         path["late"]: "newer",
-        path["sealed"]: "unreadable",
+        path["sealed"]: "closed",
+        path["worn"]: "unreadable",
     }
     with pytest.warns(StoreDamage) as told:
         results.predictions(store).collect()
