@@ -112,6 +112,13 @@ def cli() -> None:
     help="Where report.html and clusters.csv go. [default: FOLDER-clusters]",
 )
 @click.option(
+    "--table",
+    type=click.Choice(typing.get_args(records.TableFormat)),
+    default="csv",
+    show_default=True,
+    help="Format of the table of pictures and their clusters.",
+)
+@click.option(
     "--sort-into",
     type=click.Path(path_type=Path),
     metavar="DIR",
@@ -422,7 +429,7 @@ def variants(method: str | None) -> Answer:
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help=".csv, .parquet or .arrow; without it a summary is shown.",
+    help=".csv, .parquet, .json or .arrow; without it a summary is shown.",
 )
 @click.option(
     "--report",
@@ -463,7 +470,7 @@ def predict(**options: object) -> Answer:
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Write .csv, .parquet or .arrow instead of showing.",
+    help="Write .csv, .parquet, .json or .arrow instead of showing.",
 )
 @shared.store
 @answering

@@ -206,7 +206,7 @@ def write(frame: pl.DataFrame, path: Path) -> None:
 
     Args:
         frame: any table.
-        path: ends with .csv, .parquet, .arrow, .feather or .ipc.
+        path: ends with .csv, .parquet, .json (a list of rows), .arrow, .feather or .ipc.
 
     Raises:
         InputError: another suffix, or no such folder.
@@ -215,6 +215,7 @@ def write(frame: pl.DataFrame, path: Path) -> None:
     formats: dict[str, Callable[[pl.DataFrame], bytes]] = {
         ".csv": _csv,
         ".parquet": _parquet,
+        ".json": lambda table: table.write_json().encode(),
         **dict.fromkeys((".arrow", ".feather", ".ipc"), _arrow),
     }
     form = formats.get(path.suffix.lower())

@@ -235,15 +235,16 @@ def _take_home(
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise InputError(f"--output: {folder} cannot be made ({error.strerror}).") from error
-    write(taken, folder / "clusters.csv")
+    table = folder / f"clusters.{options.table}"
+    write(taken, table)
     root = work.images_root(options, store)
     report.write(store, run, folder / "report.html", root=root)
     console.print(f"[bold]report[/]   {folder / 'report.html'}", soft_wrap=True)
-    console.print(f"[bold]table[/]    {folder / 'clusters.csv'}", soft_wrap=True)
+    console.print(f"[bold]table[/]    {table}", soft_wrap=True)
     if options.sort_into is not None:
         copied = sort.into(options.sort_into, request.dataset, taken)
         how = f", {copied} copied" if copied else ", as links"
         console.print(f"[bold]pictures[/] {options.sort_into}{how}", soft_wrap=True)
     console.print(f"[bold]run[/]      {run}", soft_wrap=True)
     sorted_into = [] if options.sort_into is None else [options.sort_into]
-    return [folder / "report.html", folder / "clusters.csv", *sorted_into]
+    return [folder / "report.html", table, *sorted_into]

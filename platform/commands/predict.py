@@ -32,7 +32,7 @@ def predict(options: Predict) -> Answer:
         print(f"{clustered.images.height} images clustered; written to {options.output}")
     else:
         Console(highlight=False).print(clustered.summary)
-        print("give --output FILE (.csv, .parquet, .arrow) for the cluster of every image")
+        print("give --output FILE (.csv, .parquet, .json, .arrow) for the cluster of every image")
     return Answer(
         store=store,
         runs=[str(clustered.row["run_id"])],

@@ -11,10 +11,13 @@ import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from deep_clustering.ablations._suite import Replicated
 from deep_clustering.platform.places import absolute
+
+#: Formats of a table of pictures, and suffixes of its file.
+TableFormat = Literal["csv", "parquet", "json", "arrow"]
 
 #: In place of a flag: the word that stands without one.
 ARGUMENT = ""
@@ -128,6 +131,7 @@ class Cluster(Compute):
         clusters: how many; None finds the number.
         encoder: as of `Asked`; None takes the best one that needs no download.
         output: folder for the report and the table.
+        table: format of the table, and its suffix.
         sort_into: folder that is made with the pictures sorted into it.
     """
 
@@ -136,6 +140,7 @@ class Cluster(Compute):
     encoder: Annotated[str | None, "--encoder"] = None
     architecture: Annotated[str | None, "--architecture"] = None
     output: Annotated[Path | None, "--output"] = None
+    table: Annotated[TableFormat, "--table"] = "csv"
     sort_into: Annotated[Path | None, "--sort-into"] = None
     side: Annotated[int | None, "--image-size"] = None
     skip_broken: Annotated[bool, "--skip-broken"] = False

@@ -59,7 +59,7 @@ def test_a_folder_becomes_clusters_and_another_number_starts_from_its_features(
     assert "in the store: 1 of 1 runs" in capfd.readouterr().out
 
     program = [sys.executable, "-P", "-m", "deep_clustering.platform.start"]
-    words = [*program, *map(str, asked), "--clusters", "5", "--json"]
+    words = [*program, *map(str, asked), "--clusters", "5", "--table", "json", "--json"]
     second = subprocess.run(words, capture_output=True, text=True, check=True)
     assert "in the store: 0 of 1 runs; to do: 0 encoder, 1 runs" in second.stderr
     found = json.loads(second.stdout)
@@ -67,6 +67,10 @@ def test_a_folder_becomes_clusters_and_another_number_starts_from_its_features(
     assert found["runs"][0]["status"] == "ok"
     assert len(found["tables"]["clusters"]) == len(rows)
     assert found["to_do"] == []
+    assert found["files"] == ["photos-clusters/report.html", "photos-clusters/clusters.json"]
+    table = json.loads(Path("photos-clusters/clusters.json").read_text("utf-8"))
+    assert {row["path"] for row in table} == {row["path"] for row in rows}
+    assert max(row["cluster"] for row in table) == 4
     assert len(Store.open("store").finished()) == 4
 
 
