@@ -16,7 +16,10 @@ from deep_clustering.platform.report.pages._draft import Draft, RunRow
 
 #: Longer side of a thumbnail, pixels.
 SIDE = 80
-_QUALITY = 78
+#: Qualities of JPEG that are tried until a thumbnail has at most `LARGEST` bytes: a photograph has
+#: about 2,000 at the first, noise five times as many.
+_QUALITIES = (78, 60, 40, 20)
+LARGEST = 2600
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,12 @@ class Album:
         scale = SIDE / max(picture.size)
         width, height = (max(1, round(scale * side)) for side in picture.size)
         way = Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.NEAREST
-        sink = io.BytesIO()
-        picture.resize((width, height), way).save(sink, "JPEG", quality=_QUALITY, optimize=True)
+        small = picture.resize((width, height), way)
+        for quality in _QUALITIES:
+            sink = io.BytesIO()
+            small.save(sink, "JPEG", quality=quality, optimize=True)
+            if sink.tell() <= LARGEST:
+                break
         return sink.getvalue()
 
 

@@ -20,7 +20,7 @@ from deep_clustering.platform.report.pages._draft import Draft, RunRow
 from deep_clustering.platform.report.pages._map import shown
 from deep_clustering.platform.report.pages._words import percent
 
-#: Pictures of a sheet, and of all sheets of clusters together; 1,200 take about 3 MB.
+#: Pictures of a sheet, and of all sheets of clusters together; 1,200 take 3 MB, at most 4.2.
 _EACH, _ALL = 6, 1200
 #: Two clusters may be one where each gives the other at least this probability on average.
 _ONE = 0.1
@@ -62,7 +62,8 @@ def clusters(album: Album, taken: pl.DataFrame) -> list[Part]:
         album: the pictures.
         taken: as `assignments` gives it, with the number `sample` of each picture.
     """
-    numbers = sorted(taken["cluster"].unique())
+    by_size = taken["cluster"].value_counts(sort=True)["cluster"].to_list()
+    numbers = sorted(by_size[: _ALL // 3])
     each = max(1, min(_EACH, _ALL // (3 * len(numbers))))
     random = np.random.default_rng(0)
     parts: list[Part] = []
@@ -87,7 +88,8 @@ def clusters(album: Album, taken: pl.DataFrame) -> list[Part]:
                 texts = [_caption(one, title == "Most doubtful") for one in rows.to_dicts()]
                 parts.append(Sheet(title=title, thumbs=album.thumbs(rows["sample"], texts)))
                 shown += len(at)
-    lead = (
+    lead = "" if len(numbers) == len(by_size) else f"The {len(numbers)} largest clusters. "
+    lead += (
         f"{shown:,} of {taken.height:,} pictures are shown. Below each is its confidence; below "
         "the most doubtful also the cluster that they were nearly in."
     )

@@ -1,6 +1,7 @@
 """Sheets of pictures in a run's report: which pictures, their size, names that are only text."""
 
 import base64
+import dataclasses
 import html
 import io
 import re
@@ -9,14 +10,20 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from PIL import Image
 
+from deep_clustering.platform.data import dataset as datasets
+from deep_clustering.platform.data.dataset import ImageSet, Source
 from deep_clustering.platform.report import report
+from deep_clustering.platform.report.markup.parts import Paragraph, Sheet
+from deep_clustering.platform.report.pages import _sheets
+from deep_clustering.platform.report.pages._album import LARGEST, Album
 from deep_clustering.platform.run.execute import execute
 from deep_clustering.platform.run.workplace import Workplace
 from deep_clustering.platform.store.store import Store
-from support.small import Watcher, jobs, place, resolved
+from support.small import Watcher, images, jobs, place, resolved
 
 _EVIL = '<img src=x onerror=alert(1)>" onload="alert(2)'
 _CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
@@ -81,6 +88,26 @@ def test_pictures_are_small_jpegs_inside_the_page(text: str) -> None:
             assert max(picture.size) == 80
     assert len(text) < 5 * 2**20
     assert not re.search(r'(src|href)="(?!data:|#)', text)
+
+
+def test_noise_and_many_clusters_stay_within_the_size_of_a_page(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _sheets._ALL * LARGEST * 4 / 3 < 4.3e6  # as text
+    monkeypatch.setattr(_sheets, "_ALL", 30)
+    folder = images(tmp_path / "photos", labelled=False, count=2)
+    noise = np.random.default_rng(0).integers(0, 256, (100, 3, 40, 40), dtype=np.uint8)
+    few = datasets.open(Source(f"folder:{folder}", root))
+    assert isinstance(few, ImageSet)
+    album = Album(dataclasses.replace(few, images=noise, paths=None, sizes=None))
+    columns = {"sample": np.arange(100), "cluster": np.r_[np.arange(12), np.arange(88) % 10]}
+    columns |= {"confidence": np.linspace(0.3, 1, 100), "doubtful": np.zeros(100, bool)}
+    lead, *parts = _sheets.clusters(album, pl.DataFrame({**columns, "second": [None] * 100}))
+    assert isinstance(lead, Paragraph)
+    assert lead.text.startswith("The 10 largest clusters. 30 of 100 pictures are shown.")
+    sizes = [len(thumb.jpeg) for part in parts if isinstance(part, Sheet) for thumb in part.thumbs]
+    assert len(sizes) == 30
+    assert max(sizes) <= LARGEST
 
 
 def test_near_duplicates_and_a_map_are_shown(text: str) -> None:
