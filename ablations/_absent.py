@@ -22,6 +22,5 @@ ABSENT: Mapping[str, str] = {
     "ruc-fig6": "single pictures; a report shows the surest and most doubtful ones of each cluster",
     "ruc-fig7": "confusion matrices, which are not drawn here; the runs are those of ruc-table2",
     "ruc-fig8": "class activation maps, which are not drawn here",
-    "ruc-fig11": "a figure of RUC on TSUC, which is not here",
     "ruc-fig13": "single pictures with class activation maps, which are not drawn here",
 }

@@ -31,7 +31,7 @@ def test_what_there_is():
     ]  # fmt: skip
     tables = [f"ruc-table{i}" for i in (1, 2, 3, 5)]
     assert [n for n in names if n.startswith("ruc")] == [
-        *tables, *(f"ruc-fig{i}" for i in (3, 4, 5, 9, 10, 12)),
+        *tables, *(f"ruc-fig{i}" for i in (3, 4, 5, 9, 10, 11, 12)),
     ]  # fmt: skip
     assert {"single-head", "no-stop-gradient", "fixed-threshold", "random-init"} <= set(
         cdc.VARIANTS

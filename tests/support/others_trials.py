@@ -9,6 +9,7 @@ from deep_clustering.methods.pretraining.configs import BYOLConfig, SimSiamConfi
 from deep_clustering.methods.secu import SeCuConfig
 from deep_clustering.methods.simsiam import SimSiamKMeansConfig
 from deep_clustering.methods.spice import SPICEConfig
+from deep_clustering.methods.tsuc import TSUCConfig
 from support import trials
 
 _PRETRAIN: dict[str, Any] = {
@@ -38,6 +39,17 @@ CONFIGS: dict[str, Any] = {
         warmup_epochs=1,
         batch_size=32,
         dimension=8,
+        backbone="small",
+        crop_scale=0.5,
+    ),
+    "tsuc": TSUCConfig(
+        clusters=3,
+        rounds=2,
+        round_epochs=1,
+        cluster_epochs=2,
+        batch_size=32,
+        growth=0.5,
+        heads=2,
         backbone="small",
         crop_scale=0.5,
     ),

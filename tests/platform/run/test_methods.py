@@ -31,6 +31,15 @@ SETS = {
     "byol": _SIAMESE,
     "cc": (*_VIEWS, "backbone=small", "epochs=2"),
     "secu": (*_VIEWS, "backbone=small", "epochs=3", "warmup_epochs=1", "groupings=2"),
+    "tsuc": (
+        *_VIEWS,
+        "backbone=small",
+        "rounds=2",
+        "round_epochs=1",
+        "cluster_epochs=2",
+        "growth=0.5",
+        "heads=2",
+    ),
     "spice": (
         *(s for s in SETS_OF_CDC if s.startswith("pretrain.")),
         *_VIEWS,
