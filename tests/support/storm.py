@@ -1,6 +1,6 @@
 """Commands killed at random moments, and a checker of what they have acknowledged.
 
-`calm` carries commands out undisturbed. `storm` gives the same commands on new stores, kills one
+`calm` carries commands out undisturbed. `storm` gives the same commands on new stores, kills a
 process of each at a moment drawn from its undisturbed time, repeats the command until it ends, and
 collects what breaks a promise: a run that was there and is lost, doubled or altered, a wrong exit
 code, a process left, another final table.
@@ -8,13 +8,15 @@ code, a process left, another final table.
 
 import contextlib
 import hashlib
+import itertools
 import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 import psutil
@@ -45,6 +47,8 @@ CODES = {
     "raylet": {5, 1, 0},
     "gcs": {5, 1, 0},
 }
+#: What is said where a server, the planner or an agent is killed while runs are being computed.
+_WORDS = ("error: Ray died", "give the same command again to continue")
 
 
 @dataclass
@@ -85,6 +89,13 @@ def calm(work: Path, commands: Sequence[Asked]) -> Calm:
     return Calm(work / "calm", tuple(seconds))
 
 
+class Strike(NamedTuple):
+    """What is done to a command."""
+
+    target: str  # whose process is killed, a key of `TARGETS`
+    moment: float | None  # seconds after its start; None: as soon as a run is being computed
+
+
 def storm(
     work: Path,
     commands: Sequence[Asked],
@@ -92,64 +103,118 @@ def storm(
     *,
     kills: int,
     seed: int,
+    first: Sequence[str] = (),
     say: Callable[[str], None] = lambda _: None,
 ) -> Report:
-    """Kill until that was done so often, and carry the last store to its end."""
+    """Kill until that was done so often, and carry the last store to its end.
+
+    Args:
+        first: targets that are killed before all others, while runs are being computed.
+    """
     chance, report = random.Random(seed), Report()
+    planned = [Strike(target, None) for target in first]
+    left: dict[str, float] = {}
     while report.kills.total() < kills:
         name = f"storm-{report.stores}"
         known: dict[str, str] = {}
         for number, asked in enumerate(commands):
             over = False
             while not over:
-                left = report.kills.total() < kills
-                moment = chance.uniform(0, undisturbed.seconds[number]) if left else None
-                target = chance.choice(list(TARGETS))
-                killed, code = _one(work, asked(name), target, moment, report)
-                if killed is None and code not in (0, 5):
+                strikes: Iterator[Strike] = iter(())
+                if planned:
+                    strikes = iter([planned.pop(0)])
+                elif report.kills.total() < kills:
+                    strikes = _strikes(chance, undisturbed.seconds[number])
+                before = report.kills.total()
+                killed, code = _one(work, asked(name), strikes, kills - before, report, left)
+                if not killed and code not in (0, 5):
                     report.broken.append(f"{name}: an undisturbed command ended with {code}")
                     return report
                 report.broken += [f"{name}: {x}" for x in changed(work / name, known)]
+                report.broken += _remaining(left)
                 say(f"{name} command {number}: {killed or 'no'} kill, {code}, {len(known)} runs")
-                over = killed is None and code == 0
+                over = not killed and code == 0
         report.broken += [f"{name}: {x}" for x in different(work / name, undisturbed.store)]
         report.stores += 1
+    while left:
+        report.broken += _remaining(left)
+        time.sleep(0.1)
     return report
 
 
+def _strikes(chance: random.Random, seconds: float) -> Iterator[Strike]:
+    """Random moments of a command that takes so long; a lane is killed once, and it goes on."""
+    target = chance.choice(list(TARGETS))
+    yield Strike(target, chance.uniform(0, seconds))
+    if target == "lane":
+        others = [name for name in TARGETS if name != "lane"]
+        yield Strike(chance.choice(others), chance.uniform(0, seconds / 2))
+
+
 def _one(
-    work: Path, arguments: Sequence[object], target: str, moment: float | None, report: Report
-) -> tuple[str | None, int]:
-    """One command, killed at a moment if it lasts so long: whose process was killed, its code."""
+    work: Path,
+    arguments: Sequence[object],
+    strikes: Iterator[Strike],
+    most: int,
+    report: Report,
+    left: dict[str, float],
+) -> tuple[list[str], int]:
+    """One command: whose processes were killed while it lasted, and its exit code.
+
+    Args:
+        most: so many kills.
+        left: gets its scratch folder, and when none of its processes may be there any more.
+    """
     command = Command(*arguments, cwd=work)
-    killed = None
-    if moment is not None:
-        with contextlib.suppress(TimeoutError):
-            _wait(command, moment)
-            killed = _kill(command, target)
-    scratch = command.scratch
-    code = command.end()
-    if killed is not None:
-        report.kills[killed] += 1
-        report.codes[killed, code] += 1
-        if code not in CODES[killed]:
-            report.broken.append(f"{killed} killed: ended with {code}\n{command.text}")
-    end = time.monotonic() + 10 * patience()
-    while scratch and (left := processes_of(scratch)):
-        if time.monotonic() > end:
-            report.broken.append(f"{killed} killed: left {left}")
+    killed: list[str] = []
+    sure = False
+    for strike in itertools.islice(strikes, most):
+        if not _wait(command, strike.moment):
             break
-        time.sleep(0.1)
+        done = _kill(command, strike.target)
+        if done is None:
+            break
+        killed.append(done)
+        sure = strike.moment is None
+        if done != "lane":
+            break
+    begun, scratch = time.monotonic(), command.scratch
+    code = command.end()
+    if killed:
+        report.kills.update(killed)
+        report.codes[killed[-1], code] += 1
+        if code not in ({5} if sure else CODES[killed[-1]]):
+            report.broken.append(f"{killed} killed: ended with {code}\n{command.text}")
+        if sure and not all(words in command.text for words in _WORDS):
+            report.broken.append(f"{killed} killed: it said\n{command.text}")
+        if sure and time.monotonic() - begun > 10 * patience():
+            report.broken.append(f"{killed} killed: it took {time.monotonic() - begun:.1f} s")
+    if scratch:
+        left[scratch] = time.monotonic() + 10 * patience()
     return killed, code
 
 
-def _wait(command: Command, seconds: float) -> None:
-    """Raises TimeoutError when the command is over before that."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if command.process.poll() is not None:
-            raise TimeoutError
+def _remaining(left: dict[str, float]) -> list[str]:
+    """Complaints about processes that had to be gone by now; forgets commands that left none."""
+    found = []
+    for scratch, end in list(left.items()):
+        there = processes_of(scratch)
+        if there and time.monotonic() > end:
+            found.append(f"left {there}")
+        if not there or time.monotonic() > end:
+            del left[scratch]
+    return found
+
+
+def _wait(command: Command, seconds: float | None) -> bool:
+    """Until then, or until a run is being computed; False when the command is over before that."""
+    end = None if seconds is None else time.monotonic() + seconds
+    while command.process.poll() is None:
+        computing = any(" running" in line for line in command.lines)
+        if computing if end is None else time.monotonic() > end:
+            return True
         time.sleep(0.01)
+    return False
 
 
 def _kill(command: Command, target: str) -> str | None:

@@ -197,21 +197,6 @@ def _nodes(port: int, token: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.fault(3, 4)
-@pytest.mark.parametrize("server", ["raylet", "gcs_server", "ray::DashboardAgent", "ray::Planner"])
-def test_whatever_dies_of_ray_has_one_exit_code(work: Path, server: str) -> None:
-    """P4: exit 5 within seconds, and the same command goes on."""
-    command = Command(*invocation(work, "train", "died", *_TRAIN), cwd=work)
-    command.until("running")
-    found = next(p for p in command.family() if server in (p.name(), *p.cmdline()[:1]))
-    begun = time.monotonic()
-    found.kill()
-    assert command.end() == 5, command.text
-    assert time.monotonic() - begun < 10 * patience()
-    assert "error: Ray died" in command.text
-    assert "give the same command again to continue" in command.text
-
-
 @pytest.mark.fault(2)
 @pytest.mark.parametrize(("workers", "process"), [(1, "ray::Lane"), (2, "RayTrainWorker")])
 def test_a_killed_worker_is_retried_from_its_last_checkpoint(
