@@ -199,6 +199,22 @@ def _styled(name: str, text: str) -> Text:
 # ---- writing
 
 
+def refuse(path: Path) -> None:
+    """Refuse a place for a table before anything is computed for it.
+
+    Raises:
+        InputError: the suffix is none of a table, or there is no such folder.
+    """
+    formats = _formats()
+    if path.suffix.lower() not in formats:
+        raise InputError(
+            f"--output: {path.name} ends with none of {', '.join(formats)}, which say the format."
+        )
+    folder = absolute(path).parent
+    if not folder.is_dir():
+        raise InputError(f"--output: there is no folder {folder}.")
+
+
 def write(frame: pl.DataFrame, path: Path) -> None:
     """Write a table whole or not at all, in the format of the suffix.
 
@@ -212,24 +228,22 @@ def write(frame: pl.DataFrame, path: Path) -> None:
         InputError: another suffix, or no such folder.
         StorageError: it could not be written.
     """
-    formats: dict[str, Callable[[pl.DataFrame], bytes]] = {
+    refuse(path)
+    folder = absolute(path).parent
+    try:
+        _disk.write(folder / path.name, _formats()[path.suffix.lower()](frame))
+    except OSError as error:
+        raise storage_error(error, str(folder), path.name) from error
+
+
+def _formats() -> dict[str, Callable[[pl.DataFrame], bytes]]:
+    """Suffix of a file -> what makes its bytes."""
+    return {
         ".csv": _csv,
         ".parquet": _parquet,
         ".json": lambda table: table.write_json().encode(),
         **dict.fromkeys((".arrow", ".feather", ".ipc"), _arrow),
     }
-    form = formats.get(path.suffix.lower())
-    if form is None:
-        raise InputError(
-            f"--output: {path.name} ends with none of {', '.join(formats)}, which say the format."
-        )
-    folder = absolute(path).parent
-    if not folder.is_dir():
-        raise InputError(f"--output: there is no folder {folder}.")
-    try:
-        _disk.write(folder / path.name, form(frame))
-    except OSError as error:
-        raise storage_error(error, str(folder), path.name) from error
 
 
 def _csv(frame: pl.DataFrame) -> bytes:

@@ -42,6 +42,9 @@ def cluster(options: Cluster) -> Answer:
     asked = _asked(options, work.images_root(options, store))
     work.one_process(asked, options)
     request = work.resolved(asked, options, store)
+    folder = _folder(options, request)
+    if not folder.is_dir() and (folder.exists() or not folder.absolute().parent.is_dir()):
+        raise InputError(f"--output: {folder} is not a folder, and cannot be made.")
     if options.sort_into is not None:
         sort.refuse(options.sort_into, request.dataset)
     numbers = _numbers(options, request)
@@ -74,6 +77,12 @@ def _asked(options: Cluster, root: Path) -> Train:
         address=options.address,
         retry=options.retry,
     )
+
+
+def _folder(options: Cluster, request: Request) -> Path:
+    """Where the files go."""
+    name = Path(request.dataset.name.removeprefix("folder:")).name
+    return options.output or Path(f"{name}-clusters")
 
 
 def _numbers(options: Cluster, request: Request) -> list[int]:
@@ -229,8 +238,7 @@ def _take_home(
     from deep_clustering.platform.commands._export import write
     from deep_clustering.platform.report import report
 
-    name = Path(request.dataset.name.removeprefix("folder:")).name
-    folder = options.output or Path(f"{name}-clusters")
+    folder = _folder(options, request)
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:

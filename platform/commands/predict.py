@@ -11,6 +11,10 @@ from deep_clustering.platform.request.options import Predict
 
 def predict(options: Predict) -> Answer:
     """Cluster the images of a folder with a trained run."""
+    if options.output is not None:
+        from deep_clustering.platform.commands import _export
+
+        _export.refuse(options.output)
     store = work.open_store(options, create=False)
     clustered = finished.predict(
         store,
@@ -26,9 +30,7 @@ def predict(options: Predict) -> Answer:
         report.write_prediction(clustered, options.report)
         print(f"pictures of every cluster: {options.report}")
     if options.output is not None:
-        from deep_clustering.platform.commands._export import write
-
-        write(clustered.images, options.output)
+        _export.write(clustered.images, options.output)
         print(f"{clustered.images.height} images clustered; written to {options.output}")
     else:
         Console(highlight=False).print(clustered.summary)

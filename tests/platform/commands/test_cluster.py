@@ -81,4 +81,7 @@ def test_a_folder_that_has_something_stops_the_command_before_any_work(
     photos = images(tmp_path / "photos", labelled=False, count=2)
     assert here("cluster", photos, "--data", tmp_path / "data", "--sort-into", tmp_path) == 2
     assert "is there already and is not an empty folder" in capfd.readouterr().err
+    (tmp_path / "file").touch()
+    assert here("cluster", photos, "--data", tmp_path / "data", "--output", "file/below") == 2
+    assert "file/below is not a folder, and cannot be made" in capfd.readouterr().err
     assert not Path("photos-clusters").exists()

@@ -150,6 +150,7 @@ def ask(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
         ),
         (("tune", "cdc", "--dataset", "digits", "--study", "../x"), "--study: letters, digits"),
         (("predict", "abc", "--images", "."), "there is no"),
+        (("predict", "abc", "--images", ".", "--output", "x.txt"), "x.txt ends with none of .csv"),
         (
             ("tune", "pac", "--dataset", "digits", "--scheduler", "asha"),
             "asha stops trials between epochs, and pac fits at once; leave --scheduler out",
