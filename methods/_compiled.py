@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import numba
+import numpy as np
+from numpy.typing import NDArray
 
 
 def compiled(
@@ -26,3 +30,22 @@ def compiled(
             return numba.njit(**options)(function)
 
     return compile_
+
+
+def each(kernel: Callable[..., Any], *arrays: NDArray[Any]) -> None:
+    """Calls a compiled kernel that works on row after row of some arrays, in PyTorch's threads.
+
+    Args:
+        arrays: of one length, which the threads share.
+    """
+    import torch  # what is compiled here is for NumPy's arrays, and need not wait for it
+
+    count = len(arrays[0])
+    threads = min(torch.get_num_threads(), count)
+    if threads <= 1:
+        kernel(*arrays)
+        return
+    ends = np.linspace(0, count, threads + 1).astype(int)
+    with ThreadPoolExecutor(threads) as pool:  # kernels work without the interpreter's lock
+        shares = [[array[low:high] for array in arrays] for low, high in pairwise(ends)]
+        list(pool.map(lambda share: kernel(*share), shares))

@@ -2,8 +2,9 @@
 
 `images` holds the images of a dataset; `pictures` says how pictures of any size lie in its squares;
 `view` says what a view is; `clean`, `weak`, `strong`, `contrastive` and `randaugment` are the
-views; `crops`, `resampling`, `taps`, `operations` and `colour` are what they are made of. Imports
-PyTorch, NumPy and numba and no other room.
+views; `crops`, `resampling`, `operations` and `colour` are what they are made of, and `taps` and
+`levels` carry that out for large pictures on a CPU. Imports PyTorch, NumPy and numba and no other
+room.
 
 A view is two steps. ``draw`` makes all random choices of a batch, ``apply`` uses them:
 

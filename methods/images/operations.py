@@ -21,6 +21,7 @@ from deep_clustering.methods.images.colour import (
     sharpness,
     solarise,
 )
+from deep_clustering.methods.images.resampling import SMALL
 
 
 class Operation(IntEnum):
@@ -128,6 +129,10 @@ def affine_matrices(operation: Tensor, magnitude: Tensor, side: int) -> Tensor:
 def _affine(x: Tensor, matrix: Tensor) -> Tensor:
     """Nearest neighbour, black outside. ``matrix``: int64 (n, 6), see ``affine_matrices``."""
     n, channels, side, _ = x.shape
+    if x.device.type == "cpu" and side > SMALL:
+        from deep_clustering.methods.images import levels
+
+        return levels.affine(x, matrix)
     place = torch.arange(side, device=x.device, dtype=torch.int32)
     a, b, c, d, e, f = matrix.to(torch.int32)[:, :, None, None].unbind(1)  # (n, 1, 1)
     column = (a * place + (b * place[:, None] + c)).bitwise_right_shift_(16)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 Kernel = Callable[[Tensor], Tensor]
 
-_SMALL = 48  # pixels: of lines up to here a CPU multiplies whole matrices as fast as few weights
+SMALL = 48  # pixels, side: up to here a CPU works on whole batches as fast as picture by picture
 
 
 def triangle(distance: Tensor) -> Tensor:
@@ -154,7 +154,7 @@ def resample(pixels: Tensor, lines: Lines) -> Tensor:
 
     ``pixels``: uint8 (n, 3, H, H). Returns uint8 (n, 3, T, T), the same on every device.
     """
-    if pixels.device.type == "cpu" and lines.target > _SMALL:
+    if pixels.device.type == "cpu" and lines.target > SMALL:
         from deep_clustering.methods.images import taps  # numba takes half a second to import
 
         return taps.resample(pixels, lines.taps())

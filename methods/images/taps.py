@@ -9,8 +9,6 @@ Compiled on first use, in a few seconds, and kept on disk from then on.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deep_clustering.methods._compiled import compiled
+from deep_clustering.methods._compiled import compiled, each
 from deep_clustering.methods.images.resampling import Taps
 
 Array = NDArray[Any]
@@ -35,15 +33,7 @@ def resample(pixels: Tensor, taps: Taps) -> Tensor:
     first = taps.first.to(torch.int32).expand(n, -1, -1).contiguous()
     weight = (taps.weight * 1024).to(torch.int32).expand(n, -1, -1, -1).contiguous()
     result = torch.empty(*pixels.shape[:2], first.shape[2], first.shape[2], dtype=torch.uint8)
-    arrays = [x.numpy() for x in (pixels, first, weight, result)]
-    threads = min(torch.get_num_threads(), n)
-    if threads == 1:
-        _resampled(*arrays)
-        return result
-    ends = np.linspace(0, n, threads + 1).astype(int)
-    with ThreadPoolExecutor(threads) as pool:  # the kernel works without the interpreter's lock
-        shares = [[x[low:high] for x in arrays] for low, high in pairwise(ends)]
-        list(pool.map(lambda share: _resampled(*share), shares))
+    each(_resampled, *(x.numpy() for x in (pixels, first, weight, result)))
     return result
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
-from deep_clustering.methods.images import resampling, taps
+from deep_clustering.methods.images import colour, operations, resampling, taps
 from deep_clustering.methods.images import view as _view
 from deep_clustering.methods.images.clean import Clean
 from deep_clustering.methods.images.contrastive import Contrastive
@@ -90,7 +90,7 @@ VIEWS = [Clean, Weak, Strong, Contrastive]
 # --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("side", [8, 33])
+@pytest.mark.parametrize("side", [8, 33, 64])
 @pytest.mark.parametrize("o", list(STRONG_RANGES), ids=lambda o: o.name.lower())
 def test_operation_is_pillows(o: Operation, side: int) -> None:
     images = noise_and_gradients(30, side)
@@ -106,6 +106,30 @@ def test_operation_is_pillows(o: Operation, side: int) -> None:
         assert (ours == theirs).float().mean() > 0.99
     else:
         assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("o", list(Operation), ids=lambda o: o.name.lower())
+def test_large_pictures_get_the_levels_that_small_ones_get(
+    o: Operation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the bit, of pictures that go picture by picture on a CPU; some of few levels, or one."""
+    images = noise_and_gradients(7, 56)
+    images[4] = images[4] // 64 * 64
+    images[5, 0], images[6] = 7, 255
+    low, high = {
+        **STRONG_RANGES,
+        Operation.HUE: (-0.5, 0.5),
+        Operation.BLUR: (0.1, 3.0),
+        Operation.COLOUR: (0.0, 1.9),
+        Operation.CONTRAST: (0.0, 1.9),
+        Operation.BRIGHTNESS: (0.0, 1.9),
+        Operation.TRANSLATE_X: (-1.2, 1.2),
+    }[o]
+    magnitude = low + torch.rand(7, 1, generator=generator()) * (high - low)
+    found = operate(images, torch.full((7, 1), int(o)), magnitude)
+    for module in (operations, colour, resampling):
+        monkeypatch.setattr(module, "SMALL", 1000)
+    assert torch.equal(found, operate(images, torch.full((7, 1), int(o)), magnitude))
 
 
 def test_every_strong_operation_was_compared() -> None:
@@ -132,9 +156,9 @@ def test_each_sample_gets_its_own_operations_in_its_own_order() -> None:
     share = torch.rand(60, 5, generator=generator(1))
     magnitude = low[which] + share * (high - low)[which]
     ours = operate(images, which, magnitude)
-    for image, result, operations, strengths in zip(images, ours, which, magnitude, strict=True):
+    for image, result, chosen, strengths in zip(images, ours, which, magnitude, strict=True):
         expected = to_pil(image)
-        for o, strength in zip(operations.tolist(), strengths.tolist(), strict=True):
+        for o, strength in zip(chosen.tolist(), strengths.tolist(), strict=True):
             expected = PILLOW[Operation(o)](expected, strength)
         assert torch.equal(result, from_pil(expected))
     assert torch.equal(images, before)
@@ -367,14 +391,14 @@ def test_the_weights_that_matter_make_the_same_levels_as_all(
 ) -> None:
     images, before = noise_and_gradients(7, source), torch.get_num_threads()
     lines = any_lines(kind, 7, source, target)
-    monkeypatch.setattr(resampling, "_SMALL", 1000)
+    monkeypatch.setattr(resampling, "SMALL", 1000)
     expected = resampling.resample(images, lines)
     torch.set_num_threads(threads)
     try:
         assert torch.equal(taps.resample(images, lines.taps()), expected)
     finally:
         torch.set_num_threads(before)
-    monkeypatch.setattr(resampling, "_SMALL", 48)
+    monkeypatch.setattr(resampling, "SMALL", 48)
     assert torch.equal(resampling.resample(images, lines), expected)
 
 
