@@ -245,11 +245,14 @@ class OnFeatures:
         views: configuration and side of the images that networks see, pixels -> the views of
             each image that it trains with.
         build, restore: as those of `Method`; `restore` is given clean views alone.
+        changes: values of all fields (dotted names) -> what a frozen encoder changes in them, over
+            the preset; fields that were set by hand stay.
     """
 
     views: Callable[[Any, int], tuple[CachedView, ...]]
     build: Callable[..., Clustering]
     restore: Callable[..., Model]
+    changes: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda values: {}
 
 
 @dataclass(frozen=True, kw_only=True)

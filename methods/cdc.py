@@ -7,6 +7,7 @@ Jia, Peng, Liu and Hou, "Towards Calibrated Deep Clustering Network", ICLR 2025
 """
 
 import abc
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -290,6 +291,21 @@ def _views(config: CDCConfig, side: int) -> tuple[CachedView, ...]:
     return (*weak, *strong)
 
 
+#: Mini-clusters for each cluster on a frozen encoder: those of the paper for CIFAR-20.
+_REGIONS = 2
+
+
+def _regions(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Few mini-clusters on a frozen encoder, by the number of clusters and not by a data set.
+
+    A mini-cluster's mean prediction can only say how unsure a region is where the region has
+    pictures enough: 500 in a batch of 1,000 leave two. The paper takes so many where training makes
+    the features of a cluster alike, and few, two for each class, where they stay apart (Sec. 4.3,
+    VI). Nothing moves the features of a frozen encoder, so that it is the second case on all data.
+    """
+    return {"mini_clusters": min(_REGIONS * values["clusters"], values["batch_size"])}
+
+
 METHOD = Method(
     summary="Calibrated deep clustering: a clustering head taught by a calibration head",
     citation=(
@@ -304,6 +320,7 @@ METHOD = Method(
         views=_views,
         build=Later("deep_clustering.methods.algorithms.cdc_on_features:CDCOnFeatures"),
         restore=Later("deep_clustering.methods.algorithms.cdc_on_features:CDCOnFeatures.restore"),
+        changes=_regions,
     ),
     needs=(
         Pretrain(

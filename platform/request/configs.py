@@ -96,6 +96,16 @@ def parse(config_class: type[Config], items: Iterable[str]) -> dict[str, Value]:
     return values
 
 
+def merged(
+    config_class: type[Config], *layers: tuple[str, Mapping[str, Value]]
+) -> dict[str, Value]:
+    """The value of each field after named layers of overrides, the last one winning; unchecked."""
+    values = flatten(config_class())
+    for _, layer in layers:
+        values |= layer
+    return values
+
+
 def build(config_class: type[C], *layers: Mapping[str, Value]) -> C:
     """One configuration from layers of dotted overrides, the last one winning.
 

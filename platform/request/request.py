@@ -229,6 +229,9 @@ def resolve(
             f"clusters: the {prepared.noun} have no labels to count classes by; "
             "say how many clusters to find, for example --set clusters=10."
         )
+    if names.encoder is not None and record.on_features is not None:
+        changes = record.on_features.changes(configs.merged(record.config, *layers))
+        layers.insert(len(layers) - bool(names.chosen), ("frozen encoder", changes))
     layers.append(("this CPU", settled(record.config, *(layer for _, layer in layers))))
     config: Config = configs.build(record.config, *(layer for _, layer in layers))
     check_sizes(config, prepared, _part(asked))

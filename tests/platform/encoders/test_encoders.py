@@ -12,6 +12,7 @@ from sklearn.datasets import load_sample_images
 from torch import nn
 from torchvision import models
 
+from deep_clustering.methods.cdc import CDCConfig
 from deep_clustering.methods.images.images import Images
 from deep_clustering.platform.encoders import names, network, weights
 from deep_clustering.platform.encoders.names import BUNDLED, SHORT, Encoder
@@ -233,6 +234,26 @@ def test_features_are_a_stage_that_runs_share(folder: Path, root: Path, lane: Wo
     assert asked("kmeans", f"{BUNDLED}@40")[0] != stage
     by_id = resolved("pac", f"folder:{folder}", root=root, store=lane.store, features=stage[:8])
     assert [job.stage for job in jobs(by_id)] == [stage]
+
+
+def test_a_frozen_encoder_changes_the_preset_and_not_what_was_set(
+    folder: Path, root: Path, lane: Workplace
+) -> None:
+    def regions(*sets: str, encoder: str | None = f"{BUNDLED}@32") -> int:
+        asked = ["batch_size=40", "sub_batch_size=20", *sets]
+        request = resolved(
+            "cdc", f"folder:{folder}", root=root, store=lane.store, encoder=encoder, sets=asked
+        )
+        assert isinstance(request.config, CDCConfig)
+        return request.config.mini_clusters
+
+    assert regions() == 6  # two for each of three clusters
+    assert regions("clusters=7") == 14
+    assert regions("clusters=30") == 40  # a batch
+    assert regions("mini_clusters=5") == 5
+    assert regions("mini_clusters=5", "clusters=7") == 5
+    with pytest.raises(InputError, match="mini_clusters"):  # the preset's 200
+        regions(encoder=None)
 
 
 def test_an_interrupted_pass_gives_the_same_features(
