@@ -315,6 +315,17 @@ def test_heads_are_trained_on_views_that_runs_share_and_predict_new_pictures(
     stored = lane.store.probabilities(one[-1].id)["calibration"]
     assert np.abs(found["confidence"].to_numpy() - stored.max(1)).max() < 1e-3  # half precision
 
+    sets = ["epochs=3", "batch_size=32", "hidden=6", "clusters=3", "views=1"]
+    given = {"encoder": f"{BUNDLED}@32", "sets": sets, "store": lane.store}
+    features, view, run = jobs(resolved("dpac", f"folder:{folder}", root=root, **given))
+    assert (features.id, view.kind) == (one[0].id, VIEW)
+    execute(view, lane, Watcher())
+    execute(run, lane, Watcher())
+    assert lane.store.run_row(run.id)["status"] == "ok"
+    found = finished.predict(lane.store, run.id, folder, root=root).images
+    stored = lane.store.probabilities(run.id)["clustering"]
+    assert np.abs(found["confidence"].to_numpy() - stored.max(1)).max() < 1e-3
+
 
 def test_other_weights_are_another_stage(folder: Path, root: Path, tmp_path: Path) -> None:
     ids = set()
