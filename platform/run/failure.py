@@ -43,6 +43,14 @@ class Damaged(Exception):
     """What the job reads from the store is damaged; writing to it may still be possible."""
 
 
+def another_died(error: Exception) -> bool:
+    """Whether an error of a worker says that another one of its group is gone.
+
+    NCCL's errors have a class of their own; gloo's are known by the file that raises them.
+    """
+    return type(error).__name__ == "DistBackendError" or "gloo/transport" in str(error)
+
+
 def of(error: Exception, batch_size: object = None) -> Failure:
     """The failure that an exception of a job stands for.
 

@@ -169,6 +169,8 @@ def _carry_out(job: Job, place: Workplace, planner: Client, lane: int) -> None:
         planner.unwritable(str(error))
         raise
     except Exception as error:
+        if failure.another_died(error):
+            raise  # Ray Train starts a fresh group, and the planner hands out the job once more
         told = failure.of(error, job.config.get("batch_size"))
         if chief:
             text = None if told.kind is Kind.DIVERGED else traceback.format_exc()

@@ -110,6 +110,21 @@ def test_a_machine_without_memory_is_a_failure_of_that_run(
 
 
 @pytest.mark.fault(12)
+def test_what_another_worker_that_is_gone_leaves_is_no_failure_of_the_run(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P1: nothing is recorded; the group starts anew and goes on from the last checkpoint."""
+    store = Store.open(tmp_path)
+    gone = RuntimeError(
+        "[/__w/pytorch/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:545] Read error "
+        "[127.0.0.1]:21412: Connection reset by peer."
+    )
+    raised, told = carried_out(gone, "cpu", job, store, monkeypatch)
+    assert raised is gone
+    assert not {call[0] for call in told.calls} & {"failed", "finished", "stopped"}
+    assert store.failures() == {}
+
+
 def test_images_are_loaded_by_no_process_of_their_own() -> None:
     """None that could die alone, and no shared memory of theirs that could be full."""
     found, files = [], 0
