@@ -105,8 +105,8 @@ METRICS = (
     Metric(
         name="generalisation",
         title="generalisation",
-        meaning="Share of images whose cluster a linear classifier of pretrained features finds, "
-        "each image left out in turn; TURTLE's score. Needs no labels.",
+        meaning="Share of images whose cluster a linear classifier of at most 2,048 pretrained "
+        "features finds, each image left out in turn; TURTLE's score. Needs no labels.",
         summary="clusters that a linear classifier finds, in images that it has not seen",
         rank=445,
         unit=PERCENT,
@@ -213,10 +213,10 @@ def of_partition(
     agreement = neighbour_agreement(codes, reference)
     fewest = FEWEST_SHARE * clusters if clusters else 0
     reason = _guard(sizes, _within_reach(codes, reference), fewest=fewest)
-    none = {"confidence": None, "scan_consistency": None}
+    none: dict[str, float | None] = {"confidence": None, "scan_consistency": None}
     if reason is not None:
-        if reference.embedded is None:
-            none["silhouette_umap"] = None
+        none["generalisation"] = WORST["generalisation"] if reference.narrow else None
+        none["silhouette_umap"] = WORST["silhouette_umap"] if reference.embedded else None
         return {**WORST, **none, "guarded": 1.0, "criteria_guard": reason}
     return {
         "silhouette": silhouette(codes, reference),
@@ -419,18 +419,21 @@ def scan_consistency(probabilities: Array, reference: Reference) -> float:
     return alike / reference.neighbours.size - float((mean**2).sum())
 
 
-def generalisation(cluster: Array, reference: Reference) -> float:
+def generalisation(cluster: Array, reference: Reference) -> float | None:
     """Share of images whose cluster a linear classifier finds without having seen them, in [0, 1].
 
     The score by which TURTLE compares its runs (Gadetsky et al., ICML 2024, Sec. 4), there the
     accuracy of a logistic regression over ten folds. Here the classifier is least squares with a
     small ridge, which leaves out each image in turn in closed form; over runs on digits both rank
-    alike (Spearman .98) at a hundredth of the time. 0 for fewer than two clusters.
+    alike (Spearman .98) at a hundredth of the time. 0 for fewer than two clusters; None for points
+    of more than `reference.WIDEST` numbers, such as pixels, where it would take too long.
 
     Args:
         cluster: (N,) integers from 0.
         reference: of the same images.
     """
+    if not reference.narrow:
+        return None
     codes, sizes = _codes(cluster)
     if len(sizes) < 2:
         return WORST["generalisation"]

@@ -13,6 +13,9 @@ from deep_clustering.platform.metrics.arrays import Array
 #: Images that are brought to a few dimensions at most; UMAP takes 7 s for so many.
 EMBEDDED = 2000
 
+#: Features of an image at most for what takes time or memory by their number: pixels are too many.
+WIDEST = 2048
+
 _TINY = 1e-140
 _PART = 1 << 18  # numbers in memory at a time, as float64
 _SHRINK = 1e-3  # of the mean spread of a feature: keeps least squares well posed
@@ -106,6 +109,11 @@ class Reference:
         """Mean (D,) of the `directions`."""
         return _mean(self.directions(), len(self))
 
+    @property
+    def narrow(self) -> bool:
+        """Whether there are few enough features for `ridge` and `embedded`."""
+        return self.features.shape[1] <= WIDEST
+
     @functools.cached_property
     def ridge(self) -> Ridge:
         """Of the `blocks` less their centre."""
@@ -122,11 +130,11 @@ class Reference:
 
     @functools.cached_property
     def embedded(self) -> Embedded | None:
-        """The directions of at most `EMBEDDED` images after UMAP, None where it is not installed.
+        """The directions of at most `EMBEDDED` images after UMAP; None without it, or if not narrow.
 
         With the settings of Lowe et al. (arXiv:2406.02465): 50 dimensions, 30 neighbours, clumped.
         """
-        if not embedding.is_here() or len(self) < 4:
+        if not embedding.is_here() or not self.narrow or len(self) < 4:
             return None
         index = np.sort(np.random.default_rng(0).permutation(len(self))[:EMBEDDED])
         u = np.concatenate([u[np.isin(_rows(part), index)] for part, u in self.directions()])

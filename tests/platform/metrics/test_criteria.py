@@ -14,7 +14,7 @@ from sklearn.model_selection import KFold, cross_val_score
 from sklearn.neighbors import NearestNeighbors
 
 from deep_clustering.platform.metrics import criteria, embedding
-from deep_clustering.platform.metrics.reference import Embedded
+from deep_clustering.platform.metrics.reference import WIDEST, Embedded
 
 #: That of UMAP is measured where it is installed.
 CRITERIA = sorted(criteria.WORST.keys() - {"silhouette_umap"})
@@ -242,6 +242,17 @@ def test_generalisation_ranks_as_logistic_regression_over_ten_folds(digits, kmea
     assert criteria.generalisation(same, reference) == 0
     constant = criteria.Reference(np.ones((4, 2)), [[1], [0], [3], [2]])
     assert criteria.generalisation(np.array([0, 0, 0, 1]), constant) == 0.75
+
+
+def test_points_of_many_numbers_have_no_generalisation():
+    """A matrix of 49,152 by 49,152 for pictures of 128 pixels would take 19 GB."""
+    rng = np.random.default_rng(0)
+    reference = reference_of(rng.normal(size=(30, WIDEST + 1)))
+    for cluster in (np.repeat([0, 1], 15), np.zeros(30, int)):
+        found = criteria.of_partition(cluster, reference)
+        assert found["generalisation"] is None
+        assert "ridge" not in vars(reference)
+    assert reference_of(rng.normal(size=(30, WIDEST))).narrow
 
 
 def test_the_silhouette_after_umap_is_that_of_the_embedded_images(digits, kmeans):
