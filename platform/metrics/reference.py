@@ -130,7 +130,7 @@ class Reference:
 
     @functools.cached_property
     def embedded(self) -> Embedded | None:
-        """The directions of at most `EMBEDDED` images after UMAP; None without it, or if not narrow.
+        """The directions of at most `EMBEDDED` images after UMAP; None without it, or if wide.
 
         With the settings of Lowe et al. (arXiv:2406.02465): 50 dimensions, 30 neighbours, clumped.
         """
