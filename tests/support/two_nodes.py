@@ -2,7 +2,8 @@
 
     python -m support.two_nodes
 
-prints its address; kills the second node when a line comes, and all of it when there are no more.
+prints its address; kills the second node at "kill", adds another at "add", and ends when there are
+no more lines.
 """
 
 import sys
@@ -17,9 +18,13 @@ def main() -> None:
     second = cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
     print(cluster.address, flush=True)
-    for _ in sys.stdin:
-        cluster.remove_node(second, allow_graceful=False)
-        print("killed", flush=True)
+    for line in sys.stdin:
+        if line == "kill\n":
+            cluster.remove_node(second, allow_graceful=False)
+        else:
+            second = cluster.add_node(num_cpus=1)
+            cluster.wait_for_nodes()
+        print(line, end="", flush=True)
     ray.shutdown()
     cluster.shutdown()
 
