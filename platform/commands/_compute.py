@@ -31,7 +31,7 @@ from deep_clustering.platform.request.options import (
 )
 from deep_clustering.platform.request.request import Outline, Request, Wanted, resolve
 from deep_clustering.platform.run.failure import Failure, Kind
-from deep_clustering.platform.run.progress import Line, Progress, Submitted
+from deep_clustering.platform.run.progress import Line, Progress, Submitted, numbers_stored
 from deep_clustering.platform.store.store import Store
 
 if TYPE_CHECKING:
@@ -138,15 +138,13 @@ def weights(todo: Iterable[Job]) -> None:
 
 def submit(wanted: Wanted, store: Store, session: "Session", retry: str | None, owner: str) -> None:
     """Hand jobs to the planner, with what the store knows of each."""
-    from deep_clustering.platform.run.lane import numbers_of
-
     todo = {job.id for job in missing(wanted, store, retry)}
     failures = failures_of(store, {job.id for job in wanted.jobs})
     work: list[Submitted] = []
     for job in wanted.jobs:
         if job.id in todo and (retry or job.id not in failures):
             work.append(Submitted(job=job))
-        elif (numbers := numbers_of(store, job)) is not None:
+        elif (numbers := numbers_stored(store, job)) is not None:
             work.append(Submitted(job=job, stored=numbers))
         elif job.id in failures:
             work.append(Submitted(job=job, failure=failures[job.id]))
@@ -191,8 +189,6 @@ def watch(
     Returns:
         Ids of the jobs that failed, with the reason.
     """
-    from deep_clustering.platform.run import record
-
     jobs: dict[str, Progress] = {}
     seen = -1
     while True:
@@ -207,10 +203,17 @@ def watch(
         if session.log is not None:
             session.log.tell(session.planner.wait(session.log.after, -1).jobs)
         for job, failure in session.planner.unrecorded():
-            record.failure(job, store, failure, session.provenance)
+            _write_down(job, failure, store, session)
         if over or (until is None and all(job.state.final for job in jobs.values())):
             return [(i, job.failure) for i, job in jobs.items() if job.failure is not None]
         time.sleep(_POLL)
+
+
+def _write_down(job: Job, failure: Failure, store: Store, session: "Session") -> None:
+    """The row of a failure that no lane could write."""
+    from deep_clustering.platform.run import record
+
+    record.failure(job, store, failure, session.provenance)
 
 
 @contextlib.contextmanager

@@ -5,15 +5,19 @@ lane of several is a `TorchTrainer` worker group. Both run `lane.serve`.
 """
 
 import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import ray
-from ray import train
 
 from deep_clustering.platform.run.client import Client
-from deep_clustering.platform.run.lane import Settings, serve
 
 if TYPE_CHECKING:
+    from ray import train
+    from ray.actor import ActorHandle
+
+    from deep_clustering.platform.run.planner import Planner
     from deep_clustering.platform.run.session import Room
 
 #: How often a lane is started anew before it counts as gone; the planner bounds how often one job
@@ -21,34 +25,73 @@ if TYPE_CHECKING:
 _LIVES = 16
 
 
-def keep(settings: Settings, room: "Room", storage: str) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the workers of a lane are started with.
+
+    Attributes:
+        lane: its number.
+        store: address.
+        provenance: columns that every row carries.
+        threads: CPU threads of each worker.
+        limit: seconds that one job may take; None: any.
+    """
+
+    lane: int
+    planner: "ActorHandle[Planner]"
+    store: str
+    provenance: Mapping[str, str | bool | None]
+    threads: int
+    limit: float | None
+
+
+def keep(settings: Settings, room: "Room", storage: str, made: Callable[[], None]) -> None:
     """Run a lane until the planner has no more work; blocks.
 
     Args:
         storage: a place that all nodes see; nothing that is written there is read.
+        made: called when its process is made.
 
     Raises:
         Exception: whatever ended the lane for good.
     """
     if room.workers == 1:
-        _alone(settings, room, storage)
+        _alone(settings, room, storage, made)
     else:
+        made()
         _together(settings, room, storage)
 
 
 class Lane:
-    """The process of a lane that has one."""
+    """The process of a lane that has one, which imports what it needs when it is made.
+
+    Args:
+        ahead: also what the first run will need: this lane waits for work.
+    """
+
+    def __init__(self, ahead: bool) -> None:
+        from deep_clustering.platform.run import lane
+
+        if ahead:
+            lane.prepare()
+
+    def made(self) -> None:
+        """Answers as soon as the process is there."""
 
     def serve(self, settings: Settings, gpu: bool, storage: str) -> None:
         """The loop of `lane.serve`, as Ray Train's local mode runs it."""
+        from ray import train
+
         _trainer(settings, train.ScalingConfig(num_workers=0, use_gpu=gpu), storage, 0).fit()
 
 
-def _alone(settings: Settings, room: "Room", storage: str) -> None:
+def _alone(settings: Settings, room: "Room", storage: str, made: Callable[[], None]) -> None:
     process = ray.remote(num_cpus=room.cpus, num_gpus=room.gpus, max_restarts=0)(Lane)
     for life in range(1, _LIVES + 1):
-        actor = process.remote()
+        actor = process.remote(settings.lane > 0)
         try:
+            ray.get(actor.made.remote())
+            made()
             ray.get(actor.serve.remote(settings, room.gpus > 0, storage))
             return
         except ray.exceptions.RayError:
@@ -62,6 +105,8 @@ def _alone(settings: Settings, room: "Room", storage: str) -> None:
 
 
 def _together(settings: Settings, room: "Room", storage: str) -> None:
+    from ray import train
+
     resources = {"CPU": room.cpus} | ({"GPU": room.gpus} if room.gpus else {})
     scaling = train.ScalingConfig(
         num_workers=room.workers, use_gpu=room.gpus > 0, resources_per_worker=resources
@@ -70,9 +115,12 @@ def _together(settings: Settings, room: "Room", storage: str) -> None:
 
 
 def _trainer(
-    settings: Settings, scaling: train.ScalingConfig, storage: str, lives: int
+    settings: Settings, scaling: "train.ScalingConfig", storage: str, lives: int
 ) -> "train.DataParallelTrainer":
+    from ray import train
     from ray.train.torch import TorchConfig, TorchTrainer
+
+    from deep_clustering.platform.run.lane import serve
 
     return TorchTrainer(
         serve,

@@ -38,7 +38,7 @@ from deep_clustering.platform.run import evaluations, passes, points, record, st
 from deep_clustering.platform.run._loop import train
 from deep_clustering.platform.run.checkpoints import Checkpoints, EpochRow
 from deep_clustering.platform.run.failure import Cancelled, Diverged
-from deep_clustering.platform.run.progress import Numbers, Observer
+from deep_clustering.platform.run.progress import Numbers, Observer, numbers_in
 from deep_clustering.platform.run.workplace import Workplace
 
 #: Kinds of stages; a kind that is neither one of these nor a run is an evaluation's name.
@@ -98,7 +98,7 @@ def _train(job: Job, place: Workplace, observer: Observer) -> Numbers:
             outcome = of_model(trainable, dataset, reference if everything else None, whole=False)
         except NotFinite as error:
             raise Diverged(f"diverged: {error}") from error
-        plain = record.numbers(outcome.values)
+        plain = numbers_in(outcome.values)
         return {k: v for k, v in plain.items() if k in job.watch or _every_epoch(k)}
 
     training = train(trainable, dataset.train, job, place, observer, evaluate)
@@ -132,7 +132,7 @@ def _train(job: Job, place: Workplace, observer: Observer) -> Numbers:
         probabilities,
     )
     Checkpoints(place.store, job.id).clear()
-    return record.numbers(row)
+    return numbers_in(row)
 
 
 def _fit(job: Job, place: Workplace, observer: Observer) -> Numbers:
@@ -160,7 +160,7 @@ def _fit(job: Job, place: Workplace, observer: Observer) -> Numbers:
     asked = job.config.get("clusters")
     assert asked is None or isinstance(asked, int)
     values = of_partition(fitted, asked, dataset, within, reference)
-    numbers = {k: v for k, v in record.numbers(values).items() if not isinstance(v, bool)}
+    numbers = {k: v for k, v in numbers_in(values).items() if not isinstance(v, bool)}
     epoch = EpochRow(epoch=1, seconds=seconds, values=numbers)
     row: record.Row = {
         **record.described(job),
@@ -177,7 +177,7 @@ def _fit(job: Job, place: Workplace, observer: Observer) -> Numbers:
         None if p is None else {points.HEAD: p.astype(np.float32)},
     )
     observer.epoch(1, numbers)
-    return record.numbers(row)
+    return numbers_in(row)
 
 
 def _kmeans_accuracy(trainable: Clustering, dataset: Dataset, job: Job) -> float | None:

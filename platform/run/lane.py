@@ -5,51 +5,26 @@ import faulthandler
 import os
 import threading
 import traceback
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Iterator
+from typing import TypeVar
 
 import torch
 from ray import train
 
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.platform.errors import StorageError
-from deep_clustering.platform.request.jobs import RUN, Job
+from deep_clustering.platform.request.jobs import Job
 from deep_clustering.platform.run import failure, record
+from deep_clustering.platform.run._lanes import Settings
 from deep_clustering.platform.run.checkpoints import Checkpoints
 from deep_clustering.platform.run.client import Client
 from deep_clustering.platform.run.execute import execute
 from deep_clustering.platform.run.failure import Cancelled, Failure, Kind
-from deep_clustering.platform.run.progress import Numbers
+from deep_clustering.platform.run.progress import Numbers, numbers_stored
 from deep_clustering.platform.run.workplace import Workplace
 from deep_clustering.platform.store.store import Store
 
-if TYPE_CHECKING:
-    from ray.actor import ActorHandle
-
-    from deep_clustering.platform.run.planner import Planner
-
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What the workers of a lane are started with.
-
-    Attributes:
-        lane: its number.
-        store: address.
-        provenance: columns that every row carries.
-        threads: CPU threads of each worker.
-        limit: seconds that one job may take; None: any.
-    """
-
-    lane: int
-    planner: "ActorHandle[Planner]"
-    store: str
-    provenance: Mapping[str, str | bool | None]
-    threads: int
-    limit: float | None
 
 
 class _Report:
@@ -75,6 +50,18 @@ class _Report:
 
     def cancelled(self) -> bool:
         return _share(self._replicas, self._stop.is_set())
+
+
+def prepare() -> None:
+    """Import what a first run will: a lane that waits for work has the time.
+
+    PyTorch imports its compiler, and with it sympy, when the first optimiser is made; metrics take
+    scikit-learn.
+    """
+    import sklearn.cluster
+    import sklearn.metrics  # noqa: F401
+
+    torch.optim.SGD([torch.zeros(1, requires_grad=True)])
 
 
 def serve(given: dict[str, Settings]) -> None:
@@ -127,7 +114,7 @@ def _next(planner: Client, lane: int, place: Workplace) -> Iterator[Job | None]:
                 planner.busy(job.id, lane)
                 continue
             locks.enter_context(lock)
-            stored = numbers_of(place.store, job)
+            stored = numbers_stored(place.store, job)
             if stored is None:
                 break
             locks.close()  # another command has committed it since it was planned
@@ -144,13 +131,6 @@ def _share(replicas: Replicas, value: T) -> T:
     box = [value]
     dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
     return box[0]
-
-
-def numbers_of(store: Store, job: Job) -> Numbers | None:
-    """The numbers of a job's result in a store; None where there is none."""
-    if job.id not in store.done([job.id]):
-        return None
-    return record.numbers(store.run_row(job.id)) if job.kind == RUN else {}
 
 
 def _carry_out(job: Job, place: Workplace, planner: Client, lane: int) -> None:

@@ -5,11 +5,25 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from deep_clustering.platform.request.jobs import Job
+from deep_clustering.platform.request.configs import Value
+from deep_clustering.platform.request.jobs import RUN, Job
 from deep_clustering.platform.run.failure import Failure
+from deep_clustering.platform.store.store import Store
 
 #: Numbers of a job: losses, metrics, criteria.
 Numbers = Mapping[str, float | None]
+
+
+def numbers_in(row: Mapping[str, Value]) -> dict[str, float | None]:
+    """The numbers of a row, without its configuration: what a search and a view are told."""
+    return {k: v for k, v in row.items() if isinstance(v, (int, float)) and "." not in k}
+
+
+def numbers_stored(store: Store, job: Job) -> Numbers | None:
+    """The numbers of a job's result in a store; None where there is none."""
+    if job.id not in store.done([job.id]):
+        return None
+    return numbers_in(store.run_row(job.id)) if job.kind == RUN else {}
 
 
 class Observer(Protocol):

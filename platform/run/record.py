@@ -157,11 +157,6 @@ def failure(
     store.record_failure(row, epochs(job, rows) if rows else None)
 
 
-def numbers(row: Mapping[str, Value]) -> dict[str, float | None]:
-    """The numbers of a row, without its configuration: what a search and a view are told."""
-    return {k: v for k, v in row.items() if isinstance(v, (int, float)) and "." not in k}
-
-
 def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)

@@ -17,9 +17,8 @@ import ray
 from deep_clustering.platform.errors import EnvironmentProblem
 from deep_clustering.platform.request.options import Compute
 from deep_clustering.platform.run._cluster import Cluster
-from deep_clustering.platform.run._lanes import keep
+from deep_clustering.platform.run._lanes import Settings, keep
 from deep_clustering.platform.run.client import Client
-from deep_clustering.platform.run.lane import Settings
 from deep_clustering.platform.run.log import Log
 from deep_clustering.platform.store.store import Store
 
@@ -126,6 +125,7 @@ class Session:
         self._limit = None if compute.run_limit is None else 60 * compute.run_limit
         self.provenance = dict(provenance)
         self._threads: list[threading.Thread] = []
+        self._first = threading.Event()  # the first lane's process is made, or never will be
         self._errors: list[str] = []
 
     def __enter__(self) -> "Session":
@@ -192,13 +192,18 @@ class Session:
             threads=self.room.threads,
             limit=self._limit,
         )
+        if lane > 0:  # the first one has the machine for itself while it starts
+            self._first.wait()
         try:
-            keep(settings, self.room, self.storage)
+            keep(settings, self.room, self.storage, self._first.set)
         except Exception as error:  # whatever ended it, the lane is gone and the rest goes on
             lines = str(error).strip().splitlines() or [type(error).__name__]
             self._errors.append(lines[-1])
             with contextlib.suppress(Exception):
                 self.planner.lane_gone(lane)
+        finally:
+            if lane == 0:
+                self._first.set()
 
 
 def _scratch() -> str:
