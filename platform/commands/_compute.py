@@ -167,12 +167,12 @@ def failures_of(store: Store, ids: Collection[str]) -> dict[str, Failure]:
 # ---- a session and its end
 
 
-def session(store: Store, compute: Compute, parallel: int) -> "Session":
-    """A session of Ray for a command."""
+def session(store: Store, compute: Compute, parallel: int, stages: int) -> "Session":
+    """A session of Ray for a command; see `Session`."""
     from deep_clustering.platform.run import log
     from deep_clustering.platform.run.session import Session
 
-    made = Session(store, compute, provenance=provenance(), parallel=parallel)
+    made = Session(store, compute, provenance=provenance(), parallel=parallel, stages=stages)
     made.log = log.opened(compute.log, Path("tensorboard"))
     return made
 

@@ -25,7 +25,7 @@ from deep_clustering.platform.evaluation import measures
 from deep_clustering.platform.evaluation.contract import Context, Subject
 from deep_clustering.platform.metrics.metric import PERCENT
 from deep_clustering.platform.request import configs
-from deep_clustering.platform.request.jobs import Job
+from deep_clustering.platform.request.jobs import Job, stages_at_once
 from deep_clustering.platform.request.options import Ablate, Asked, command_line
 from deep_clustering.platform.request.request import Request, Wanted, pretrained
 from deep_clustering.platform.run import _ray, evaluations
@@ -280,7 +280,7 @@ class _Computed:
         with (
             work.interruptible(store, runs, options),
             LiveView(title, say.shown(next(iter(requests.values())))) as view,
-            work.session(store, options, len(runs)) as session,
+            work.session(store, options, len(runs), stages_at_once(wanted.before)) as session,
         ):
             while True:
                 work.submit(wanted, store, session, options.retry, owner="")

@@ -142,7 +142,7 @@ def _compute(
     with (
         work.interruptible(store, runs, options),
         LiveView(say.title(request, "clusters"), _METRICS) as view,
-        work.session(store, options, 1) as session,
+        work.session(store, options, 1, 1) as session,
     ):
         work.submit(wanted, store, session, options.retry, owner="")
         session.planner.close()

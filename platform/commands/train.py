@@ -12,7 +12,7 @@ from deep_clustering.platform.commands import _say as say
 from deep_clustering.platform.commands._answer import Answer
 from deep_clustering.platform.commands._live import LiveView
 from deep_clustering.platform.evaluation import measures
-from deep_clustering.platform.request.jobs import FROZEN, RUN, VIEW, Job
+from deep_clustering.platform.request.jobs import FROZEN, RUN, VIEW, Job, stages_at_once
 from deep_clustering.platform.request.options import Train, command_line, text
 from deep_clustering.platform.request.request import Request, Wanted
 from deep_clustering.platform.run import _ray
@@ -42,7 +42,7 @@ def train(options: Train) -> Answer:
         with (
             work.interruptible(store, runs, options),
             LiveView(title, say.shown(request)) as view,
-            work.session(store, options, options.seeds) as session,
+            work.session(store, options, options.seeds, stages_at_once(wanted.before)) as session,
         ):
             work.submit(wanted, store, session, options.retry, owner="")
             session.planner.close()

@@ -21,12 +21,11 @@ from deep_clustering.platform.metrics import objectives as known
 from deep_clustering.platform.metrics.metric import Metric
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.configs import Value
-from deep_clustering.platform.request.jobs import ENCODER
+from deep_clustering.platform.request.jobs import stages_at_once
 from deep_clustering.platform.request.labels import decided
 from deep_clustering.platform.request.options import Tune, command_line
 from deep_clustering.platform.request.request import Request, Wanted
 from deep_clustering.platform.run import _ray
-from deep_clustering.platform.run.progress import Submitted
 from deep_clustering.platform.search.samplers import check_sampler, described, grid_size
 from deep_clustering.platform.search.study import Settings, Study
 from deep_clustering.platform.store.store import Store
@@ -34,7 +33,6 @@ from deep_clustering.search_spaces._space import Concrete
 from deep_clustering.search_spaces._space import resolve as concrete
 
 if TYPE_CHECKING:
-    from deep_clustering.platform.run.session import Session
     from deep_clustering.platform.search.searcher import Share
 
 #: What a study may be called: it becomes a file name.
@@ -148,6 +146,9 @@ def _search(
 ) -> "Share":
     """The part that trains; returns whose time the proposals took."""
     runs = total * len(settings.seeds)
+    shared = settings.shared()
+    every = settings.request.wanted(settings.seeds).before
+    stages = stages_at_once(shared) if len(shared) == len(every) else 0
     several = "s" * (options.seeds > 1)
     title = say.title(
         settings.request,
@@ -164,14 +165,13 @@ def _search(
             lambda lines: _best_line(lines, settings.objectives[0]),
             runs,
         ) as view,
-        work.session(store, options, runs) as session,
+        work.session(store, options, runs, stages) as session,
     ):
         study.begin(-(-session.room.lanes // len(settings.seeds)), command_line(options))
-        _pretrain(settings, store, session, options.retry)
+        work.submit(Wanted(runs=shared), store, session, options.retry, owner="")
         # Ray Tune is imported while the first lane starts and pretrains.
         from deep_clustering.platform.search import tuner
         from deep_clustering.platform.search.searcher import StudySearcher
-
 
         def submit(wanted: Wanted, owner: str) -> None:
             submitted.update((job.id, None) for job in wanted.runs)
@@ -181,6 +181,7 @@ def _search(
         errors: list[BaseException] = []
 
         def drive() -> None:
+            session.first_lane.wait()  # Tune starts a process for each trial
             try:
                 tuner.run(searcher, settings, session.planner, session.storage)
             except BaseException as error:
@@ -201,14 +202,6 @@ def _search(
                 "give the same command again to continue."
             ) from errors[0]
     return searcher.share
-
-
-def _pretrain(settings: Settings, store: Store, session: "Session", retry: str | None) -> None:
-    """Hand the planner the pretrainings that every trial stands on, before any is proposed."""
-    if any(name.startswith("pretrain.") for name in settings.space):
-        return
-    todo = work.missing(settings.request.wanted(settings.seeds), store, retry)
-    session.planner.submit([Submitted(job=job) for job in todo if job.kind == ENCODER])
 
 
 def _best_line(lines: Scored, objective: Metric) -> str:

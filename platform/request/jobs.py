@@ -6,7 +6,8 @@ id. An id is a hash that contains the ids of what the work needs, so that no cyc
 
 import dataclasses
 import typing
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from deep_clustering.methods._method import (
@@ -83,6 +84,11 @@ class Job:
     watch: tuple[str, ...] = ()
 
     @property
+    def is_stage(self) -> bool:
+        """Whether it is neither a run nor an evaluation: work that others stand on."""
+        return self.kind in WORDS and self.kind != RUN
+
+    @property
     def stage(self) -> str | None:
         """The pretraining that it stands on, or the stage whose features it clusters."""
         return next((i for name, i in self.needs.items() if name in _STARTS), None)
@@ -100,6 +106,11 @@ class Job:
         assert isinstance(source, Mapping)
         assert isinstance(watch, list)
         return cls(**plain, source=Source.from_json(source), watch=tuple(watch))  # type: ignore[arg-type]
+
+
+def stages_at_once(jobs: Iterable[Job]) -> int:
+    """How many stages could be computed side by side: those of the kind that has the most."""
+    return max(Counter(job.kind for job in jobs if job.is_stage).values(), default=0)
 
 
 #: Names of the needs that give features: column `stage_id` of a run.

@@ -33,7 +33,8 @@ class Settings:
         lane: its number.
         store: address.
         provenance: columns that every row carries.
-        threads: CPU threads of each worker.
+        threads: CPU threads of each worker in a run or an evaluation.
+        stage_threads: and in a stage.
         limit: seconds that one job may take; None: any.
     """
 
@@ -42,6 +43,7 @@ class Settings:
     store: str
     provenance: Mapping[str, str | bool | None]
     threads: int
+    stage_threads: int
     limit: float | None
 
 

@@ -82,6 +82,7 @@ def serve(given: dict[str, Settings]) -> None:
         with _next(planner, settings.lane, place) as job:
             if job is None:
                 return
+            torch.set_num_threads(settings.stage_threads if job.is_stage else settings.threads)
             with _limited(settings.limit):
                 _carry_out(job, place, planner, settings.lane)
 

@@ -9,7 +9,7 @@ import contextlib
 import os
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import ray
@@ -39,41 +39,62 @@ class Room:
     workers: int  # processes of one lane
     cpus: float  # CPUs reserved by one process
     gpus: float  # GPUs reserved by one process; 0 means CPU training
-    threads: int  # CPU threads of one process
+    threads: int  # CPU threads of one process that carries out a run
+    stage_threads: int  # and of one that computes a stage
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What one machine has."""
+
+    cpus: int
+    gpus: float = 0
+
+    def fits(self, cpus: int, gpus: float) -> int:
+        """How many processes it has place for.
+
+        Args:
+            cpus, gpus: that each of them takes.
+        """
+        by_cpus = self.cpus // cpus
+        return min(by_cpus, int(self.gpus / gpus + 1e-9)) if gpus else by_cpus
 
 
 def room(
-    resources: Mapping[str, float],
+    machines: Sequence[Machine],
     memory_mb: float | None,
     *,
     parallel: int,
+    stages: int = 0,
     workers: int = 1,
     gpus_per_run: float | None = None,
 ) -> Room:
     """How many lanes fit.
 
-    The answer depends on the request and the machine, never on what is left to do: a command that
+    The answer depends on the request and the machines, never on what is left to do: a command that
     was killed and repeated trains with the same number of threads, hence to the same bits.
 
     Args:
-        resources: "CPU" and "GPU" of the machine or cluster.
+        machines: at least one.
         memory_mb: free memory in MiB, which bounds the number of processes; None where Ray has to
             see to that, on a cluster.
         parallel: how many runs the request could train side by side.
+        stages: how many stages it could compute side by side, 0: as many as runs. Where these are
+            few, each has more threads than a run, since the other lanes wait for it.
         workers: processes of one run (data parallel).
         gpus_per_run: share of a GPU for each process; None takes a whole one when there is one.
 
     Raises:
         EnvironmentProblem: not even one lane fits.
     """
-    cpus, available = int(resources.get("CPU", 1)), resources.get("GPU", 0.0)
+    cpus, available = sum(m.cpus for m in machines), sum(m.gpus for m in machines)
     if gpus_per_run and not available:
         raise EnvironmentProblem(
             f"--gpus-per-run {gpus_per_run:g} needs a GPU and there is none; "
             "leave the option out to train on the CPU."
         )
     gpus = (1.0 if gpus_per_run is None else gpus_per_run) if available else 0.0
-    fit = int(available / gpus + 1e-9) // workers if gpus else cpus // workers
+    fit = sum(m.fits(1, gpus) for m in machines) // workers
     if memory_mb is not None:
         fit = min(fit, int(memory_mb // (_PROCESS_MB * workers)))
     if fit < 1:
@@ -82,10 +103,24 @@ def room(
         raise EnvironmentProblem(
             f"{workers} worker processes do not fit: there are {has}; use fewer --workers."
         )
-    lanes = max(1, min(fit, parallel))
-    threads = max(1, cpus // (lanes * workers))
-    # A tenth of a CPU stays free, so that Tune's relays find their sliver.
-    return Room(lanes=lanes, workers=workers, cpus=threads - 0.1, gpus=gpus, threads=threads)
+    lanes = min(fit, parallel)
+    threads = _threads(machines, lanes * workers, gpus)
+    return Room(
+        lanes=lanes,
+        workers=workers,
+        cpus=threads - 0.1,  # the rest stays free, so that Tune's relays find their sliver
+        gpus=gpus,
+        threads=threads,
+        stage_threads=_threads(machines, min(lanes, stages or lanes) * workers, gpus),
+    )
+
+
+def _threads(machines: Sequence[Machine], processes: int, gpus: float) -> int:
+    """The most CPUs that each of some processes can have at once, each of them on one machine."""
+    most = max(machine.cpus for machine in machines)
+    return next(
+        t for t in range(most, 0, -1) if sum(m.fits(t, gpus) for m in machines) >= processes
+    )
 
 
 class Session:
@@ -95,6 +130,7 @@ class Session:
         store: where results go; its URI is what the lanes open.
         provenance: columns that every row of this command carries.
         parallel: how many runs could train side by side.
+        stages: how many stages could be computed side by side; 0: as many as runs.
         compute: `workers` and `gpus_per_run` as in `room`; `run_limit`, minutes for one job;
             `address` of a Ray cluster, None starts one of this command's own and never joins
             another.
@@ -120,12 +156,16 @@ class Session:
         *,
         provenance: Mapping[str, str | bool | None],
         parallel: int,
+        stages: int = 0,
     ) -> None:
-        self._store, self._compute, self._parallel = store, compute, parallel
+        self._store, self._compute = store, compute
+        self._parallel, self._stages = parallel, stages
         self._limit = None if compute.run_limit is None else 60 * compute.run_limit
         self.provenance = dict(provenance)
         self._threads: list[threading.Thread] = []
-        self._first = threading.Event()  # the first lane's process is made, or never will be
+        #: Set once the first lane's process is made, or never will be: until then it has the
+        #: machine for itself.
+        self.first_lane = threading.Event()
         self._errors: list[str] = []
 
     def __enter__(self) -> "Session":
@@ -136,9 +176,11 @@ class Session:
         self._cluster.start()
         try:
             self.room = room(
-                ray.cluster_resources(),
+                _machines(),
                 _free_memory_mb() if address is None else None,
                 parallel=self._parallel,
+                # On a cluster that others use as well, no more than was reserved.
+                stages=self._stages if address is None else 0,
                 workers=self._compute.workers,
                 gpus_per_run=self._compute.gpus_per_run,
             )
@@ -190,12 +232,13 @@ class Session:
             store=self._store.uri,
             provenance=self.provenance,
             threads=self.room.threads,
+            stage_threads=self.room.stage_threads,
             limit=self._limit,
         )
-        if lane > 0:  # the first one has the machine for itself while it starts
-            self._first.wait()
+        if lane > 0:
+            self.first_lane.wait()
         try:
-            keep(settings, self.room, self.storage, self._first.set)
+            keep(settings, self.room, self.storage, self.first_lane.set)
         except Exception as error:  # whatever ended it, the lane is gone and the rest goes on
             lines = str(error).strip().splitlines() or [type(error).__name__]
             self._errors.append(lines[-1])
@@ -203,7 +246,7 @@ class Session:
                 self.planner.lane_gone(lane)
         finally:
             if lane == 0:
-                self._first.set()
+                self.first_lane.set()
 
 
 def _scratch() -> str:
@@ -219,6 +262,11 @@ def _scratch() -> str:
         raise EnvironmentProblem(
             f"no temporary folder can be written ({error.strerror}); name one with TMPDIR."
         ) from error
+
+
+def _machines() -> list[Machine]:
+    alive = (node["Resources"] for node in ray.nodes() if node["Alive"])
+    return [Machine(int(has.get("CPU", 0)), has.get("GPU", 0)) for has in alive]
 
 
 def _free_memory_mb() -> float:

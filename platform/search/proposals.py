@@ -2,7 +2,8 @@
 
 Trials are proposed in generations, and each draws from a sampler that is seeded by its number, so
 that neither the order in which trials finish nor a kill in between changes what is proposed. The
-sampler works on a study in memory that holds exactly what a trial may see.
+sampler works on a study in memory that holds exactly what a trial may see. Where results change
+nothing, as long as trials are drawn at random or from a grid, none is waited for.
 """
 
 import time
@@ -14,7 +15,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from deep_clustering.platform.request.configs import Value
-from deep_clustering.platform.search.samplers import make_sampler, suggest
+from deep_clustering.platform.search.samplers import learns, make_sampler, suggest
 from deep_clustering.platform.search.study import Settings
 
 
@@ -37,17 +38,22 @@ class Proposals:
         self._known = 0  # so many trials, the first ones, are in `_seen`
         self._told = 0  # so many of them with their results
 
+    def waits_for(self, number: int) -> int:
+        """How many trials, the first ones, have to be over before a trial can be proposed."""
+        first = number - number % self._generation
+        return first if learns(self._settings.sampler, first) else 0
+
     def of(self, number: int, trials: Mapping[int, FrozenTrial]) -> dict[str, Value]:
         """The values of a trial.
 
         Args:
             number: of the trial.
-            trials: of the search by number, at least all with smaller ones; those of earlier
-                generations are over.
+            trials: of the search by number, at least all with smaller ones; those that it waits for
+                are over.
         """
         if self._known > number:
             self._forget()
-        self._learn(trials, first=number - number % self._generation)
+        self._learn(trials, self.waits_for(number))
         for other in range(self._known, number):
             self._seen.add_trial(_running(trials[other]))
         self._known = number

@@ -28,6 +28,9 @@ GRID_POINTS = 3
 #: the cube of the trials: seconds by then, minutes later.
 GP_TRIALS = 200
 
+#: So many trials are drawn at random before a sampler models anything.
+STARTUP_TRIALS = 10
+
 #: More points than that are no grid that anybody finishes.
 LARGEST_GRID = 1_000_000
 
@@ -161,7 +164,7 @@ class _Grid(BaseSampler):
 
 def _tpe(space: Mapping[str, Concrete], seed: int, number: int) -> BaseSampler:
     # No field of a concrete space depends on another one, so trials share one multivariate model.
-    return TPESampler(multivariate=True, seed=seed)
+    return TPESampler(multivariate=True, seed=seed, n_startup_trials=STARTUP_TRIALS)
 
 
 def _random(space: Mapping[str, Concrete], seed: int, number: int) -> BaseSampler:
@@ -190,6 +193,7 @@ class _GaussianProcess(GPSampler):
 def _gp(space: Mapping[str, Concrete], seed: int, number: int) -> BaseSampler:
     return _GaussianProcess(
         seed=seed,
+        n_startup_trials=STARTUP_TRIALS,
         independent_sampler=RandomSampler(seed=seed),
         warn_independent_sampling=False,
     )
@@ -219,6 +223,16 @@ def check_sampler(name: str) -> None:
 def sampler_of(name: str, number: int) -> str:
     """The sampler that really proposes a trial: TPE takes over from `gp` at `GP_TRIALS`."""
     return "tpe" if name == "gp" and number >= GP_TRIALS else name
+
+
+def learns(name: str, seen: int) -> bool:
+    """Whether a proposal depends on the results of earlier trials.
+
+    Args:
+        name: as in `--sampler`.
+        seen: how many trials it may see.
+    """
+    return name in ("tpe", "gp") and seen >= STARTUP_TRIALS
 
 
 def described(name: str, trials: int) -> str:

@@ -57,8 +57,9 @@ class StudySearcher(Searcher):
         super().__init__(metric=first.name, mode=first.better)
         self._settings, self._study, self._total = settings, study, total
         self._submit = submit
-        #: How many trials run side by side.
-        self.concurrency = study.generation
+        #: How many trials run side by side; of those with several runs, one more than fit at once,
+        #: for the lanes that are free before the last run of a trial is done.
+        self.concurrency = study.generation + (len(settings.seeds) > 1)
         #: Why nothing can be put on record any more; the search ends with it.
         self.trouble: StorageError | None = None
         self._proposals = Proposals(settings, study.generation)
@@ -89,7 +90,7 @@ class StudySearcher(Searcher):
                 self._seconds += time.monotonic() - begun
 
     def suggest(self, trial_id: str) -> RelayConfig | str | None:
-        """The next trial; `FINISHED` when there are enough, None while a generation is running."""
+        """The next trial; `FINISHED` when there are enough, None while it has to wait."""
         with self._recording():
             while self.trouble is None:
                 number = self._next()
@@ -110,11 +111,11 @@ class StudySearcher(Searcher):
         return str(Searcher.FINISHED)
 
     def _next(self) -> int | None:
-        """The number of the next trial; None while an earlier generation is still running."""
+        """The number of the next trial; None while one is running that it has to learn from."""
         if self._left:
             return self._left[0].number
         number = self._study.next_number()
-        first = number - number % self._study.generation
+        first = self._proposals.waits_for(number)
         running = any(earlier < first for earlier in self._numbers.values())
         return None if running and number < self._total else number
 

@@ -13,11 +13,12 @@ from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.metrics.metric import Metric
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.configs import Value
+from deep_clustering.platform.request.jobs import Job
 from deep_clustering.platform.request.request import Request
 from deep_clustering.platform.search import history, journal
 from deep_clustering.platform.search.history import Asked, Ended, History
 from deep_clustering.platform.search.journal import Journal
-from deep_clustering.platform.search.samplers import distributions
+from deep_clustering.platform.search.samplers import distributions, grid
 from deep_clustering.platform.store.store import Store
 from deep_clustering.search_spaces._space import Concrete
 
@@ -59,6 +60,17 @@ class Settings:
         """The study's name when the user gives none."""
         label = self.request.dataset.name.partition(":")[0]
         return f"{self.request.method}-{label}-{configs.digest(self.as_json())[:8]}"
+
+    def shared(self) -> tuple[Job, ...]:
+        """What every trial stands on, whatever it tries: pretrainings, mostly."""
+        request = self.request
+        before = {job.id: job for job in request.wanted(self.seeds).before}
+        for name, values in grid(self.space, points=2).items():
+            for value in values:
+                with contextlib.suppress(InputError):  # values that exclude each other
+                    other = request.wanted(self.seeds, request.configure({name: value})).before
+                    before = {job.id: job for job in other if job.id in before}
+        return tuple(before.values())
 
     @property
     def directions(self) -> list[StudyDirection]:

@@ -1,6 +1,7 @@
 """Trials of a study without Ray: asked for as Tune does, results handed in, kept in the store."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from deep_clustering.platform.metrics.registry import METRICS
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.request import Request
 from deep_clustering.platform.store.store import Store
-from deep_clustering.search_spaces._space import Choice
+from deep_clustering.search_spaces._space import Choice, Float
 from support.searches import FINISHED, SPACE, Search
 from support.small import request
 
@@ -26,18 +27,28 @@ def store(tmp_path: Path) -> Store:
     return Store.open(tmp_path / "store")
 
 
-def test_a_generation_waits_for_the_one_before(store: Store, asked: Request) -> None:
-    search = Search(store, asked, total=5)
-    assert [search.ask(), search.ask(), search.ask()] == [0, 1, None]
-    search.end(1)
+def test_trials_that_are_drawn_at_random_wait_for_none(store: Store, asked: Request) -> None:
+    search = Search(store, asked, total=30)
+    assert [search.ask() for _ in range(11)] == [*range(10), None]
+
+
+def test_points_of_a_grid_wait_for_none(store: Store, asked: Request) -> None:
+    search = Search(store, asked, total=14, sampler="grid")
+    assert [search.ask() for _ in range(15)] == [*range(14), FINISHED]
+
+
+def test_a_generation_that_learns_waits_for_the_one_before(store: Store, asked: Request) -> None:
+    search = Search(store, asked, total=13)
+    for number in range(10):
+        search.ask()
+        search.end(number)
+    assert [search.ask(), search.ask(), search.ask()] == [10, 11, None]
+    search.end(11)
     assert search.ask() is None
-    search.end(0)
-    assert [search.ask(), search.ask(), search.ask()] == [2, 3, None]
-    search.end(2)
-    search.end(3)
-    assert [search.ask(), search.ask()] == [4, FINISHED]
-    search.end(4)
-    assert [t.state for t in search.study.over()] == [TrialState.COMPLETE] * 5
+    search.end(10)
+    assert [search.ask(), search.ask()] == [12, FINISHED]
+    search.end(12)
+    assert [t.state for t in search.study.over()] == [TrialState.COMPLETE] * 13
 
 
 def test_the_first_trial_is_what_the_request_says(store: Store, asked: Request) -> None:
@@ -215,3 +226,12 @@ def test_a_combination_that_cannot_exist_costs_a_number(store: Store, asked: Req
         assert trial.state == (TrialState.COMPLETE if possible else TrialState.FAIL)
         assert possible or "mini_clusters" in trial.user_attrs["reason"]
     assert len(search.submitted) == 2
+
+
+def test_what_every_trial_stands_on(store: Store, asked: Request) -> None:
+    """And no more: a pretraining whose fields are searched is another one for each trial."""
+    (pretraining,) = asked.wanted([0]).before
+    search = Search(store, asked, total=1, seeds=(0, 1))
+    assert [job.id for job in search.settings.shared()] == [pretraining.id]
+    deeper = {**SPACE, "pretrain.lr": Float(0.01, 0.1, log=True)}
+    assert replace(search.settings, space=deeper).shared() == ()
