@@ -233,5 +233,5 @@ def test_what_every_trial_stands_on(store: Store, asked: Request) -> None:
     (pretraining,) = asked.wanted([0]).before
     search = Search(store, asked, total=1, seeds=(0, 1))
     assert [job.id for job in search.settings.shared()] == [pretraining.id]
-    deeper = {**SPACE, "pretrain.lr": Float(0.01, 0.1, log=True)}
+    deeper = {**SPACE, "pretrain.learning_rate": Float(0.01, 0.1, log=True)}
     assert replace(search.settings, space=deeper).shared() == ()
