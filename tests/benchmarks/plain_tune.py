@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=8)
     trials = parser.parse_args().trials
     encoder = pretrained()
-    ray.init(include_dashboard=False, log_to_driver=False)
+    ray.init("local", include_dashboard=False, log_to_driver=False)
     space = {
         "mini_clusters": tune.lograndint(40, 400),
         "entropy_weight": tune.loguniform(0.1, 10.0),
