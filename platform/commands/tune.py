@@ -27,7 +27,7 @@ from deep_clustering.platform.request.options import Tune, command_line
 from deep_clustering.platform.request.request import Request, Wanted
 from deep_clustering.platform.run import _ray
 from deep_clustering.platform.search.samplers import check_sampler, described, grid_size
-from deep_clustering.platform.search.study import Settings, Study
+from deep_clustering.platform.search.study import Settings, Study, short
 from deep_clustering.platform.store.store import Store
 from deep_clustering.search_spaces._space import Concrete
 from deep_clustering.search_spaces._space import resolve as concrete
@@ -169,7 +169,9 @@ def _search(
     ):
         study.begin(-(-session.room.lanes // len(settings.seeds)), command_line(options))
         work.submit(Wanted(runs=shared), store, session, options.retry, owner="")
-        # Ray Tune is imported while the first lane starts and pretrains.
+        # While the first lane starts: Ray Tune, and what the end of the command needs.
+        import scipy.stats  # noqa: F401
+
         from deep_clustering.platform.search import tuner
         from deep_clustering.platform.search.searcher import StudySearcher
 
@@ -267,7 +269,6 @@ def _print_best(
     options: Tune,
 ) -> None:
     from deep_clustering.platform.search import trust
-    from deep_clustering.platform.search.searcher import short
 
     names = [o.name for o in settings.objectives]
     several = len(names) > 1

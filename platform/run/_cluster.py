@@ -24,6 +24,8 @@ from deep_clustering.platform.run._guard import VARIABLE
 
 #: Seconds after which a signal is heard while Ray starts.
 _PAUSE = 0.2
+#: Name of the thread that ends Ray.
+_END = "end of ray"
 #: Says how many seconds Ray waits for its server to open a port.
 _PORT_WAIT = "RAY_gcs_server_port_wait_time_s"
 
@@ -48,6 +50,9 @@ class Cluster:
         Raises:
             EnvironmentProblem: it does not start, or the address does not answer.
         """
+        for thread in threading.enumerate():  # an earlier one of this process
+            if thread.name == _END:
+                thread.join()
         self._guard = _guard(self._scratch)
         threading.Thread(target=self._serve, name="ray", daemon=True).start()
         try:
@@ -76,10 +81,19 @@ class Cluster:
                 )
 
     def stop(self) -> None:
-        """End Ray, or leave the cluster, and remove the scratch folder."""
+        """End Ray, or leave the cluster, and remove the scratch folder.
+
+        A Ray of this command's own takes a second or two for it, in which the command goes on.
+        """
+        os.environ.pop(VARIABLE, None)
+        end = threading.Thread(target=self._end, name=_END, daemon=True)
+        end.start()
+        if self._address:
+            end.join()
+
+    def _end(self) -> None:
         ray.shutdown()
         self._stopped.set()
-        os.environ.pop(VARIABLE, None)
         assert self._guard.stdin is not None
         self._guard.stdin.close()
 

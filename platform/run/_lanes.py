@@ -65,20 +65,15 @@ def keep(settings: Settings, room: "Room", storage: str, made: Callable[[], None
 
 
 class Lane:
-    """The process of a lane that has one, which imports what it needs when it is made.
+    """The process of a lane that has one, which imports what runs need when it is made."""
 
-    Args:
-        ahead: also what the first run will need: this lane waits for work.
-    """
-
-    def __init__(self, ahead: bool) -> None:
+    def __init__(self) -> None:
         from deep_clustering.platform.run import lane
 
-        if ahead:
-            lane.prepare()
+        lane.prepare()
 
     def made(self) -> None:
-        """Answers as soon as the process is there."""
+        """Answers as soon as the process is there and has imported what it needs."""
 
     def serve(self, settings: Settings, gpu: bool, storage: str) -> None:
         """The loop of `lane.serve`, as Ray Train's local mode runs it."""
@@ -90,7 +85,7 @@ class Lane:
 def _alone(settings: Settings, room: "Room", storage: str, made: Callable[[], None]) -> None:
     process = ray.remote(num_cpus=room.cpus, num_gpus=room.gpus, max_restarts=0)(Lane)
     for life in range(1, _LIVES + 1):
-        actor = process.remote(settings.lane > 0)
+        actor = process.remote()
         try:
             ray.get(actor.made.remote())
             made()

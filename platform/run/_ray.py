@@ -35,12 +35,12 @@ def prepare(address: str | None) -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process, hard where Ray was left running; see `session.Session.__exit__`.
+    """End the process, hard where Ray was used; see `session.Session.__exit__`.
 
-    Hard after an interruption too: Ray may be in the middle of its start.
+    Ray may be in the middle of its start or of its end, in other threads, and the guard ends the
+    rest of it.
     """
-    ray = sys.modules.get("ray")
-    if code == 130 or (ray is not None and ray.is_initialized()):
+    if code == 130 or "ray" in sys.modules:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -53,11 +53,12 @@ class _Report:
 
 
 def prepare() -> None:
-    """Import what a first run will: a lane that waits for work has the time.
+    """Import what runs will: other lanes start only after this.
 
     PyTorch imports its compiler, and with it sympy, when the first optimiser is made; metrics take
     scikit-learn.
     """
+    import ray.train.torch  # noqa: F401
     import sklearn.cluster
     import sklearn.metrics  # noqa: F401
 

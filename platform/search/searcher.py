@@ -19,7 +19,7 @@ from deep_clustering.platform.request.request import Wanted
 from deep_clustering.platform.run.progress import Line
 from deep_clustering.platform.search.proposals import Proposals
 from deep_clustering.platform.search.relay import RelayConfig, Result, owner
-from deep_clustering.platform.search.study import Settings, Study
+from deep_clustering.platform.search.study import Settings, Study, short
 
 #: Hands the jobs of a trial on, under the name of their owner.
 Submit = Callable[[Wanted, str], None]
@@ -208,11 +208,6 @@ class StudySearcher(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing, for the same reason."""
-
-
-def short(value: Value) -> str:
-    """A parameter's value for a table."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _metrics(result: Result) -> dict[str, float]:

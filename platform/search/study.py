@@ -316,5 +316,10 @@ class Study:
         return sorted(complete, key=lambda trial: (sign * trial.values[0], trial.number))
 
 
+def short(value: Value) -> str:
+    """A parameter's value for a table."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
 def _now() -> str:
     return datetime.datetime.now().isoformat()
