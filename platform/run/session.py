@@ -163,8 +163,7 @@ class Session:
         self._limit = None if compute.run_limit is None else 60 * compute.run_limit
         self.provenance = dict(provenance)
         self._threads: list[threading.Thread] = []
-        #: Set once the first lane's process is made, or never will be: until then it has the
-        #: machine for itself.
+        #: Set once the first lane is ready for work, or never will be; what can wait waits for it.
         self.first_lane = threading.Event()
         self._errors: list[str] = []
 
@@ -235,8 +234,6 @@ class Session:
             stage_threads=self.room.stage_threads,
             limit=self._limit,
         )
-        if lane > 0:
-            self.first_lane.wait()
         try:
             keep(settings, self.room, self.storage, self.first_lane.set)
         except Exception as error:  # whatever ended it, the lane is gone and the rest goes on
