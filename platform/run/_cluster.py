@@ -24,14 +24,12 @@ from deep_clustering.platform.run._guard import VARIABLE
 
 #: Seconds after which a signal is heard while Ray starts.
 _PAUSE = 0.2
-#: Name of the thread that ends Ray.
-_END = "end of ray"
 #: Says how many seconds Ray waits for its server to open a port.
 _PORT_WAIT = "RAY_gcs_server_port_wait_time_s"
 
 
 class Cluster:
-    """Use `start` and `stop` once each.
+    """Use `start` once; `stop` ends it before the process ends.
 
     Args:
         address: of a cluster to join; None: one of this command's own.
@@ -50,9 +48,7 @@ class Cluster:
         Raises:
             EnvironmentProblem: it does not start, or the address does not answer.
         """
-        for thread in threading.enumerate():  # an earlier one of this process
-            if thread.name == _END:
-                thread.join()
+        ray.shutdown()  # one that this process has left before
         self._guard = _guard(self._scratch)
         threading.Thread(target=self._serve, name="ray", daemon=True).start()
         try:
@@ -81,19 +77,10 @@ class Cluster:
                 )
 
     def stop(self) -> None:
-        """End Ray, or leave the cluster, and remove the scratch folder.
-
-        A Ray of this command's own takes a second or two for it, in which the command goes on.
-        """
-        os.environ.pop(VARIABLE, None)
-        end = threading.Thread(target=self._end, name=_END, daemon=True)
-        end.start()
-        if self._address:
-            end.join()
-
-    def _end(self) -> None:
+        """End Ray, or leave the cluster, and remove the scratch folder."""
         ray.shutdown()
         self._stopped.set()
+        os.environ.pop(VARIABLE, None)
         assert self._guard.stdin is not None
         self._guard.stdin.close()
 

@@ -37,8 +37,7 @@ def prepare(address: str | None) -> None:
 def leave(code: int) -> NoReturn:
     """End the process, hard where Ray was used; see `session.Session.__exit__`.
 
-    Ray may be in the middle of its start or of its end, in other threads, and the guard ends the
-    rest of it.
+    Other threads still wait for Ray, or are in the middle of its start; the guard ends it.
     """
     if code == 130 or "ray" in sys.modules:
         sys.stdout.flush()

@@ -194,20 +194,21 @@ class Session:
         return self
 
     def __exit__(self, kind: type | None, *_: object) -> None:
-        """End Ray when nothing uses it any more; otherwise leave that to the end of the process.
+        """Leave Ray alone: it ends with the process, by `_ray.leave` and the guard.
 
-        Ray ends a process whose threads call it after a shutdown. After a Ctrl-C the lanes' and
-        Tune's threads still wait for it, so `leave` ends the command at once and the guard the
-        rest. Lanes hold nothing that is not in the store.
+        To end it takes seconds, and Ray ends a process in which anything, even the end of a handle,
+        still reaches for it by then. Lanes hold nothing that is not in the store. A cluster that
+        was joined stays, and so would the lanes: they leave first, unless the command was cut off.
         """
         if self.log is not None:
             self.log.close()
-        if kind is None:  # idle lanes leave by themselves
-            with contextlib.suppress(EnvironmentProblem):
-                self.planner.close()
-            for thread in self._threads:
-                thread.join(timeout=_LEAVE)
-        if kind is None and not any(thread.is_alive() for thread in self._threads):
+        if kind is not None or not self._compute.address:
+            return
+        with contextlib.suppress(EnvironmentProblem):
+            self.planner.close()
+        for thread in self._threads:
+            thread.join(timeout=_LEAVE)
+        if not any(thread.is_alive() for thread in self._threads):
             self._stop()
 
     def _stop(self) -> None:
