@@ -12,6 +12,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
 from polars.testing import assert_frame_equal
 
 from deep_clustering.platform import results
@@ -96,8 +97,11 @@ def test_commands_on_s3_survive_kills_and_lost_replies(
     assert Store.open(address).verify() == []
     store = Store.open(work / f"undisturbed-{round}")
     asked_for = request(work / "bunte Bilder", work / "data", "epochs=30")
-    for job in jobs(asked_for):
+    threads = torch.get_num_threads()
+    for job in jobs(asked_for):  # the one pretraining had every core, each run one
+        torch.set_num_threads(os.cpu_count() or 1 if job.is_stage else threads)
         execute(job, place(store), Watcher())
+    torch.set_num_threads(threads)
     mine = pl.col("run_id") == jobs(asked_for)[-1].id
     for table in (results.predictions, results.probabilities):
         there, here = (table(s).filter(mine).collect().sort("sample") for s in (address, store))
