@@ -35,11 +35,12 @@ def prepare(address: str | None) -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process, hard where Ray was used; see `session.Session.__exit__`.
+    """End the process, hard where Ray is still there; see `session.Session.__exit__`.
 
-    Other threads still wait for Ray, or are in the middle of its start; the guard ends it.
+    Other threads wait for Ray then, or are in the middle of its start; the guard ends it.
     """
-    if code == 130 or "ray" in sys.modules:
+    ray = sys.modules.get("ray")
+    if code == 130 or (ray is not None and ray.is_initialized()):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
