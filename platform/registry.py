@@ -8,6 +8,7 @@ with the one name that is read from it. A folder of the same import path elsewhe
 import functools
 import importlib
 import pkgutil
+import sys
 import typing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,11 +87,13 @@ def entry(kind: str, name: str, attribute: str) -> object:
     Raises:
         InputError: no such entry; the sentence names the nearest one.
     """
-    known = names(kind)
     package, word = _PACKAGES[kind]
-    if name not in known:
-        raise InputError(
-            f"there is no {word} '{name}'.{nearest(name, known)} Known: {', '.join(known)}."
-        )
-    value: object = getattr(importlib.import_module(f"{package}.{name}"), attribute)
+    path = f"{package}.{name}"
+    if path not in sys.modules or name.startswith("_"):  # else it was found before
+        known = names(kind)
+        if name not in known:
+            raise InputError(
+                f"there is no {word} '{name}'.{nearest(name, known)} Known: {', '.join(known)}."
+            )
+    value: object = getattr(importlib.import_module(path), attribute)
     return value

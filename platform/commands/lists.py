@@ -3,6 +3,7 @@
 Each listing makes its rows once: they are printed, and they are the tables of `--json`.
 """
 
+import functools
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -24,6 +25,7 @@ from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.options import default_store
 
 if TYPE_CHECKING:
+    from deep_clustering.platform.request.options import Asked
     from deep_clustering.platform.request.request import Request
     from deep_clustering.platform.suites.plans import Current
 
@@ -194,7 +196,6 @@ def _runs(suite: Suite, root: Path) -> int:
     if not suite.rows:
         return 0
     from deep_clustering.platform.request.options import Asked
-    from deep_clustering.platform.request.request import resolve
     from deep_clustering.platform.suites import suites as registered
 
     def request(name: str, method: str, features: str | None, base: str | None) -> "Request":
@@ -206,11 +207,19 @@ def _runs(suite: Suite, root: Path) -> int:
             preset=suite.preset if method == suite.method else None,
             protocol=suite.protocols.get(name, suite.protocol),
         )
-        return resolve(asked, root=root, outline="always")
+        return _outlined(asked, root)
 
     # The seed is part of a run: each seed has as many distinct ones as the first.
     expansion = registered.expand(suite, suite.datasets, range(1), request)
     return len(expansion.runs) * suite.seeds
+
+
+@functools.cache
+def _outlined(asked: "Asked", root: Path) -> "Request":
+    """A request that several suites make, by the sizes of its data set."""
+    from deep_clustering.platform.request.request import resolve
+
+    return resolve(asked, root=root, outline="always")
 
 
 def variants(method: str | None) -> Answer:
