@@ -183,7 +183,7 @@ def _search(
         errors: list[BaseException] = []
 
         def drive() -> None:
-            session.first_lane.wait()  # Tune starts a process for each trial
+            session.ready.wait()  # Tune starts a process for each trial
             try:
                 tuner.run(searcher, settings, session.planner, session.storage)
             except BaseException as error:

@@ -53,7 +53,7 @@ class _Report:
 
 
 def prepare() -> None:
-    """Import what runs will: other lanes start only after this.
+    """Import what runs will, before the lane counts as ready.
 
     PyTorch imports its compiler, and with it sympy, when the first optimiser is made; metrics take
     scikit-learn.

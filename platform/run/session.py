@@ -163,8 +163,8 @@ class Session:
         self._limit = None if compute.run_limit is None else 60 * compute.run_limit
         self.provenance = dict(provenance)
         self._threads: list[threading.Thread] = []
-        #: Set once the first lane is ready for work, or never will be; what can wait waits for it.
-        self.first_lane = threading.Event()
+        #: Set once a lane is ready for work, or ended before; what can wait waits for it.
+        self.ready = threading.Event()
         self._errors: list[str] = []
 
     def __enter__(self) -> "Session":
@@ -236,15 +236,14 @@ class Session:
             limit=self._limit,
         )
         try:
-            keep(settings, self.room, self.storage, self.first_lane.set)
+            keep(settings, self.room, self.storage, self.ready.set)
         except Exception as error:  # whatever ended it, the lane is gone and the rest goes on
             lines = str(error).strip().splitlines() or [type(error).__name__]
             self._errors.append(lines[-1])
             with contextlib.suppress(Exception):
                 self.planner.lane_gone(lane)
         finally:
-            if lane == 0:
-                self.first_lane.set()
+            self.ready.set()
 
 
 def _scratch() -> str:
