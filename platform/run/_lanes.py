@@ -65,12 +65,10 @@ def keep(settings: Settings, room: "Room", storage: str, made: Callable[[], None
 
 
 class Lane:
-    """The process of a lane that has one, which imports what runs need when it is made."""
+    """The process of a lane that has one, which imports what every lane needs when it is made."""
 
     def __init__(self) -> None:
-        from deep_clustering.platform.run import lane
-
-        lane.prepare()
+        from deep_clustering.platform.run import lane  # noqa: F401
 
     def made(self) -> None:
         """Answers as soon as the process is there and has imported what it needs."""

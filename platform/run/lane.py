@@ -24,6 +24,9 @@ from deep_clustering.platform.run.progress import Numbers, numbers_stored
 from deep_clustering.platform.run.workplace import Workplace
 from deep_clustering.platform.store.store import Store
 
+#: Seconds after which a lane that waits for work makes use of the time.
+_MOMENT = 0.5
+
 T = TypeVar("T")
 
 
@@ -52,13 +55,21 @@ class _Report:
         return _share(self._replicas, self._stop.is_set())
 
 
-def prepare() -> None:
-    """Import what runs will, before the lane counts as ready.
+@contextlib.contextmanager
+def _ahead() -> Iterator[None]:
+    """Import what a training will need while this waits, for longer than a moment, for its work."""
+    timer = threading.Timer(_MOMENT, _prepare)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
-    PyTorch imports its compiler, and with it sympy, when the first optimiser is made; metrics take
-    scikit-learn.
-    """
-    import ray.train.torch  # noqa: F401
+
+def _prepare() -> None:
+    # PyTorch imports its compiler, and with it sympy, when the first optimiser is made; metrics
+    # take scikit-learn.
     import sklearn.cluster
     import sklearn.metrics  # noqa: F401
 
@@ -108,7 +119,8 @@ def _next(planner: Client, lane: int, place: Workplace) -> Iterator[Job | None]:
     job: Job | None = None
     with contextlib.ExitStack() as locks:
         while place.replicas.rank == 0:
-            job = planner.next(lane)
+            with _ahead():
+                job = planner.next(lane)
             if job is None:
                 break
             lock = place.store.lock(job.id)

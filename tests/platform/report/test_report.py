@@ -515,8 +515,8 @@ def test_the_command_names_its_file(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert report_command.report(options.Report(name="both", store=store.uri)) == 0
-    assert report_command.report(options.Report(store=store.uri)) == 0
+    assert report_command.report(options.Report(name="both", store=store.uri)).code == 0
+    assert report_command.report(options.Report(store=store.uri)).code == 0
     assert sorted(p.name for p in tmp_path.iterdir()) == ["report-both.html", "report.html"]
     assert "report-both.html" in capsys.readouterr().out
 
