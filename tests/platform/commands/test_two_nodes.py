@@ -46,7 +46,7 @@ def test_work_goes_on_without_a_machine_that_is_lost(
     """P1: runs go on elsewhere from their checkpoints, and all that was asked for is there."""
     assert nodes.stdout is not None
     address = nodes.stdout.readline().strip()
-    search = ("--trials", 3, "--space", "encoder_lr", "--set", "epochs=60")
+    search = ("--trials", 3, "--space", "encoder_lr", "--set", "epochs=150")
     asked = invocation(work, "tune", "cluster", *search, "--address", address)
     command = Command(*asked, cwd=work)
     _checkpoints(command, work / "cluster", 2)  # one on each
@@ -58,7 +58,7 @@ def test_work_goes_on_without_a_machine_that_is_lost(
     assert rows.filter(pl.col("resumed_at") > 0).height == 1
 
     _tell(nodes, "add")  # for the second worker of a run; what it loses comes back
-    both = ("--workers", 2, "--set", "epochs=60", "--address", address)
+    both = ("--workers", 2, "--set", "epochs=150", "--address", address)
     command = Command(*invocation(work, "train", "group", *both), cwd=work)
     _checkpoints(command, work / "group", 1)
     _tell(nodes, "kill")
