@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, field
+from dataclasses import Field, dataclass, field, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar, cast
 
@@ -222,7 +222,7 @@ class CachedView:
     """
 
     kind: Literal["weak", "strong"]
-    number: int
+    number: int = 0
     crop: float
     flip: float
     operations: int = 0
@@ -232,6 +232,10 @@ class CachedView:
     def name(self) -> str:
         """Another one for each of a method."""
         return f"{self.kind}-{self.number}"
+
+    def times(self, count: int) -> tuple[CachedView, ...]:
+        """So many of it, numbered from 0."""
+        return tuple(replace(self, number=number) for number in range(count))
 
 
 @dataclass(frozen=True, kw_only=True)

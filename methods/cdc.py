@@ -273,22 +273,15 @@ _RELEASE = {
 
 def _views(config: CDCConfig, side: int) -> tuple[CachedView, ...]:
     """What heads on a frozen encoder are taught with; `cutout` counts pixels of `side`."""
-    weak = [
-        CachedView(kind="weak", number=n, crop=config.weak_crop, flip=config.weak_flip)
-        for n in range(config.views)
-    ]
-    strong = [
-        CachedView(
-            kind="strong",
-            number=n,
-            crop=config.strong_crop,
-            flip=config.strong_flip,
-            operations=config.operations,
-            cutout=min(1.0, config.cutout / side),
-        )
-        for n in range(config.views)
-    ]
-    return (*weak, *strong)
+    weak = CachedView(kind="weak", crop=config.weak_crop, flip=config.weak_flip)
+    strong = CachedView(
+        kind="strong",
+        crop=config.strong_crop,
+        flip=config.strong_flip,
+        operations=config.operations,
+        cutout=min(1.0, config.cutout / side),
+    )
+    return (*weak.times(config.views), *strong.times(config.views))
 
 
 #: Mini-clusters for each cluster on a frozen encoder: those of the paper for CIFAR-20.

@@ -173,22 +173,15 @@ PRESETS: dict[str, dict[str, Any]] = {
 def _views(config: DPACConfig, side: int) -> tuple[CachedView, ...]:
     """What a head on a frozen encoder is taught with; `cutout` counts pixels of `side`."""
     own = config.pretrain
-    weak = [
-        CachedView(kind="weak", number=n, crop=own.crop_scale, flip=own.flip)
-        for n in range(config.views)
-    ]
-    strong = [
-        CachedView(
-            kind="strong",
-            number=n,
-            crop=own.strong_crop,
-            flip=own.flip,
-            operations=own.operations,
-            cutout=min(1.0, own.cutout / side),
-        )
-        for n in range(config.views if config.strong_views else 0)
-    ]
-    return (*weak, *strong)
+    weak = CachedView(kind="weak", crop=own.crop_scale, flip=own.flip)
+    strong = CachedView(
+        kind="strong",
+        crop=own.strong_crop,
+        flip=own.flip,
+        operations=own.operations,
+        cutout=min(1.0, own.cutout / side),
+    )
+    return (*weak.times(config.views), *strong.times(config.views if config.strong_views else 0))
 
 
 METHOD = Method(
