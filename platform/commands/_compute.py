@@ -217,12 +217,15 @@ def _write_down(job: Job, failure: Failure, store: Store, session: "Session") ->
 
 
 @contextlib.contextmanager
-def interruptible(store: Store, runs: Collection[str], options: Options) -> Iterator[None]:
+def interruptible(
+    store: Store, runs: Collection[str], options: Options, total: int | None = None
+) -> Iterator[None]:
     """Turns a Ctrl-C or SIGTERM into a summary and exit code 130.
 
     Args:
         runs: ids, read when it happens.
         options: of the command.
+        total: how many runs there will be, None where `runs` has them all.
 
     Raises:
         Interrupted: one of the two came.
@@ -230,9 +233,9 @@ def interruptible(store: Store, runs: Collection[str], options: Options) -> Iter
     try:
         yield
     except KeyboardInterrupt:
-        done = len(store.finished() & set(runs))
+        done, asked = len(store.finished() & set(runs)), total or len(runs)
         raise Interrupted(
-            f"interrupted: {done} of {len(runs)} runs done, the rest keep what they saved.\n"
+            f"interrupted: {done} of {asked} runs done, the rest keep what they saved.\n"
             f"continue with: {command_line(options)}"
         ) from None
 

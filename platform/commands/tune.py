@@ -156,9 +156,9 @@ def _search(
         + described(options.sampler, options.trials),
     )
     names = (*(o.name for o in settings.objectives), *say.shown(settings.request))
-    submitted: dict[str, None] = {}
+    submitted = dict.fromkeys(i for trial in study.trials() for i in trial.user_attrs["runs"])
     with (
-        work.interruptible(store, submitted.keys(), options),
+        work.interruptible(store, submitted.keys(), options, runs),
         LiveView(
             title,
             tuple(dict.fromkeys(names))[:4],

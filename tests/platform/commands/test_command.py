@@ -75,7 +75,7 @@ def test_sigterm_ends_like_a_ctrl_c_and_nothing_of_the_folder_is_imported(work: 
     os.killpg(command.process.pid, signal.SIGTERM)  # as `timeout` does
     assert command.end() == 130
     said, more = command.lines[-2:]
-    assert said.startswith("interrupted: 0 of ")
+    assert said.startswith("interrupted: 0 of 8 runs done")
     assert more.startswith("continue with: platform tune cdc")
     assert "SIGTERM" not in command.text  # a dump of Ray's stack
     assert gone(family, 10) == []
