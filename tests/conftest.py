@@ -18,6 +18,9 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
 
+# Programs started by a test may have several threads, which wait for each other asleep.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 # Bytecode is kept whatever the environment says: the two processes of the tests, and each program
 # that a test starts, would compile all files of the project and of the tests anew.
 sys.dont_write_bytecode = False

@@ -15,6 +15,7 @@ from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.platform.errors import StorageError
 from deep_clustering.platform.request.jobs import Job
 from deep_clustering.platform.run import failure, record
+from deep_clustering.platform.run._eager import optimisers_without_compiler
 from deep_clustering.platform.run._lanes import Settings
 from deep_clustering.platform.run.checkpoints import Checkpoints
 from deep_clustering.platform.run.client import Client
@@ -68,18 +69,15 @@ def _ahead() -> Iterator[None]:
 
 
 def _prepare() -> None:
-    # PyTorch imports its compiler, and with it sympy, when the first optimiser is made; metrics
-    # take scikit-learn.
     import sklearn.cluster
     import sklearn.metrics  # noqa: F401
-
-    torch.optim.SGD([torch.zeros(1, requires_grad=True)])
 
 
 def serve(given: dict[str, Settings]) -> None:
     """The loop of one worker; `given` holds the `Settings` under "settings"."""
     from ray.train.torch import get_device
 
+    optimisers_without_compiler()
     settings = given["settings"]
     torch.set_num_threads(settings.threads)
     device = get_device()
