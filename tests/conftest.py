@@ -21,6 +21,10 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 # Programs started by a test may have several threads, which wait for each other asleep.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+# Triton reads it when it is imported: without a GPU its programs run by the interpreter.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
+
 # Bytecode is kept whatever the environment says: the two processes of the tests, and each program
 # that a test starts, would compile all files of the project and of the tests anew.
 sys.dont_write_bytecode = False

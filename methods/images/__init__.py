@@ -2,9 +2,9 @@
 
 `images` holds the images of a dataset; `pictures` says how pictures of any size lie in its squares;
 `view` says what a view is; `clean`, `weak`, `strong`, `contrastive` and `randaugment` are the
-views; `crops`, `resampling`, `operations` and `colour` are what they are made of, and `taps` and
-`levels` carry that out for large pictures on a CPU. Imports PyTorch, NumPy and numba and no other
-room.
+views; `steps` says what they do to a picture, by `crops`, `resampling`, `operations` and `colour`.
+`taps` and `levels` carry that out for large pictures on a CPU, `programs` for small ones on a GPU.
+Imports PyTorch, NumPy, numba and Triton and no other room.
 
 A view is two steps. ``draw`` makes all random choices of a batch, ``apply`` uses them:
 

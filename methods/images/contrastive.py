@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator
 
 from deep_clustering.methods.images._checks import (
     probability_mistake,
@@ -13,11 +13,12 @@ from deep_clustering.methods.images._checks import (
     scale_mistake,
     side_mistake,
 )
-from deep_clustering.methods.images.crops import crop, draw_crop
-from deep_clustering.methods.images.operations import Operation, operate
+from deep_clustering.methods.images.crops import cropped, draw_crop
+from deep_clustering.methods.images.operations import Operation
 from deep_clustering.methods.images.pictures import Frame, Pictures
 from deep_clustering.methods.images.resampling import cubic
-from deep_clustering.methods.images.view import Draws, in_parts
+from deep_clustering.methods.images.steps import Steps, by_steps
+from deep_clustering.methods.images.view import Draws
 
 BLUR_RADIUS = (0.1, 2.0)  # pixels, standard deviation; MoCo v2
 SOLARISED = 128  # level: this and higher ones are inverted; BYOL
@@ -102,8 +103,8 @@ class Contrastive:
         draws["magnitude"] = torch.cat([draws["magnitude"], level], dim=1)
         return draws
 
-    @in_parts
-    def apply(self, pictures: Pictures, draws: Draws) -> Tensor:
+    @by_steps
+    def apply(self, pictures: Pictures, draws: Draws) -> Steps:
         """See ``View.apply``. The flip commutes with all that follows it here."""
-        pixels = crop(pictures, draws, self.side, cubic, scale=self.crop_scale, frame=self.frame)
-        return operate(pixels, draws["operation"], draws["magnitude"])
+        steps = cropped(pictures, draws, cubic, scale=self.crop_scale, frame=self.frame)
+        return steps._replace(operation=draws["operation"], magnitude=draws["magnitude"])

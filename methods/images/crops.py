@@ -9,7 +9,8 @@ from torch import Generator, Tensor
 
 from deep_clustering.methods.images._device import to_device
 from deep_clustering.methods.images.pictures import Frame, Pictures, framed
-from deep_clustering.methods.images.resampling import Kernel, Resize, resample
+from deep_clustering.methods.images.resampling import Kernel
+from deep_clustering.methods.images.steps import Steps
 from deep_clustering.methods.images.view import Draws
 
 CROP_ATTEMPTS = 10  # torchvision's RandomResizedCrop gives up after as many
@@ -55,22 +56,25 @@ def crop_boxes(draws: Draws, sizes: Tensor) -> Tensor:
     return torch.stack([torch.where(fits, start, middle), torch.where(fits, length, most)], dim=2)
 
 
-def crop(
+def cropped(
     pictures: Pictures,
     draws: Draws,
-    side: int,
     kernel: Kernel,
     *,
     scale: tuple[float, float],
     frame: Frame,
-) -> Tensor:
-    """Random resized crop of the ``frame`` of each picture, and flip: uint8 (n, 3, side, side).
+) -> Steps:
+    """Random resized crop of the ``frame`` of each picture, and flip.
 
     A ``scale`` of (1, 1) takes the frame as it is, whatever its ratio.
     """
-    device = pictures.pixels.device
+    if pictures.size is None:  # the boxes follow from the draws alone, wherever they are
+        device = draws["area"].device
+        sizes = stored = torch.full((1, 2), pictures.side, dtype=torch.float64, device=device)
+    else:
+        device = pictures.pixels.device
+        sizes, stored = pictures.sizes(), pictures.stored()
     mine = {name: to_device(draws[name], device) for name in ("area", "ratio", "place", "flip")}
-    sizes, stored = pictures.sizes(), pictures.stored()
     corner, inner = framed(sizes, frame)
     if scale[0] < 1:
         start, length = crop_boxes(mine, inner).unbind(2)
@@ -80,8 +84,7 @@ def crop(
     length = (length * shrunk).clamp(min=1)
     start = ((corner + start) * shrunk).minimum(stored - length)
     span = torch.stack([start, length], dim=2).expand(len(pictures.pixels), -1, -1)
-    mirrored = torch.stack([torch.zeros_like(mine["flip"]), mine["flip"]], dim=1)
-    return resample(pictures.pixels, Resize(span, mirrored, side, kernel))
+    return Steps(span, mine["flip"], kernel)
 
 
 def centre(pixels: Tensor, side: int) -> Tensor:

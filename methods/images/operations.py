@@ -56,7 +56,7 @@ def operate(pixels: Tensor, operation: Tensor, magnitude: Tensor) -> Tensor:
     operation, magnitude = operation.cpu(), magnitude.cpu()
     matrix = affine_matrices(operation, magnitude, pixels.shape[-1])
     # The geometric operations differ in their matrix only, so they are done together.
-    kind = torch.where(_is_geometric(operation), int(Operation.ROTATE), operation)
+    kind = torch.where(is_geometric(operation), int(Operation.ROTATE), operation)
     counts = torch.stack([(kind == o).sum(dim=0) for o in Operation], dim=1).tolist()
     # In each slot the samples are brought into the order of their operations.
     order = kind.argsort(dim=0, stable=True)
@@ -97,7 +97,7 @@ _GEOMETRIC = (
 )
 
 
-def _is_geometric(operation: Tensor) -> Tensor:
+def is_geometric(operation: Tensor) -> Tensor:
     return torch.isin(operation, torch.tensor(_GEOMETRIC, device=operation.device))
 
 

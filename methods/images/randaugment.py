@@ -13,12 +13,12 @@ from deep_clustering.methods.images._checks import (
     scale_mistake,
     side_mistake,
 )
-from deep_clustering.methods.images._device import to_device
-from deep_clustering.methods.images.crops import crop, draw_crop
-from deep_clustering.methods.images.operations import Operation, operate
+from deep_clustering.methods.images.crops import cropped, draw_crop
+from deep_clustering.methods.images.operations import Operation
 from deep_clustering.methods.images.pictures import Frame, Pictures
 from deep_clustering.methods.images.resampling import triangle
-from deep_clustering.methods.images.view import Draws, in_parts
+from deep_clustering.methods.images.steps import Steps, by_steps
+from deep_clustering.methods.images.view import Draws
 
 #: The strength of each operation in RUC's release. It draws a level from {1, ..., m - 1} on a scale
 #: of 10 with m = 2, so the level is always 1, and level / 10 of the range of the paper's Table 4
@@ -100,16 +100,14 @@ class RandAugment:
             draws["corner"] = (centre - self.cutout // 2).clamp_min(0)  # row, column
         return draws
 
-    @in_parts
-    def apply(self, pictures: Pictures, draws: Draws) -> Tensor:
+    @by_steps
+    def apply(self, pictures: Pictures, draws: Draws) -> Steps:
         """See ``View.apply``."""
-        pixels = crop(pictures, draws, self.side, triangle, scale=self.crop_scale, frame=self.frame)
-        pixels = operate(pixels, draws["operation"], draws["magnitude"])
-        if self.cutout:
-            corner = to_device(draws["corner"], pixels.device)
-            place = torch.arange(self.side, device=pixels.device)
-            first, last = corner[..., None], corner[..., None] + self.cutout
-            inside = (place >= first) & (place <= last)  # (n, 2, side): rows, columns
-            hole = inside[:, 0, :, None] & inside[:, 1, None, :]
-            pixels = pixels.masked_fill(hole[:, None], _GREY)
-        return pixels
+        steps = cropped(pictures, draws, triangle, scale=self.crop_scale, frame=self.frame)
+        steps = steps._replace(operation=draws["operation"], magnitude=draws["magnitude"])
+        if not self.cutout:
+            return steps
+        row, column = draws["corner"].unbind(1)
+        width = self.cutout + 1
+        hole = torch.stack([row, row + width, column, column + width], dim=1)
+        return steps._replace(hole=hole, fill=_GREY)

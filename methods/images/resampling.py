@@ -120,7 +120,7 @@ class Blur:
 
     def weights(self, source: int) -> Tensor:
         """See ``Lines``; ``source`` is the side."""
-        below = self._below(torch.arange(-source, source, device=self._width.device))
+        below = self.below(source)
         upto = below.unfold(1, source, 1)[:, 1:].flip(1).clone()  # row o: right edges of 0.. - o
         upto[..., -1] = 1
         return _quantised(upto)[:, None].expand(-1, 2, -1, -1)
@@ -135,6 +135,13 @@ class Blur:
         upto.masked_fill_(pixel < 0, 0).masked_fill_(pixel >= self.target - 1, 1)
         first = (place - reach).expand(len(upto), 2, -1)
         return Taps(first, _quantised(upto)[:, None].expand(-1, 2, -1, -1))
+
+    def below(self, source: int) -> Tensor:
+        """The share below the right edge of a pixel, of -source to source - 1 pixels off.
+
+        (n, 2 source).
+        """
+        return self._below(torch.arange(-source, source, device=self._width.device))
 
     def _below(self, offset: Tensor) -> Tensor:
         """The share below the right edge of a pixel that lies so far off, (n, number)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator
 
 from deep_clustering.methods.images._checks import (
     probability_mistake,
@@ -13,12 +13,12 @@ from deep_clustering.methods.images._checks import (
     scale_mistake,
     side_mistake,
 )
-from deep_clustering.methods.images._device import to_device
-from deep_clustering.methods.images.crops import crop, draw_crop
-from deep_clustering.methods.images.operations import Operation, operate
+from deep_clustering.methods.images.crops import cropped, draw_crop
+from deep_clustering.methods.images.operations import Operation
 from deep_clustering.methods.images.pictures import Frame, Pictures
 from deep_clustering.methods.images.resampling import triangle
-from deep_clustering.methods.images.view import Draws, in_parts
+from deep_clustering.methods.images.steps import Steps, by_steps
+from deep_clustering.methods.images.view import Draws
 
 # The fourteen operations of the strong view and the range of each magnitude: SCAN's augmentations,
 # which CDC (Sec. 4.1) and DPAC take over. A posterising magnitude counts with its integer part.
@@ -87,21 +87,13 @@ class Strong:
             draws["hole"] = torch.cat([centre, length // 2], dim=1)  # row, column, half-side
         return draws
 
-    def apply(self, pictures: Pictures, draws: Draws, mean: Tensor, std: Tensor) -> Tensor:
+    @by_steps
+    def apply(self, pictures: Pictures, draws: Draws) -> Steps:
         """See ``View.apply``."""
-        x = self._uncut(pictures, draws, mean, std)
-        return _cut(x, draws["hole"]) if self.cutout else x
-
-    @in_parts
-    def _uncut(self, pictures: Pictures, draws: Draws) -> Tensor:
-        pixels = crop(pictures, draws, self.side, triangle, scale=self.crop_scale, frame=self.frame)
-        return operate(pixels, draws["operation"], draws["magnitude"])
-
-
-def _cut(x: Tensor, hole: Tensor) -> Tensor:
-    """Fills each sample's hole with 0, in place. ``hole``: (n, 3), row, column, half-side."""
-    hole = to_device(hole, x.device)
-    place = torch.arange(x.shape[-1], device=x.device)
-    half = hole[:, 2:]
-    inside = [(place >= at - half) & (place < at + half) for at in (hole[:, :1], hole[:, 1:2])]
-    return x.masked_fill_((inside[0][:, :, None] & inside[1][:, None, :])[:, None], 0)
+        steps = cropped(pictures, draws, triangle, scale=self.crop_scale, frame=self.frame)
+        steps = steps._replace(operation=draws["operation"], magnitude=draws["magnitude"])
+        if not self.cutout:
+            return steps
+        row, column, half = draws["hole"].unbind(1)
+        hole = torch.stack([row - half, row + half, column - half, column + half], dim=1)
+        return steps._replace(hole=hole)

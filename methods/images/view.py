@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Protocol, TypeVar
 
@@ -30,7 +30,7 @@ class View(Protocol):
         """Views of ``pictures``.
 
         ``draws``: from ``draw``, a row a picture. ``mean`` and ``std``: (3,), of pixels scaled to
-        [0, 1]. Returns float32 (n, 3, side, side), contiguous, without gradient.
+        [0, 1]. Returns float32 (n, 3, side, side), without gradient.
         """
 
 
@@ -48,29 +48,46 @@ def in_parts(levels: Levels[V]) -> Apply[V]:
     @wraps(levels)
     @torch.no_grad()
     def apply(view: V, pictures: Pictures, draws: Draws, mean: Tensor, std: Tensor) -> Tensor:
-        pixels, size = pictures
-        n = len(pixels)
-        if pixels.dtype != torch.uint8 or pixels.dim() != 4 or pixels.shape[1] != 3:
-            raise ValueError(
-                f"pictures: uint8 (n, 3, H, H), got {pixels.dtype} {tuple(pixels.shape)}."
-            )
-        if size is not None and size.shape != (n, 2):
-            raise ValueError(f"size: (n, 2) with n = {n}, got {tuple(size.shape)}.")
-        for name, values in draws.items():
-            if len(values) != n:
-                raise ValueError(
-                    f"draws: one row per image, got {len(values)} rows of {name!r} for {n} images."
-                )
-        part = CPU_PART if pixels.device.type == "cpu" else GPU_PART
-        rows = max(16, part // (3 * max(view.side, pictures.side) ** 2))
-        result = torch.empty(n, 3, view.side, view.side, device=pixels.device)
-        for start in range(0, n, rows):
-            some = slice(start, start + rows)
+        check(pictures, draws)
+        pixels = pictures.pixels
+        result = torch.empty(len(pixels), 3, view.side, view.side, device=pixels.device)
+        for some in parts(pixels, view.side):
             mine = {name: values[some] for name, values in draws.items()}
-            made = levels(view, pictures.part(some), mine)
-            # (x / 255 - mean) / std
-            x = result[some].copy_(made)
-            x.sub_(255 * mean[:, None, None]).mul_(1 / (255 * std[:, None, None]))
+            normalised(levels(view, pictures.part(some), mine), mean, std, out=result[some])
         return result
 
     return apply
+
+
+def check(pictures: Pictures, draws: Draws) -> None:
+    """Raises ValueError where the input of ``View.apply`` does not fit together."""
+    pixels, size = pictures
+    n = len(pixels)
+    if pixels.dtype != torch.uint8 or pixels.dim() != 4 or pixels.shape[1] != 3:
+        raise ValueError(f"pictures: uint8 (n, 3, H, H), got {pixels.dtype} {tuple(pixels.shape)}.")
+    if size is not None and size.shape != (n, 2):
+        raise ValueError(f"size: (n, 2) with n = {n}, got {tuple(size.shape)}.")
+    for name, values in draws.items():
+        if len(values) != n:
+            raise ValueError(
+                f"draws: one row per image, got {len(values)} rows of {name!r} for {n} images."
+            )
+
+
+def parts(pixels: Tensor, side: int) -> Iterator[slice]:
+    """Rows of pictures (n, 3, H, H) that memory can hold together while views of them are made."""
+    part = CPU_PART if pixels.device.type == "cpu" else GPU_PART
+    rows = max(16, part // (3 * max(side, pixels.shape[-1]) ** 2))
+    for start in range(0, len(pixels), rows):
+        yield slice(start, start + rows)
+
+
+def normalised(levels: Tensor, mean: Tensor, std: Tensor, *, out: Tensor) -> Tensor:
+    """(x / 255 - mean) / std of levels (n, 3, S, S), written to ``out``."""
+    shift, scale = to_normalise(mean, std)
+    return out.copy_(levels).sub_(shift[:, None, None]).mul_(scale[:, None, None])
+
+
+def to_normalise(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
+    """What is taken from a level, and what the difference is multiplied with: (3,) each."""
+    return 255 * mean, 1 / (255 * std)

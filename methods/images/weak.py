@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Generator, Tensor
+from torch import Generator
 
 from deep_clustering.methods.images._checks import (
     probability_mistake,
@@ -12,10 +12,11 @@ from deep_clustering.methods.images._checks import (
     scale_mistake,
     side_mistake,
 )
-from deep_clustering.methods.images.crops import crop, draw_crop
+from deep_clustering.methods.images.crops import cropped, draw_crop
 from deep_clustering.methods.images.pictures import Frame, Pictures
 from deep_clustering.methods.images.resampling import triangle
-from deep_clustering.methods.images.view import Draws, in_parts
+from deep_clustering.methods.images.steps import Steps, by_steps
+from deep_clustering.methods.images.view import Draws
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Weak:
         """See ``View.draw``."""
         return draw_crop(n, self.crop_scale, self.flip, generator)
 
-    @in_parts
-    def apply(self, pictures: Pictures, draws: Draws) -> Tensor:
+    @by_steps
+    def apply(self, pictures: Pictures, draws: Draws) -> Steps:
         """See ``View.apply``."""
-        return crop(pictures, draws, self.side, triangle, scale=self.crop_scale, frame=self.frame)
+        return cropped(pictures, draws, triangle, scale=self.crop_scale, frame=self.frame)
