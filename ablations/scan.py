@@ -5,6 +5,7 @@ DPAC and RUC mark the second one with a dagger. Claims are those that the tables
 own parts; how it compares with another method is a claim of that method's suites.
 """
 
+from deep_clustering.ablations._cdc_tables import SIX, of_cdc
 from deep_clustering.ablations._suite import Claim, Row, Suite
 from deep_clustering.ablations._variants import Variant, variants
 from deep_clustering.methods.scan import SCANConfig
@@ -80,10 +81,10 @@ VARIANTS = variants(
     ),
 )
 
-_SIX = ("cifar10", "cifar20", "stl10", "imagenet10", "imagenet-dogs", "tiny-imagenet")
-_THREE = ("cifar10", "cifar20", "stl10")
+_THREE = SIX[:3]
 _POINT = 0.005  # half a point of accuracy, as in CDC's suites
-_CDC = "CDC trained SCAN with a ResNet-34 on MoCo v2"
+_TRAINED = "CDC trained SCAN with a ResNet-34 on MoCo v2"
+_RELEASED = "the published models start from MoCo-v2 weights of all of ImageNet"
 
 _STAGES = (
     Row(name="SCAN-2", variants=("no-self-labelling",), printed=("", "SCAN-2")),
@@ -94,43 +95,18 @@ _SELF_LABELLING = Claim(
 )
 
 
-def _of_cdc(
-    table: str,
-    title: str,
-    datasets: tuple[str, ...],
-    metrics: tuple[str, ...],
-    mismatch: str = _CDC,
-) -> Suite:
-    return Suite(
-        name=f"scan-cdc-{table}",
-        title=title,
-        method="scan",
-        datasets=datasets,
-        table=("cdc", table),
-        rows=_STAGES,
-        metrics=metrics,
-        claims=(_SELF_LABELLING,) if "acc" in metrics else (),
-        mismatch=mismatch,
-    )
+def _in(table: str, mismatch: str = _TRAINED) -> Suite:
+    return of_cdc("scan", table, *_STAGES, mismatch=mismatch, claims=(_SELF_LABELLING,))
 
 
 SUITES = (
-    _of_cdc("table1", "SCAN in CDC's table of six data sets", _SIX, ("acc", "ari", "ece")),
-    _of_cdc("table4", "NMI of SCAN in CDC's paper", _SIX, ("nmi",)),
-    _of_cdc("table10", "SCAN over seeds in CDC's paper", _THREE, ("acc", "nmi", "ari", "ece")),
-    _of_cdc(
-        "table11",
-        "SCAN over seeds in CDC's paper",
-        ("imagenet10", "imagenet-dogs", "tiny-imagenet"),
-        ("acc", "nmi", "ari", "ece"),
-    ),
-    _of_cdc(
-        "table12",
-        "SCAN's released models on 50, 100 and 200 classes of ImageNet",
-        ("imagenet50", "imagenet100", "imagenet200"),
-        ("acc", "ece"),
-        "the published models start from MoCo-v2 weights of all of ImageNet",
-    ),
+    _in("table1"),
+    _in("table4"),
+    _in("table10"),
+    _in("table11"),
+    _in("table12", _RELEASED),
+    _in("table14"),
+    _in("table15"),
     Suite(
         name="scan-dpac-table4",
         title="SCAN with self-labelling in DPAC's table",

@@ -4,6 +4,7 @@ CDC calls the size constraint alone "SeCu-Size", and "SeCu" what a self-labellin
 latter is not known well enough to be here, and is published only.
 """
 
+from deep_clustering.ablations._cdc_tables import SIX, of_cdc
 from deep_clustering.ablations._suite import Claim, Row, Suite
 from deep_clustering.ablations._variants import Variant, variants
 from deep_clustering.methods.secu import SeCuConfig
@@ -33,26 +34,15 @@ VARIANTS = variants(
     ),
 )
 
-_THREE = ("cifar10", "cifar20", "stl10")
-_SIZE = "CDC trained SeCu with a ResNet-34"
-
-
-def _of_cdc(table: str, metrics: tuple[str, ...]) -> Suite:
-    return Suite(
-        name=f"secu-cdc-{table}",
-        title=f"SeCu-Size in CDC's {table.replace('table', 'Table ')}",
-        method="secu",
-        datasets=_THREE,
-        table=("cdc", table),
-        rows=(Row(name="SeCu-Size", printed=("", "SeCu-Size")),),
-        metrics=metrics,
-        mismatch=_SIZE,
-    )
-
+_THREE = SIX[:3]
+_SIZE = Row(name="SeCu-Size", printed=("", "SeCu-Size"))
+_OF_CDC = "CDC trained SeCu with a ResNet-34"
 
 SUITES = (
-    _of_cdc("table1", ("acc", "ari", "ece")),
-    _of_cdc("table4", ("nmi",)),
+    *(
+        of_cdc("secu", table, _SIZE, mismatch=_OF_CDC, datasets=_THREE)
+        for table in ("table1", "table4", "table14", "table15")
+    ),
     Suite(
         name="secu-dpac-table4",
         title="SeCu in DPAC's Table 4",

@@ -3,6 +3,7 @@
 CDC calls it "SPICE-2"; "SPICE-3", the semi-supervised training after it, is published only.
 """
 
+from deep_clustering.ablations._cdc_tables import SIX, of_cdc
 from deep_clustering.ablations._suite import Claim, Row, Suite
 from deep_clustering.ablations._variants import Variant, variants
 from deep_clustering.methods.spice import SPICEConfig
@@ -29,30 +30,19 @@ VARIANTS = variants(
     ),
 )
 
-_SIX = ("cifar10", "cifar20", "stl10", "imagenet10", "imagenet-dogs", "tiny-imagenet")
-
-
-def _of_cdc(table: str, metrics: tuple[str, ...]) -> Suite:
-    return Suite(
-        name=f"spice-cdc-{table}",
-        title=f"SPICE-self in CDC's {table.replace('table', 'Table ')}",
-        method="spice",
-        datasets=_SIX,
-        table=("cdc", table),
-        rows=(Row(name="SPICE-2", printed=("", "SPICE-2")),),
-        metrics=metrics,
-        mismatch="CDC evaluated SPICE's released models, whose pretraining is another",
-    )
-
+_SELF = Row(name="SPICE-2", printed=("", "SPICE-2"))
+_OF_CDC = "CDC evaluated SPICE's released models, whose pretraining is another"
 
 SUITES = (
-    _of_cdc("table1", ("acc", "ari", "ece")),
-    _of_cdc("table4", ("nmi",)),
+    *(
+        of_cdc("spice", table, _SELF, mismatch=_OF_CDC)
+        for table in ("table1", "table4", "table14", "table15")
+    ),
     Suite(
         name="spice-dpac-table4",
         title="SPICE-self in DPAC's Table 4",
         method="spice",
-        datasets=_SIX[:5],
+        datasets=SIX[:5],
         table=("dpac", "table4"),
         rows=(Row(name="SPICE", printed=("", "SPICE")),),
         metrics=("nmi", "acc", "ari"),

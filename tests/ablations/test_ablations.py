@@ -33,6 +33,17 @@ def test_what_there_is():
     assert [n for n in names if n.startswith("ruc")] == [
         *tables, *(f"ruc-fig{i}" for i in (3, 4, 5, 9, 10, 11, 12)),
     ]  # fmt: skip
+    of_others = {n for n in names if "-cdc-table" in n}
+    assert of_others == {
+        f"{method}-cdc-table{i}"
+        for method, tables in {
+            "cc": (1, 4, 10, 11, 14, 15),
+            "scan": (1, 4, 10, 11, 12, 14, 15),
+            "secu": (1, 4, 14, 15),
+            "spice": (1, 4, 14, 15),
+        }.items()
+        for i in tables
+    }
     assert {"single-head", "no-stop-gradient", "fixed-threshold", "random-init"} <= set(
         cdc.VARIANTS
     )
