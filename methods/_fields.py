@@ -113,6 +113,14 @@ def share(config: object, *names: str) -> list[Rule]:
     return [Rule(0 <= getattr(config, name) <= 1, name, "must be from 0 to 1") for name in names]
 
 
+def part(config: object, *names: str) -> list[Rule]:
+    """Rules: each field lies in (0, 1]."""
+    return [
+        Rule(0 < getattr(config, name) <= 1, name, "must be above 0 and at most 1")
+        for name in names
+    ]
+
+
 def choice(config: object, **kinds: object) -> list[Rule]:
     """Rules: each field is one of the values of its `Literal`."""
     return [
@@ -150,4 +158,23 @@ def normalisation(config: Normalised) -> list[Rule]:
             "std",
             "must be none or three values above 0",
         ),
+    ]
+
+
+class Sized(Protocol):
+    """A configuration of how large images are seen."""
+
+    @property
+    def side(self) -> int | None: ...
+
+    @property
+    def enlargement(self) -> float | None: ...
+
+
+def sizes(config: Sized) -> list[Rule]:
+    """Rules: `side`, of the views, and `enlargement`, of the clean one, are None or in bounds."""
+    side, enlargement = config.side, config.enlargement
+    return [
+        Rule(side is None or side > 0, "side", "must be above 0"),
+        Rule(enlargement is None or enlargement >= 1, "enlargement", "must be at least 1"),
     ]

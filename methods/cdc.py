@@ -23,6 +23,7 @@ from deep_clustering.methods._fields import (
     doc,
     normalisation,
     not_negative,
+    part,
     positive,
     share,
 )
@@ -130,8 +131,7 @@ class CDCSettings(abc.ABC):
                     "filter",
                     "must be none, gsf or ppf",
                 ),
-                Rule(0 < self.weak_crop <= 1, "weak_crop", "must be above 0 and at most 1"),
-                Rule(0 < self.strong_crop <= 1, "strong_crop", "must be above 0 and at most 1"),
+                *part(self, "weak_crop", "strong_crop"),
                 Rule(
                     sub > 0 and batch % sub == 0,
                     "sub_batch_size",

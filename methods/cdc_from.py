@@ -12,12 +12,12 @@ from typing import Any, Literal
 from deep_clustering.methods._fields import (
     Backbone,
     Frame,
-    Rule,
     Stem,
     check,
     choice,
     doc,
     not_negative,
+    sizes,
 )
 from deep_clustering.methods._method import Base, Difference, Later, Method, by_side
 from deep_clustering.methods.cdc import PRESETS as OF_CDC
@@ -49,12 +49,7 @@ class CDCFromConfig(CDCSettings):
             [
                 *choice(self, start=Start, backbone=Backbone, stem=Stem, frame=Frame),
                 *not_negative(self, "stem_padding"),
-                Rule(self.side is None or self.side > 0, "side", "must be none or above 0"),
-                Rule(
-                    self.enlargement is None or self.enlargement >= 1,
-                    "enlargement",
-                    "must be none or at least 1",
-                ),
+                *sizes(self),
             ],
         )
 

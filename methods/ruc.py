@@ -19,8 +19,10 @@ from deep_clustering.methods._fields import (
     doc,
     normalisation,
     not_negative,
+    part,
     positive,
     share,
+    sizes,
 )
 from deep_clustering.methods._method import Base, Later, Method, by_side
 from deep_clustering.methods.differences.ruc import DIFFERENCES
@@ -110,7 +112,6 @@ class RUCConfig:
     precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
-        side, most = self.side, OPERATIONS
         check(
             self,
             [
@@ -125,20 +126,19 @@ class RUCConfig:
                 *choice(self, batches=Batches),
                 *choice(self, precision=Precision),
                 *([] if self.refurbish is None else choice(self, refurbish=Refurbish)),
+                *part(self, "crop"),
+                *sizes(self),
                 *normalisation(self),
                 Rule(self.clusters >= 2, "clusters", "must be at least 2"),
-                Rule(0 < self.crop <= 1, "crop", "must be above 0 and at most 1"),
-                Rule(0 <= self.operations <= most, "operations", f"must be from 0 to {most}"),
+                Rule(
+                    0 <= self.operations <= OPERATIONS,
+                    "operations",
+                    f"must be from 0 to {OPERATIONS}",
+                ),
                 Rule(_within(self.tau1_share), "tau1_share", "must be above 0 and at most 1"),
                 Rule(_below(self.smoothing), "smoothing", "must be none or from 0 to below 1"),
                 Rule(self.ramp is None or self.ramp >= 0, "ramp", "must not be negative"),
-                Rule(side is None or side >= 1, "side", "must be none or above 0"),
                 Rule(self.stem_padding in (1, 2), "stem_padding", "must be 1 or 2"),
-                Rule(
-                    self.enlargement is None or self.enlargement >= 1,
-                    "enlargement",
-                    "must be none or at least 1",
-                ),
                 Rule(
                     self.selection == "once" or self.refurbish is None,
                     "refurbish",

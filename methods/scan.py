@@ -17,6 +17,7 @@ from deep_clustering.methods._fields import (
     choice,
     doc,
     not_negative,
+    part,
     positive,
     share,
 )
@@ -99,7 +100,7 @@ class SCANConfig:
                     "weight_average",
                     "must be from 0 to below 1, which would keep all weights as they are",
                 ),
-                Rule(0 < self.strong_crop <= 1, "strong_crop", "must be above 0 and at most 1"),
+                *part(self, "strong_crop"),
             ],
         )
 

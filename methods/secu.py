@@ -22,8 +22,10 @@ from deep_clustering.methods._fields import (
     doc,
     normalisation,
     not_negative,
+    part,
     positive,
     share,
+    sizes,
 )
 from deep_clustering.methods._method import Later, Method, by_side
 from deep_clustering.methods.differences.secu import DIFFERENCES
@@ -85,14 +87,9 @@ class SeCuConfig:
                 *share(self, "jitter", "grey", "blur", "second_blur", "solarise"),
                 *choice(self, constraint=Constraint, backbone=Backbone, stem=Stem),
                 *choice(self, frame=Frame, precision=Precision),
+                *part(self, "crop_scale"),
+                *sizes(self),
                 *normalisation(self),
-                Rule(0 < self.crop_scale <= 1, "crop_scale", "must be above 0 and at most 1"),
-                Rule(self.side is None or self.side > 0, "side", "must be none or above 0"),
-                Rule(
-                    self.enlargement is None or self.enlargement >= 1,
-                    "enlargement",
-                    "must be none or at least 1",
-                ),
                 Rule(
                     1 <= self.warmup_epochs < self.epochs,
                     "warmup_epochs",

@@ -18,6 +18,7 @@ from deep_clustering.methods._fields import (
     choice,
     doc,
     not_negative,
+    part,
     positive,
     share,
 )
@@ -60,7 +61,7 @@ class SPICEConfig:
                 *not_negative(self, "weight_decay", "operations", "cutout"),
                 *share(self, "centre_share", "label_share", "weak_flip", "strong_flip"),
                 *choice(self, precision=Precision),
-                Rule(0 < self.weak_crop <= 1, "weak_crop", "must be above 0 and at most 1"),
+                *part(self, "weak_crop"),
                 Rule(
                     self.clusters <= self.batch_size,
                     "clusters",

@@ -7,7 +7,7 @@ whose command for CIFAR-10 gives the defaults. `algorithms.temi` has the losses 
 
 from dataclasses import dataclass
 
-from deep_clustering.methods._fields import Rule, check, doc, not_negative, positive, share
+from deep_clustering.methods._fields import check, doc, not_negative, part, positive, share
 from deep_clustering.methods._method import Difference, Later, Method
 
 
@@ -38,7 +38,7 @@ class TemiConfig:
                 *positive(self, *counts, "lr", "temperature"),
                 *not_negative(self, "warmup_epochs", "weight_decay", "frozen_epochs"),
                 *share(self, "momentum", "prior_momentum"),
-                Rule(0 < self.beta <= 1, "beta", "must be above 0 and at most 1"),
+                *part(self, "beta"),
             ],
         )
 

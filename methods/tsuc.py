@@ -15,15 +15,16 @@ from deep_clustering.methods._fields import (
     Channels,
     Frame,
     Precision,
-    Rule,
     Stem,
     check,
     choice,
     doc,
     normalisation,
     not_negative,
+    part,
     positive,
     share,
+    sizes,
 )
 from deep_clustering.methods._method import Later, Method, by_side
 from deep_clustering.methods.differences.tsuc import DIFFERENCES
@@ -89,14 +90,9 @@ class TSUCConfig:
                 *not_negative(self, "certainty_weight", "spread_weight", "stem_padding"),
                 *share(self, "sgd_momentum", "bank_momentum", "growth", "jitter", "grey", "flip"),
                 *choice(self, backbone=Backbone, stem=Stem, frame=Frame, precision=Precision),
+                *part(self, "crop_scale"),
+                *sizes(self),
                 *normalisation(self),
-                Rule(0 < self.crop_scale <= 1, "crop_scale", "must be above 0 and at most 1"),
-                Rule(self.side is None or self.side > 0, "side", "must be none or above 0"),
-                Rule(
-                    self.enlargement is None or self.enlargement >= 1,
-                    "enlargement",
-                    "must be none or at least 1",
-                ),
             ],
         )
 

@@ -12,11 +12,10 @@ from torch import Tensor, nn
 
 from deep_clustering.methods.cc import CCConfig
 from deep_clustering.methods.compute.random import generator, seeded
-from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.contrastive import Contrastive
 from deep_clustering.methods.learning.clusterer import Clusterer, negative_entropy
 from deep_clustering.methods.learning.learner import Context, Parts, adam, descend
-from deep_clustering.methods.networks.encoders import Encoder, encoder, wide
+from deep_clustering.methods.networks.encoders import described, wide
 from deep_clustering.methods.networks.perceptron import perceptron
 from deep_clustering.methods.pretraining.simclr import nt_xent, whole_batch
 
@@ -61,7 +60,7 @@ class CC(Clusterer):
         self.config = config
         super().__init__(
             config,
-            {"encoder": self._fresh},
+            {"encoder": described(config)},
             side=config.side,
             enlargement=config.enlargement,
             frame=config.frame,
@@ -87,16 +86,6 @@ class CC(Clusterer):
         parameters = [p for module in modules for p in module.parameters()]
         self._optimiser = adam((parameters, config.learning_rate), weight_decay=config.weight_decay)
         self._both = torch.cat([self._rows, self._rows + config.batch_size])
-
-    def _fresh(self, side: int, replicas: Replicas) -> Encoder:
-        config = self.config
-        return encoder(
-            config.backbone,
-            side=side,
-            replicas=replicas,
-            stem=config.stem,
-            stem_padding=config.stem_padding,
-        )
 
     def _perceptron(self, outside: int) -> nn.Module:
         """A head: as wide as the features, one hidden layer (release)."""

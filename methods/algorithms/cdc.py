@@ -34,7 +34,7 @@ from deep_clustering.methods.learning.selection import (
 )
 from deep_clustering.methods.learning.state import unpack
 from deep_clustering.methods.networks.batchnorm import BatchNorm
-from deep_clustering.methods.networks.encoders import Encoder, encoder
+from deep_clustering.methods.networks.encoders import Encoder, described
 
 # --- Losses and targets, in the order of the paper ------------------------------------------------
 
@@ -333,14 +333,7 @@ class CDC(Clusterer):
 
     def _build_encoder(self, side: int, replicas: Replicas) -> Encoder:
         """The configured backbone with fresh weights."""
-        network = self.config.network
-        return encoder(
-            network.backbone,
-            side=side,
-            replicas=replicas,
-            stem=network.stem,
-            stem_padding=network.stem_padding,
-        )
+        return described(self.config.network)(side, replicas)
 
     def _views(self) -> tuple[View, View]:
         """The weak and the strong view."""

@@ -44,7 +44,7 @@ from deep_clustering.methods.learning.mixmatch import (
 )
 from deep_clustering.methods.learning.state import prepare
 from deep_clustering.methods.networks.batchnorm import batch_statistics
-from deep_clustering.methods.networks.encoders import Encoder, encoder
+from deep_clustering.methods.networks.encoders import described
 from deep_clustering.methods.ruc import RUCConfig
 
 _MOMENTUM = 0.9  # of SGD with Nesterov; Sec. 4.1, release
@@ -224,7 +224,7 @@ class RUC(Clusterer):
         self.passes = 1 + config.co_training
         super().__init__(
             config,
-            dict.fromkeys(_ENCODERS[: self.passes], self._fresh),
+            dict.fromkeys(_ENCODERS[: self.passes], described(config)),
             side=config.side,
             mean=config.mean,
             std=config.std,
@@ -259,16 +259,6 @@ class RUC(Clusterer):
         self._generators = {name: generator(self._seed, f"{name} view") for name in _VIEWS}
         self._samples = Samples(len(self._images)).to(self._device)
         self._both = torch.cat([self._rows, self._rows + self.batch_size])
-
-    def _fresh(self, side: int, replicas: Replicas) -> Encoder:
-        config = self.config
-        return encoder(
-            config.backbone,
-            side=side,
-            replicas=replicas,
-            stem=config.stem,
-            stem_padding=config.stem_padding,
-        )
 
     def _take_weights(self, base: BaseOutputs) -> None:
         """Both encoders start from the base's; a base without a network leaves them as they are."""

@@ -12,12 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deep_clustering.methods.compute.random import generator, seeded
-from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.contrastive import Contrastive
 from deep_clustering.methods.learning.clusterer import Clusterer, negative_entropy
 from deep_clustering.methods.learning.learner import Context, Parts, descend
 from deep_clustering.methods.learning.state import prepare
-from deep_clustering.methods.networks.encoders import Encoder, encoder, wide
+from deep_clustering.methods.networks.encoders import described, wide
 from deep_clustering.methods.networks.perceptron import perceptron
 from deep_clustering.methods.secu import SeCuConfig
 
@@ -191,7 +190,7 @@ class SeCu(Clusterer):
         self.config = config
         super().__init__(
             config,
-            {"encoder": self._fresh},
+            {"encoder": described(config)},
             side=config.side,
             enlargement=config.enlargement,
             mean=config.mean,
@@ -237,16 +236,6 @@ class SeCu(Clusterer):
                 weight_decay=config.weight_decay,
                 fused=True,
             )
-        )
-
-    def _fresh(self, side: int, replicas: Replicas) -> Encoder:
-        config = self.config
-        return encoder(
-            config.backbone,
-            side=side,
-            replicas=replicas,
-            stem=config.stem,
-            stem_padding=config.stem_padding,
         )
 
     def _head(self, name: str) -> Head:

@@ -18,7 +18,7 @@ from deep_clustering.methods.learning.best import Best
 from deep_clustering.methods.learning.clusterer import Clusterer, negative_entropy
 from deep_clustering.methods.learning.learner import Context, Parts, descend
 from deep_clustering.methods.learning.state import prepare
-from deep_clustering.methods.networks.encoders import Encoder, encoder, wide
+from deep_clustering.methods.networks.encoders import Encoder, described, wide
 from deep_clustering.methods.pretraining.simclr import whole_batch
 from deep_clustering.methods.tsuc import TSUCConfig
 
@@ -238,17 +238,8 @@ class TSUC(Clusterer):
     def _fresh(self, side: int, replicas: Replicas) -> Encoder:
         config = self.config
         names = ("colour", "edges") if config.edges else ("colour",)
-        towers = {
-            name: encoder(
-                config.backbone,
-                side=side,
-                replicas=replicas,
-                stem=config.stem,
-                stem_padding=config.stem_padding,
-            )
-            for name in names
-        }
-        return Towers(towers, config.dimension)
+        build = described(config)
+        return Towers({name: build(side, replicas) for name in names}, config.dimension)
 
     def _head(self, name: str) -> Heads:
         config = self.config

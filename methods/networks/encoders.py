@@ -6,7 +6,7 @@ in torchvision, so that its weights load, and initialised as there.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -204,6 +204,30 @@ def encoder(
     if name not in ENCODERS:
         raise ValueError(f"backbone: {not_one_of(name, ENCODERS)}")
     return ENCODERS[name](side, replicas, _Stem(stem, stem_padding, stem_weights))
+
+
+class Described(Protocol):
+    """What says which encoder: see the arguments of `encoder`."""
+
+    @property
+    def backbone(self) -> str: ...
+
+    @property
+    def stem(self) -> Stem: ...
+
+    @property
+    def stem_padding(self) -> int: ...
+
+
+def described(config: Described) -> Callable[[int, Replicas], Encoder]:
+    """How to build the encoder that a configuration describes, of a side, with fresh weights."""
+    return lambda side, replicas: encoder(
+        config.backbone,
+        side=side,
+        replicas=replicas,
+        stem=config.stem,
+        stem_padding=config.stem_padding,
+    )
 
 
 def wide(x: Tensor) -> Tensor:

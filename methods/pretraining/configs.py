@@ -16,6 +16,7 @@ from deep_clustering.methods._fields import (
     Precision,
     Rule,
     ScaledPrecision,
+    Sized,
     Stem,
     StemWeights,
     check,
@@ -23,16 +24,15 @@ from deep_clustering.methods._fields import (
     doc,
     normalisation,
     not_negative,
+    part,
     positive,
     share,
+    sizes,
 )
 
 
-class _OfViews(Normalised, Protocol):
+class _OfViews(Normalised, Sized, Protocol):
     """What every pretraining on random views has."""
-
-    @property
-    def side(self) -> int | None: ...
 
     @property
     def crop_scale(self) -> float: ...
@@ -43,11 +43,11 @@ class _OfViews(Normalised, Protocol):
 
 def _of_views(config: _OfViews) -> list[Rule]:
     """Rules of the side of the views, their crop and normalisation, and the seed."""
-    side, seed = config.side, config.seed
+    seed = config.seed
     return [
         *normalisation(config),
-        Rule(side is None or side > 0, "side", "must be none or above 0"),
-        Rule(0 < config.crop_scale <= 1, "crop_scale", "must be above 0 and at most 1"),
+        *sizes(config),
+        *part(config, "crop_scale"),
         Rule(seed is None or seed >= 0, "seed", "must be none or not negative"),
     ]
 
@@ -110,11 +110,6 @@ class MoCoConfig:
                 *not_negative(self, "weight_decay"),
                 *share(self, "sgd_momentum", "momentum_start", "momentum_end"),
                 *share(self, "jitter", "grey", "blur", "flip"),
-                Rule(
-                    self.enlargement is None or self.enlargement >= 1,
-                    "enlargement",
-                    "must be none or at least 1",
-                ),
                 *_of_views(self),
                 Rule(
                     self.warmup_epochs < self.epochs,
@@ -180,9 +175,8 @@ class SimCLRConfig:
                 *positive(self, "projector_hidden", "projector_dimension"),
                 *not_negative(self, "stem_padding", "weight_decay", "operations", "cutout"),
                 *share(self, "jitter", "grey", "blur", "flip"),
-                Rule(self.enlargement >= 1, "enlargement", "must be at least 1"),
                 *_of_views(self),
-                Rule(0 < self.strong_crop <= 1, "strong_crop", "must be above 0 and at most 1"),
+                *part(self, "strong_crop"),
             ],
         )
 
@@ -238,11 +232,6 @@ class PretextConfig:
                 *positive(self, "projector_hidden", "projector_dimension"),
                 *not_negative(self, "weight_decay"),
                 *share(self, "final_rate", "sgd_momentum", "jitter", "grey", "flip"),
-                Rule(
-                    self.enlargement is None or self.enlargement >= 1,
-                    "enlargement",
-                    "must be none or at least 1",
-                ),
                 *_of_views(self),
             ],
         )
@@ -285,11 +274,6 @@ class SiameseConfig:
                 *not_negative(self, "stem_padding", "warmup_epochs", "warmup_rate"),
                 *not_negative(self, "weight_decay"),
                 *share(self, "sgd_momentum", "jitter", "saturation", "grey", "flip"),
-                Rule(
-                    self.enlargement is None or self.enlargement >= 1,
-                    "enlargement",
-                    "must be none or at least 1",
-                ),
                 *_of_views(self),
                 Rule(
                     self.warmup_epochs < self.epochs,
