@@ -33,17 +33,17 @@ class Search:
     """What a search was asked to do."""
 
     settings: Mapping[str, Value]  # see `study.Settings.as_json`
-    generation: int  # how many trials are proposed together
+    generation: int  # how many trials run side by side, see `proposals`
     directions: tuple[Direction, ...]  # "maximize" or "minimize", of each objective
     distributions: Mapping[str, str]  # field -> what it is drawn from, in Optuna's JSON
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """A trial's proposal, made from the results of all earlier generations and nothing else."""
+    """A trial's proposal; `proposals` says from which results it is made."""
 
     number: int
-    generation: int  # how many trials are proposed together
+    generation: int  # how many trials run side by side
     params: Mapping[str, Value]
     runs: tuple[str, ...]  # ids; none where the combination cannot exist
     when: str  # ISO 8601

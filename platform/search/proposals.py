@@ -1,9 +1,10 @@
-"""What to try next: each trial sees the results of earlier generations and of nothing else.
+"""What to try next: of G trials side by side each sees the results of all but the last G - 1.
 
-Trials are proposed in generations, and each draws from a sampler that is seeded by its number, so
-that neither the order in which trials finish nor a kill in between changes what is proposed. The
-sampler works on a study in memory that holds exactly what a trial may see. Where results change
-nothing, as long as trials are drawn at random or from a grid, none is waited for.
+What a trial sees follows from its number, and it draws from a sampler that is seeded by its number,
+so that neither the order in which trials finish nor a kill in between changes what is proposed. The
+sampler works on a study in memory that holds exactly what a trial may see. A free lane gets its
+next trial as soon as the G-th trial before that one is over. Where results change nothing, as long
+as trials are drawn at random or from a grid, none is waited for.
 """
 
 import time
@@ -24,7 +25,7 @@ class Proposals:
 
     Args:
         settings: of the search.
-        generation: how many trials are proposed together.
+        generation: how many trials run side by side, G.
     """
 
     def __init__(self, settings: Settings, generation: int) -> None:
@@ -40,7 +41,7 @@ class Proposals:
 
     def waits_for(self, number: int) -> int:
         """How many trials, the first ones, have to be over before a trial can be proposed."""
-        first = number - number % self._generation
+        first = max(0, number - self._generation + 1)
         return first if learns(self._settings.sampler, first) else 0
 
     def of(self, number: int, trials: Mapping[int, FrozenTrial]) -> dict[str, Value]:

@@ -141,7 +141,7 @@ class Study:
         """Write down what is asked, and bring Optuna's journal in step; comes before any trial.
 
         Args:
-            generation: how many trials are proposed together; the first command decides.
+            generation: how many trials run side by side; the first command decides.
             commands: as they were typed.
 
         Raises:
@@ -181,7 +181,7 @@ class Study:
 
     @property
     def generation(self) -> int:
-        """How many trials are proposed together; known once `begin` was called."""
+        """How many trials run side by side; known once `begin` was called."""
         assert self._facts.search is not None
         return self._facts.search.generation
 

@@ -80,7 +80,7 @@ class Search:
         self.searcher.on_trial_complete(self._tune[number], result, **rest)
 
     def run(self, backward: bool = False) -> list[dict[str, object]]:
-        """All trials, in generations that end in one order or the other; their parameters."""
+        """All trials, in batches that end in one order or the other; their parameters."""
         while True:
             started: list[int] = []
             while isinstance(number := self.ask(), int):

@@ -69,7 +69,7 @@ def numbered(study):
 
 
 def search(name, *, order="forward", generation=3, total=18, seed=0, stop=None, study=None):
-    """Proposals of a search in generations, whose trials end in some order."""
+    """Proposals of a search in batches of trials, which end in some order."""
     study = study or optuna.create_study()
     proposals = Proposals(settings(name, seed), generation)
     proposed = []
@@ -170,7 +170,7 @@ def test_seeds_differ(name):
     assert search(name, seed=1, total=6) != search(name, seed=2, total=6)
 
 
-def test_a_trial_learns_from_earlier_generations():
+def test_a_trial_learns_from_earlier_ones():
     """Otherwise independence of the order would be no feat."""
     study = optuna.create_study()
     search("tpe", study=study)

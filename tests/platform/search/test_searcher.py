@@ -29,7 +29,8 @@ def store(tmp_path: Path) -> Store:
 
 def test_trials_that_are_drawn_at_random_wait_for_none(store: Store, asked: Request) -> None:
     search = Search(store, asked, total=30)
-    assert [search.ask() for _ in range(11)] == [*range(10), None]
+    # Trial 11 is the first one that sees ten others.
+    assert [search.ask() for _ in range(12)] == [*range(11), None]
 
 
 def test_points_of_a_grid_wait_for_none(store: Store, asked: Request) -> None:
@@ -37,8 +38,8 @@ def test_points_of_a_grid_wait_for_none(store: Store, asked: Request) -> None:
     assert [search.ask() for _ in range(15)] == [*range(14), FINISHED]
 
 
-def test_a_generation_that_learns_waits_for_the_one_before(store: Store, asked: Request) -> None:
-    search = Search(store, asked, total=13)
+def test_a_trial_that_learns_waits_for_the_second_before_it(store: Store, asked: Request) -> None:
+    search = Search(store, asked, total=15)
     for number in range(10):
         search.ask()
         search.end(number)
@@ -46,9 +47,12 @@ def test_a_generation_that_learns_waits_for_the_one_before(store: Store, asked: 
     search.end(11)
     assert search.ask() is None
     search.end(10)
-    assert [search.ask(), search.ask()] == [12, FINISHED]
+    assert [search.ask(), search.ask(), search.ask()] == [12, 13, None]
     search.end(12)
-    assert [t.state for t in search.study.over()] == [TrialState.COMPLETE] * 13
+    assert [search.ask(), search.ask()] == [14, FINISHED]  # while 13 still runs
+    search.end(13)
+    search.end(14)
+    assert [t.state for t in search.study.over()] == [TrialState.COMPLETE] * 15
 
 
 def test_the_first_trial_is_what_the_request_says(store: Store, asked: Request) -> None:
