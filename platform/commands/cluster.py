@@ -21,6 +21,7 @@ from deep_clustering.platform.data.catalogue import CATALOGUE
 from deep_clustering.platform.encoders import weights
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.evaluation.assignments import DOUBTFUL, assignments
+from deep_clustering.platform.evaluation.measures import plural
 from deep_clustering.platform.request.jobs import Job
 from deep_clustering.platform.request.options import Cluster, Train, command_line
 from deep_clustering.platform.request.request import Request, Wanted, together
@@ -33,6 +34,8 @@ from deep_clustering.platform.store.store import Plan, Store
 #: The method whose runs these are.
 _METHOD = "consensus"
 _METRICS = ("stability", "silhouette", "mean_confidence")
+#: It clusters each of two halves of the pictures.
+_HALVES = 2
 
 
 def cluster(options: Cluster) -> Answer:
@@ -86,13 +89,25 @@ def _folder(options: Cluster, request: Request) -> Path:
 
 
 def _numbers(options: Cluster, request: Request) -> list[int]:
-    if options.clusters is not None:
-        return [options.clusters]
     images = len(request.dataset.score)
+    most = images // _HALVES
+    if most < number.RANGE[0]:
+        raise InputError(
+            f"{images} pictures are too few: clusters are found twice, in each half of the "
+            f"pictures, so that there must be at least {_HALVES * number.RANGE[0]}."
+        )
+    if options.clusters is not None:
+        if options.clusters > most:
+            raise InputError(
+                f"--clusters: {images} pictures have at most {most} clusters, as these are found "
+                f"twice, in each half of the pictures; got {options.clusters}."
+            )
+        return [options.clusters]
     numbers = number.numbers(images)
     if len(numbers) < 2:
         raise InputError(
-            f"{images} pictures are too few to find the number of clusters; say --clusters N."
+            f"{images} pictures are too few to find the number of clusters; say --clusters N, "
+            f"with N from {number.RANGE[0]} to {most}."
         )
     return numbers
 
@@ -114,7 +129,8 @@ def _print_plan(
         console.print(f"  and the same with clusters={numbers[1]} to {numbers[-1]}")
     console.print(
         f"in the store: {len(runs) - left} of {len(runs)} runs; to do: "
-        f"{len(todo) - left} encoder, {left} runs{say.cost(todo, store) if options.dry_run else ''}"
+        f"{len(todo) - left} encoder, {plural(left, 'run')}"
+        f"{say.cost(todo, store) if options.dry_run else ''}"
     )
     if options.encoder is None:
         console.print(
@@ -176,8 +192,8 @@ def _close(
     taken = assignments(store, row)
     console.print(_table(taken))
     console.print(
-        f"{int(taken['doubtful'].sum())} of {taken.height} pictures are doubtful: more likely in a "
-        f"wrong cluster than in the right one (confidence below {DOUBTFUL:g})."
+        f"{int(taken['doubtful'].sum()):,} of {taken.height:,} pictures are doubtful: more likely "
+        f"in a wrong cluster than in the right one (confidence below {DOUBTFUL:g})."
     )
     files = _take_home(console, options, store, request, best.run, taken)
     store.tidy()

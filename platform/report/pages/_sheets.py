@@ -99,7 +99,7 @@ def clusters(album: Album, taken: pl.DataFrame) -> list[Part]:
 def _caption(image: dict[str, float], second: bool) -> str:
     text = percent(image["confidence"])
     if second and image["second"] is not None:
-        text += f", or {image['second']}: {percent(image['second_confidence'])}"
+        text += f", or {image['second']}:\N{NO-BREAK SPACE}{percent(image['second_confidence'])}"
     return text
 
 

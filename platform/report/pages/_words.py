@@ -41,5 +41,5 @@ def slug(*words: str) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share for a sentence; nothing for None."""
-    return "" if share is None else f"{100 * share:.0f} %"
+    """A share for a sentence, on one line; nothing for None."""
+    return "" if share is None else f"{100 * share:.0f}\N{NO-BREAK SPACE}%"

@@ -66,17 +66,24 @@ def build(draft: Draft, run: str) -> Page:
     if figures:
         sections.append(Section(title="Training and confidence", parts=[Figures(figures)]))
     if predictions is not None and predictions.height:
-        album = open_album(draft, row)
-        sections += numbers_tried(draft, row)
-        if isinstance(album, str):
-            parts = [Notes(notes=[Note(text=album)]), *_images(draft, row, predictions)]
-            sections.append(Section(title="Some images", parts=parts))
-        else:
-            sections += sheets(draft, album, row, predictions)
+        pictures = _pictures(draft, row, predictions)
+        # who has pictures of one's own looks at them first
+        at = 1 if str(row["dataset"]).startswith("folder:") else len(sections)
+        sections[at:at] = pictures
     sections.append(Section(title="Configuration", parts=_configuration(draft, row)))
     sections += glossary(metric for metric in _SHOWN if row.get(metric) is not None)
     sections.append(provenance(draft, [row], _select(run)))
     return Page(title=f"Run {run[:8]}", summary=_summary(draft, row), sections=sections)
+
+
+def _pictures(draft: Draft, row: RunRow, predictions: pl.DataFrame) -> list[Section]:
+    """How many clusters, and what is in them: pictures, or a table where there are none to see."""
+    sections = numbers_tried(draft, row)
+    album = open_album(draft, row)
+    if isinstance(album, str):
+        parts = [Notes(notes=[Note(text=album)]), *_images(draft, row, predictions)]
+        return [*sections, Section(title="Some images", parts=parts)]
+    return [*sections, *sheets(draft, album, row, predictions)]
 
 
 def _select(run: str) -> str:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from deep_clustering.platform.start import main
 from deep_clustering.platform.store.store import Store
@@ -34,7 +35,7 @@ def test_a_folder_becomes_clusters_and_another_number_starts_from_its_features(
     asked = ["cluster", photos, "--encoder", "efficientnet-lite0@32", "--data", tmp_path / "data"]
     assert here(*asked, "--clusters", 3, "--dry-run") == 0
     told = capfd.readouterr().out
-    assert "in the store: 0 of 1 runs; to do: 1 encoder, 1 runs" in told
+    assert "in the store: 0 of 1 runs; to do: 1 encoder, 1 run" in told
     longer = shlex.split(next(line for line in told.splitlines() if "train consensus" in line))[1:]
     assert here(*longer, "--dry-run") == 0
     assert "would run: 0 pretraining, 1 pass of the encoder, 1 runs" in capfd.readouterr().out
@@ -61,7 +62,7 @@ def test_a_folder_becomes_clusters_and_another_number_starts_from_its_features(
     program = [sys.executable, "-P", "-m", "deep_clustering.platform.start"]
     words = [*program, *map(str, asked), "--clusters", "5", "--table", "json", "--json"]
     second = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert "in the store: 0 of 1 runs; to do: 0 encoder, 1 runs" in second.stderr
+    assert "in the store: 0 of 1 runs; to do: 0 encoder, 1 run" in second.stderr
     found = json.loads(second.stdout)
     assert len(found["runs"]) == 1
     assert found["runs"][0]["status"] == "ok"
@@ -85,3 +86,28 @@ def test_a_folder_that_has_something_stops_the_command_before_any_work(
     assert here("cluster", photos, "--data", tmp_path / "data", "--output", "file/below") == 2
     assert "file/below is not a folder, and cannot be made" in capfd.readouterr().err
     assert not Path("photos-clusters").exists()
+
+
+@pytest.mark.parametrize(
+    ("count", "words", "told"),
+    [
+        (3, (), "3 pictures are too few"),
+        (3, ("--clusters", 2), "there must be at least 4"),
+        (8, ("--clusters", 5), "--clusters: 8 pictures have at most 4 clusters"),
+        (8, (), "say --clusters N, with N from 2 to 4"),
+    ],
+)
+def test_too_few_pictures_stop_the_command_before_any_work(
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    count: int,
+    words: tuple[object, ...],
+    told: str,
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(count):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(photos / f"{number}.png")
+    store, data = tmp_path / "store", tmp_path / "data"
+    assert here("cluster", photos, "--data", data, "--store", store, *words) == 2
+    assert told in capfd.readouterr().err

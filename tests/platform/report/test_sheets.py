@@ -71,11 +71,11 @@ def pictures(text: str) -> list[tuple[str, str]]:
 
 def test_every_cluster_has_its_surest_middle_and_most_doubtful(text: str) -> None:
     for cluster in range(3):
-        assert re.search(rf"Cluster {cluster}: \d+ pictures, mean confidence \d+ %", text)
+        assert re.search(rf"Cluster {cluster}: \d+ pictures, mean confidence \d+\s%", text)
     assert text.count('aria-label="Surest"') == 3
     assert text.count('aria-label="Most doubtful"') == 3
     assert "of 61 pictures are shown" in text
-    assert re.search(r"\d+ %, or \d: \d+ %", text)
+    assert re.search(r"\d+\s%, or \d:\s\d+\s%", text)
 
 
 def test_pictures_are_small_jpegs_inside_the_page(text: str) -> None:
@@ -108,6 +108,11 @@ def test_noise_and_many_clusters_stay_within_the_size_of_a_page(
     sizes = [len(thumb.jpeg) for part in parts if isinstance(part, Sheet) for thumb in part.thumbs]
     assert len(sizes) == 30
     assert max(sizes) <= LARGEST
+
+
+def test_pictures_of_ones_own_come_before_metrics(text: str) -> None:
+    heads = re.findall(r"<h2[^>]*>(.*?)</h2>", text)
+    assert heads.index("Clusters in pictures") < heads.index("Metrics")
 
 
 def test_near_duplicates_and_a_map_are_shown(text: str) -> None:
