@@ -278,6 +278,17 @@ class Fitted:
     seconds: float | None = None
 
 
+class OfPoints(Protocol):
+    """What a method found in points, and what gives the clusters of others."""
+
+    @property
+    def fitted(self) -> Fitted: ...
+
+    def probabilities(self, points: np.ndarray) -> np.ndarray:
+        """Probabilities (m, K) of points (m, d)."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Difference:
     """One point on which a paper and its released code differ, and which one is the default here.
@@ -310,6 +321,8 @@ class Method:
             no part beyond rounding. Raises ValueError for points that it cannot cluster so.
             It stands on no other work and leaves no model; the configuration of a method that
             takes the number of clusters has a field `clusters`.
+        model: `model(config, points, seed)` does what `fit` does and keeps what gives the clusters
+            of other points; None where a method has no such thing.
         on_features: how it trains on the features of a frozen encoder; None if it does not.
         needs: the work that has to be finished before a run starts, each under another name.
         presets: data set name -> overrides of the defaults, dotted names.
@@ -328,6 +341,7 @@ class Method:
     build: Callable[..., Clustering] | None = None
     restore: Callable[..., Model] | None = None
     fit: Callable[[Any, np.ndarray, int], Fitted] | None = None
+    model: Callable[[Any, np.ndarray, int], OfPoints] | None = None
     on_features: OnFeatures | None = None
     needs: tuple[Need, ...] = ()
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

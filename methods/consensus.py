@@ -270,4 +270,5 @@ METHOD = Method(
     version=1,
     config=ConsensusConfig,
     fit=fit,
+    model=model,
 )

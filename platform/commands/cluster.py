@@ -270,5 +270,8 @@ def _take_home(
         how = f", {copied} copied" if copied else ", as links"
         console.print(f"[bold]pictures[/] {options.sort_into}{how}", soft_wrap=True)
     console.print(f"[bold]run[/]      {run}", soft_wrap=True)
+    again = f"platform predict {run[:8]} --images FOLDER --report more.html"
+    console.print("[bold]more[/]     ", end="")
+    console.print(f"{again}{say.store_option(store)}", soft_wrap=True, markup=False)
     sorted_into = [] if options.sort_into is None else [options.sort_into]
     return [folder / "report.html", table, *sorted_into]

@@ -44,7 +44,8 @@ def methods(name: str | None) -> Answer:
     if record.fit is not None:
         console.print(
             "fits all samples at once: raw pixels, vectors, or the features of a pretraining "
-            "(--features); keeps no model"
+            "(--features, --encoder); keeps no model"
+            + ("" if record.model is None else ": `platform predict` finds its clusters anew")
         )
     console.print("\n[bold]fields[/] (--set FIELD=VALUE)")
     given, meanings = configs.flatten(record.config()), configs.meanings(record.config)

@@ -11,7 +11,7 @@ import polars as pl
 from rich.table import Table
 from rich.text import Text
 
-from deep_clustering.methods._method import Model
+from deep_clustering.methods._method import Config, Model
 from deep_clustering.platform import registry
 from deep_clustering.platform.data import dataset as datasets
 from deep_clustering.platform.data.catalogue import CATALOGUE, ImageEntry
@@ -63,7 +63,9 @@ def predict(
     """
     import torch
 
-    row = trained_run(store, run)
+    row = finished_run(store, run)
+    if encoder_of(store, row) is None or registry.method(str(row["method"])).model is None:
+        row = trained_run(store, run)
     side = row["image_side"]
     assert isinstance(side, int)
     spec = f"folder:{folder}"
@@ -71,9 +73,13 @@ def predict(
     assert isinstance(dataset, ImageSet)
     where = device()
     images = images_for(row, dataset.images, where, dataset.sizes)
-    model = restored(store, row, images, where, root)
-    predicted = model.predict(torch.arange(len(dataset.images)))
-    final = predicted[model.final_head].cpu()
+    predicted: dict[str, torch.Tensor] = {}
+    if registry.method(str(row["method"])).fit is None:
+        model = restored(store, row, images, where, root)
+        predicted = model.predict(torch.arange(len(dataset.images)))
+        final = predicted[model.final_head].cpu()
+    else:
+        final = torch.from_numpy(_found_anew(store, row, images, where, root))
     columns: dict[str, object] = {
         "path": dataset.paths,
         "cluster": final.argmax(1).numpy(),
@@ -272,6 +278,41 @@ def restored(store: Store, row: Row, images: "Images", device: "torch.device", r
         images=images,
         replicas=Replicas.alone(device),
     )
+
+
+def _found_anew(
+    store: Store, row: Row, images: "Images", device: "torch.device", root: Path
+) -> "np.ndarray":
+    """Probabilities (N, K) of images by a run that fitted the features of a frozen encoder.
+
+    The same features, configuration and seed give its clusters again.
+
+    Raises:
+        InputError: they do not, here.
+    """
+    import numpy as np
+    import torch
+
+    from deep_clustering.platform.encoders import network, weights
+
+    record, named = registry.method(str(row["method"])), encoder_of(store, row)
+    assert record.model is not None
+    assert named is not None
+    config: Config = configs.build(record.config, json.loads(str(row["config_json"])))
+    points = pretext(store, str(row["stage_id"])).numpy()
+    seed = row["seed"]
+    assert isinstance(seed, int)
+    model = record.model(config, points, seed)
+    predictions = pl.concat(store.tables("predictions", [str(row["predictions_file"])]))
+    if not np.array_equal(model.fitted.labels, predictions["cluster"].to_numpy()):
+        raise InputError(
+            f"run {row['run_id']} keeps no model, and this machine or release finds other clusters "
+            "than it has; give its command again here, in another store."
+        )
+    seeing = network.Seeing(named, network.load(named, weights.obtain(named, root)), device)
+    seen = network.features(seeing, images, torch.arange(len(images)))
+    # in half precision, as features are kept
+    return model.probabilities(torch.cat(list(seen)).half().float().numpy())
 
 
 def _summary(frame: pl.DataFrame, run: str) -> Table:

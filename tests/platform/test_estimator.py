@@ -10,6 +10,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.estimator import PictureClusters
+from deep_clustering.platform.evaluation import finished
 from deep_clustering.platform.run.execute import execute
 from deep_clustering.platform.run.workplace import Workplace
 from support.small import Watcher, images, jobs, resolved
@@ -38,6 +39,10 @@ def test_it_gives_what_the_command_gives_and_knows_new_pictures(
     assert found.paths_ == tuple(sorted(path.name for path in folder.iterdir()))
     assert adjusted_rand_score(found.labels_, stored.argmax(1)) == 1
     assert np.abs(found.probabilities_ - stored).max() < 0.02  # there in half precision
+    # `platform predict` finds the clusters of the run anew, and its own pictures are in them.
+    own = finished.predict(lane.store, done[-1].id, folder, root=tmp_path / "data")
+    assert own.images["cluster"].to_list() == stored.argmax(1).tolist()
+    assert np.abs(own.probabilities - stored).max() < 1e-5
     assert np.allclose(found.predict_proba(folder), found.probabilities_, atol=1e-5)
 
 
