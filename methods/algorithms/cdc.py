@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deep_clustering.methods.cdc import CDCSettings
-from deep_clustering.methods.clustering.kmeans import kmeans
-from deep_clustering.methods.compute.aside import Aside
+from deep_clustering.methods.clustering.batches import mini_clusters, never_waits
+from deep_clustering.methods.compute.aside import Aside, side_stream
 from deep_clustering.methods.compute.random import generator
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.pictures import Frame, Pictures
@@ -123,20 +123,30 @@ class Calibrator(NamedTuple):
 
     `targets(features (B, D), probabilities (B, C))` makes distributions (B, C) from the clean views
     of a whole batch; `loss(logits (n, C), targets (n, C), epoch)` is a loss (n,) for each sample,
-    the epoch counted from 0.
+    the epoch counted from 0. `queued(features)` says whether the targets are made without a wait
+    for the device.
     """
 
     targets: Callable[[Tensor, Tensor], Tensor]
     loss: Callable[[Tensor, Tensor, int], Tensor]
+    queued: Callable[[Tensor], bool] = lambda features: True
 
 
 def _mini_clusters(config: CDCSettings) -> Calibrator:
+    sizes = config.mini_clusters, config.kmeans_restarts
+
+    def points(features: Tensor) -> Tensor:
+        return F.normalize(features, p=1.0, dim=1) if config.unit_features else features
+
     def targets(features: Tensor, probabilities: Tensor) -> Tensor:
-        points = F.normalize(features, p=1.0, dim=1) if config.unit_features else features
-        found = kmeans(points, config.mini_clusters, restarts=config.kmeans_restarts)
+        found = mini_clusters(points(features), *sizes)
         return mini_cluster_targets(probabilities, found.labels, config.mini_clusters)
 
-    return Calibrator(targets, lambda logits, targets, epoch: soft_cross_entropy(logits, targets))
+    return Calibrator(
+        targets,
+        lambda logits, targets, epoch: soft_cross_entropy(logits, targets),
+        lambda features: never_waits(points(features), *sizes),
+    )
 
 
 def _label_smoothing(config: CDCSettings) -> Calibrator:
@@ -329,7 +339,7 @@ class CDC(Clusterer):
             _NoFilter() if config.filter is None else FILTERS[config.filter](config, dimension)
         ).to(device)
         self._update = UPDATES[config.heads, config.stop_gradient]
-        self._side_stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._side_stream = side_stream(device)
 
     def _build_encoder(self, side: int, replicas: Replicas) -> Encoder:
         """The configured backbone with fresh weights."""
@@ -425,9 +435,10 @@ class CDC(Clusterer):
         Also the passes whose output nobody reads are made: they feed the running statistics that
         evaluation uses.
         """
+        config = self.config
         clean = self.clean(pictures)
         running = evaluation(*self._networks().values())
-        with nullcontext() if self.config.batch_statistics else running:
+        with nullcontext() if config.batch_statistics else running:
             features = self._encoded(clean)
             clean_logits = self._clustering(features)
             weak_view = self._viewed(self._weak, pictures, self._generators["weak"])
@@ -460,6 +471,7 @@ class CDC(Clusterer):
             targets=Aside(
                 lambda: self._calibrator.targets(all_features, all_clean)[self._rows],
                 self._side_stream,
+                queued=config.heads != "single" and self._calibrator.queued(all_features),
             ),
         )
         return batch, {

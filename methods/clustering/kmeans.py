@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_MATRIX_LIMIT = 8192  # points; 256 MiB of float32 distances
+MATRIX_LIMIT = 8192  # points; 256 MiB of float32 distances
 _MATRIX_GAIN = 8  # multiply-adds of a matrix product that cost as much as one addition of a row sum
 _ALWAYS_MATRIX = 1024  # points; up to here the overhead of calls outweighs the arithmetic
 _CACHE_BLOCK = 1 << 20  # floats in flight where a CPU should not leave its caches, 4 MiB
@@ -80,7 +80,7 @@ def kmeans(
         n, d = x.shape
         # With k near n the rows are exact and short: then the matrix wins at any dimension.
         pays = max(_ALWAYS_MATRIX, k * max(d, _MATRIX_GAIN) // _MATRIX_GAIN)
-        space: _Space = (_Matrix if n <= min(_MATRIX_LIMIT, pays) else _Stream)(frame, k)
+        space: _Space = (_Matrix if n <= min(MATRIX_LIMIT, pays) else _Stream)(frame, k)
         first, draws = _uniforms(k, restarts, seed, x.device)
         at_once = space.seeds_at_once(draws.shape[-1])
         chosen = torch.cat(
@@ -91,16 +91,51 @@ def kmeans(
                 )
             ]
         )
-        inertias, members = [], []
-        for part in chosen.split(space.rounds_at_once()):
-            inertia, labels = _lloyd(space, space.nearest_seed(part), iterations)
-            inertias.append(inertia)
-            members.append(labels)
-        winner = torch.cat(inertias).argmin()
-        result = frame.finish(torch.cat(members).index_select(0, winner.view(1)), k)
+        stride = _CUDA_STRIDE if x.is_cuda else 1
+        result = _best(frame, space, chosen, iterations, stride)
     if not math.isfinite(result.inertia.item()):
         raise ValueError(_NOT_FINITE)
     return result
+
+
+@torch.no_grad()
+def queued(
+    x: Tensor,
+    k: int,
+    *,
+    restarts: int,
+    rounds: int,
+    seeds: Callable[[Tensor, Tensor, Tensor], Tensor],
+) -> KMeans:
+    """`kmeans` as work for a GPU that the host never waits for.
+
+    As many `rounds` as are said, whether labels still change or not. Where `x` holds NaN or
+    infinity, so does the inertia, and nothing is raised.
+
+    Args:
+        x: (n, d), at most `MATRIX_LIMIT` points.
+        seeds: (distances (n, n), uniform numbers (r,) and (k - 1, r, trials)) -> points (r, k) to
+            start from; `programs.seeded`.
+    """
+    _check(x, k, restarts, rounds)
+    with _exact_float32(x.device):
+        frame = _Frame(x)
+        space = _Matrix(frame, k)
+        chosen = seeds(space.distances, *_uniforms(k, restarts, 0, x.device))
+        return _best(frame, space, chosen, rounds, stride=rounds + 1)
+
+
+def _best(frame: _Frame, space: _Space, chosen: Tensor, rounds: int, stride: int) -> KMeans:
+    """The best state from the points `chosen` (r, k) on; convergence is looked at every `stride`
+    rounds."""
+    inertias, members = [], []
+    for part in chosen.split(space.rounds_at_once()):
+        inertia, labels = _lloyd(space, space.nearest_seed(part), rounds, stride)
+        inertias.append(inertia)
+        members.append(labels)
+    winner = torch.cat(inertias).argmin()
+    labels = torch.cat(members).index_select(0, winner.view(1))
+    return frame.finish(labels, chosen.shape[1])
 
 
 @torch.no_grad()
@@ -255,11 +290,10 @@ class _Space(Protocol):
         """Restarts to update together."""
 
 
-def _lloyd(space: _Space, labels: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
+def _lloyd(space: _Space, labels: Tensor, iterations: int, stride: int) -> tuple[Tensor, Tensor]:
     """Best inertia (r,) of each restart and the members (r, n) whose means are its centres."""
     best = torch.full(labels.shape[:1], math.inf, dtype=torch.float64, device=labels.device)
     members = labels
-    stride = _CUDA_STRIDE if labels.is_cuda else 1
     retired = []
     for iteration in range(1, iterations + 1):
         moved, inertia = space.update(labels)

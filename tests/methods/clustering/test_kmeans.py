@@ -36,7 +36,7 @@ reference = _load_reference()
 def route(request, monkeypatch) -> str:
     """Run the test through the distance matrix and through streamed distances."""
     if request.param == "stream":
-        monkeypatch.setattr(_kmeans, "_MATRIX_LIMIT", 0)
+        monkeypatch.setattr(_kmeans, "MATRIX_LIMIT", 0)
         monkeypatch.setattr(_kmeans, "_ALWAYS_MATRIX", 0)
     return request.param
 
@@ -283,7 +283,7 @@ def test_routes_agree(monkeypatch):
         matrix = float(kmeans(x, 20).inertia)
         with monkeypatch.context() as patch:
             patch.setattr(_kmeans, "_ALWAYS_MATRIX", 0)
-            patch.setattr(_kmeans, "_MATRIX_LIMIT", 0)
+            patch.setattr(_kmeans, "MATRIX_LIMIT", 0)
             ratios.append(float(kmeans(x, 20).inertia) / matrix)
     assert statistics.mean(ratios) == pytest.approx(1, abs=0.002)
 
@@ -476,7 +476,7 @@ def test_nothing_reads_values_before_the_convergence_check(no_faiss):
                 labels, _ = space.update(labels)
             frame.finish(labels, 20)
             with pytest.raises(DataDependentOutputException):
-                _kmeans._lloyd(space, labels, 3)
+                _kmeans._lloyd(space, labels, 3, stride=1)
 
 
 def test_few_operations():
