@@ -77,9 +77,8 @@ def data_root(data: Path | None) -> Path:
 
 
 def open_store(options: Stored, create: bool = True) -> Store:
-    """The store of a command; what dead processes left half-written is cleared away."""
+    """The store of a command; `create`: of one that may compute."""
     store = Store.open(options.store or default_store(), create=create)
-    store.sweep()
     if create:
         store.seal()
     return store
@@ -168,10 +167,11 @@ def failures_of(store: Store, ids: Collection[str]) -> dict[str, Failure]:
 
 
 def session(store: Store, compute: Compute, parallel: int, stages: int) -> "Session":
-    """A session of Ray for a command; see `Session`."""
+    """A `Session` for a command, once what dead processes have left is swept away."""
     from deep_clustering.platform.run import log
     from deep_clustering.platform.run.session import Session
 
+    store.sweep()
     made = Session(store, compute, provenance=provenance(), parallel=parallel, stages=stages)
     made.log = log.opened(compute.log, Path("tensorboard"))
     return made

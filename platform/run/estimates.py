@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from deep_clustering.ablations import _costs
+from deep_clustering.methods._method import Pretrain
 from deep_clustering.platform import registry
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.jobs import ENCODER, FEATURES, RUN, Job
@@ -67,7 +68,7 @@ def compared(
         first.setdefault(_group(job), job)
     prices = {group: _stored(job, store) for group, job in first.items()}
     open_jobs = [first[group] for group, price in prices.items() if price is None]
-    can_be = [job for job in open_jobs if _name(job) not in absent]
+    can_be = [job for job in open_jobs if _name(job) not in absent and _has_steps(job)]
     probed = _probed(can_be) if probe and can_be else {}
     for job in open_jobs:
         each = probed.get(job.id)
@@ -147,6 +148,16 @@ def _printed(job: Job) -> _costs.Cost | None:
 # ---- probes
 
 
+def _has_steps(job: Job) -> bool:
+    """Whether steps tell its time, and can be taken before other work is done."""
+    if job.kind not in (RUN, ENCODER) or FEATURES in job.needs:
+        return False
+    method = registry.method(job.method)
+    if method.fit is not None:
+        return False
+    return job.kind == ENCODER or all(isinstance(need, Pretrain) for need in method.needs)
+
+
 def _probed(jobs: list[Job]) -> dict[str, float]:
     """Id -> seconds of an epoch, from a few steps in a process of their own."""
     seconds: dict[str, float] = {}
@@ -182,30 +193,17 @@ def _main() -> None:
     samples = Samples(device)
     for given in json.load(sys.stdin):
         job = Job.from_json(given)
-        seconds = _epoch(job, samples, device)
-        if seconds is not None:
-            print(json.dumps({job.id: seconds}), flush=True)
+        print(json.dumps({job.id: _epoch(job, samples, device)}), flush=True)
 
 
-def _epoch(job: Job, samples: "Samples", device: "torch.device") -> float | None:
-    """Seconds of an epoch, by steps of the real size on random weights.
-
-    None where a step tells nothing or cannot be taken before other work is done.
-    """
+def _epoch(job: Job, samples: "Samples", device: "torch.device") -> float:
+    """Seconds of an epoch, by steps of the real size on random weights."""
     import torch
 
-    from deep_clustering.methods._method import Config, Pretrain, Trainable
+    from deep_clustering.methods._method import Config, Trainable
     from deep_clustering.methods.compute.replicas import Replicas
 
-    if job.kind not in (RUN, ENCODER):
-        return None
     method = registry.method(job.method)
-    if method.fit is not None:
-        return None
-    if any(not isinstance(need, Pretrain) for need in method.needs) and job.kind == RUN:
-        return None
-    if FEATURES in job.needs:
-        return None
     dataset, images = samples.images(job)
     replicas = Replicas.alone(device)
     trainable: Trainable
