@@ -15,7 +15,7 @@ RANGE = range(2, 21)
 #: A number is tried with at least this many images a cluster.
 _IMAGES = 5
 #: Differences of up to this many standard errors tell two numbers not apart.
-_ERRORS = 2.0
+ERRORS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,14 +70,14 @@ def close(order: list[Candidate]) -> list[Candidate]:
     return [
         other
         for other in order[1:]
-        if best.excess - other.excess <= _ERRORS * math.hypot(best.error, other.error)
+        if best.excess - other.excess <= ERRORS * math.hypot(best.error, other.error)
     ]
 
 
 def verdict(order: list[Candidate]) -> str:
     """What the data say about the number of clusters, in one or two sentences."""
     best, others = order[0], close(order)
-    if best.excess <= _ERRORS * best.error:
+    if best.excess <= ERRORS * best.error:
         return (
             "No number of clusters is more stable than it would be without any clusters: these "
             f"pictures, seen so, may have none. {best.clusters} is the least unstable one."

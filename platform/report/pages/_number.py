@@ -1,19 +1,25 @@
 """The numbers of clusters that were tried beside the one of a run."""
 
 import json
+from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 
+from deep_clustering.platform.report.charts.lines import Band, curves
 from deep_clustering.platform.report.markup.parts import (
+    Figure,
+    Figures,
     Paragraph,
     Part,
+    Query,
     Section,
     label,
     number,
     table,
 )
 from deep_clustering.platform.report.pages._draft import Draft, RunRow
-from deep_clustering.platform.search.number import Candidate, ranked, verdict
+from deep_clustering.platform.search.number import ERRORS, Candidate, ranked, verdict
 
 #: Fewer numbers than this are no choice.
 _FEWEST = 3
@@ -57,8 +63,34 @@ def numbers_tried(draft: Draft, row: RunRow) -> list[Section]:
     )
     text = f"{verdict(order)} Chosen without labels; ± is a standard error over resamples."
     caption = f"{len(order)} numbers of clusters"
-    parts: list[Part] = [Paragraph(text), table(caption, names, lines), query]
+    parts: list[Part] = [
+        Paragraph(text),
+        Figures([_curve(draft, order, query)]),
+        table(caption, names, lines),
+        query,
+    ]
     return [Section(title="Number of clusters", parts=parts)]
+
+
+def _curve(draft: Draft, order: Sequence[Candidate], query: Query) -> Figure:
+    """The stability over the number of clusters, with two standard errors on either side."""
+    tried = sorted(order, key=lambda c: c.clusters)
+    excess = np.array([c.excess for c in tried])
+    reach = ERRORS * np.array([c.error for c in tried])
+    band = Band(
+        x=np.array([c.clusters for c in tried]), y=excess, low=excess - reach, high=excess + reach
+    )
+    axis = "stability beyond chance"
+    chart = curves(
+        "numbers-of-clusters",
+        f"Stability beyond chance of {tried[0].clusters} to {tried[-1].clusters} clusters, highest "
+        f"at {order[0].clusters}.",
+        {"": {axis: band}},
+        x="clusters",
+        y=axis,
+    )
+    caption = "The band is two standard errors over resamples to either side."
+    return draft.figure(chart, "Stability by number of clusters.", caption, query)
 
 
 def _without_number(row: RunRow) -> dict[str, object]:
