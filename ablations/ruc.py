@@ -250,7 +250,11 @@ SUITES = (
         datasets=("stl10",),
         rows=(
             *(
-                Row(name=f"tau1={t:g}", variants=("confidence",), changes={"tau1": t})
+                Row(
+                    name=f"tau1={t:g}",
+                    variants=("confidence",),
+                    changes={"tau1": t, "tau1_share": None},
+                )
                 for t in (0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
             ),
             *(

@@ -73,7 +73,7 @@ def _by_confidence(config: RUCConfig, pseudo: Pseudo) -> Tensor:
     if bool(((p == 0) | (p == 1)).all()):
         raise ValueError(
             f"strategy: '{config.strategy}' needs confidences, and the base gives clusters without "
-            "probabilities; choose strategy=metric"
+            "probabilities; set strategy=metric"
         )
     # What is to be a share is one: its own threshold belongs to it.
     strict = config.strict and config.tau1_share is None
@@ -108,14 +108,14 @@ def extracted(config: RUCConfig, pseudo: Pseudo) -> Tensor:
         raise ValueError(
             f"tau1: no image is clean by the strategy '{config.strategy}' with "
             f"{_threshold(config, pseudo):g}; the largest confidence is {confidence.max():.4g}; "
-            "choose a smaller tau1, a share (tau1_share), or strategy=metric"
+            "set tau1_share=0.7 to take the most confident 70 %, a smaller tau1, or strategy=metric"
         )
     lost = sorted(set(pseudo.labels.unique().tolist()) - set(pseudo.labels[clean].tolist()))
     if lost:
         raise ValueError(
             f"fewest: {'cluster' if len(lost) == 1 else 'clusters'} {', '.join(map(str, lost))} "
-            "would disappear, having no clean member; set fewest to keep the most confident "
-            "members of each cluster, for example fewest=10, or choose a smaller tau1"
+            "would disappear, having no clean member; set fewest=10 to keep the 10 most confident "
+            "members of each cluster, or tau1_share=0.7 or a smaller tau1 to have more clean images"
         )
     return clean
 
