@@ -1,7 +1,7 @@
 """The dry run of `platform ablate`: what would run, what it may cost, and what it can settle."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -64,19 +64,23 @@ def dry_run(plan: Plans, options: Ablate, store: Store) -> None:
             console.print(text, style="yellow", markup=False)
     todo = {way: work.missing(one.wanted, store, options.retry) for way, one in expansions.items()}
     left = [job for job in todo[asked] if job.kind == RUN]
-    console.print(f"in the store: {len(runs) - len(left)} of {len(runs)} runs")
+    there = len(runs) - len({job.id for job in runs} & {job.id for job in left})
+    console.print(f"in the store: {there} of {len(runs)} runs")
     same = {job.id for job in todo["pretraining"]} == {job.id for job in todo["training"]}
     absent = {name for name, r in expansion.requests.items() if not r.dataset.here}
     most = [] if plan.furthest is None else work.missing(plan.furthest.wanted, store, options.retry)
     times = estimates.compared([*todo.values(), most], store, absent=absent)
     for (way, jobs), time in zip(todo.items(), times, strict=False):
         if way == asked or not same:
-            console.print(_cost(jobs, time, "" if same else way, way == asked), soft_wrap=True)
+            wanted = {job.id for job in expansions[way].runs}
+            told = _cost(jobs, wanted, time, "" if same else way, way == asked)
+            console.print(told, soft_wrap=True)
     if plan.furthest is not None:
         text = (
             f"then, until settled, up to {plan.most} seeds in rows of open claims; in all at most"
         )
-        console.print(f"{text}\n  {_cost(most, times[-1], '', True)}", soft_wrap=True)
+        wanted = {job.id for job in plan.furthest.runs}
+        console.print(f"{text}\n  {_cost(most, wanted, times[-1], '', True)}", soft_wrap=True)
     if left:
         sizes = {n: len(r.dataset.score) for n, r in expansion.requests.items()}
         room = estimates.disk(left, sizes, store)
@@ -85,10 +89,11 @@ def dry_run(plan: Plans, options: Ablate, store: Store) -> None:
     _print_chances(console, expansion, looks, store)
 
 
-def _cost(todo: Sequence[Job], time: estimates.Estimate, way: str, asked: bool) -> str:
+def _cost(
+    todo: Sequence[Job], wanted: Collection[str], time: estimates.Estimate, way: str, asked: bool
+) -> str:
     """What would run, and how long, if seeds replicate the pretraining or the training only."""
-    runs = sum(job.kind == RUN for job in todo)
-    text = f"would run: {len(todo) - runs} pretrainings, {runs} runs"
+    text = f"would run: {say.jobs(todo, wanted)}"
     if way:
         on = "a pretraining for each seed" if way == "pretraining" else "all on one pretraining"
         text = f"{on} ({'asked for' if asked else f'--replicate {way}'})\n  {text}"

@@ -2,15 +2,17 @@
 
 import dataclasses
 import shlex
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 
 from rich.console import Console
 
 from deep_clustering.ablations._suite import Direction
 from deep_clustering.platform.commands._live import clock
+from deep_clustering.platform.evaluation.measures import plural
 from deep_clustering.platform.metrics import registry as metrics
 from deep_clustering.platform.request.configs import Value
-from deep_clustering.platform.request.jobs import Job
+from deep_clustering.platform.request.jobs import ENCODER, FROZEN, LIST, OUTPUTS, RUN, VIEW, Job
 from deep_clustering.platform.request.options import Runs, Train, command_line, default_store, text
 from deep_clustering.platform.request.request import Request
 from deep_clustering.platform.store.store import Store
@@ -68,6 +70,32 @@ def train_again(options: Runs, values: Mapping[str, Value], seeds: int) -> str:
     sets = (*options.sets, *(f"{name}={text(value)}" for name, value in values.items()))
     given |= {"sets": sets, "seeds": seeds, "retry": None, "dry_run": False}
     return command_line(Train(**given))
+
+
+#: Kinds of work in the order in which they are done, one and several of them.
+_KINDS = {
+    ENCODER: ("pretraining", "pretrainings"),
+    FROZEN: ("pass of the encoder", "passes of the encoder"),
+    LIST: ("list of neighbours", "lists of neighbours"),
+    "base": ("base run", "base runs"),
+    OUTPUTS: ("output of a base", "outputs of bases"),
+    RUN: ("run", "runs"),
+}
+
+
+def jobs(todo: Iterable[Job], asked: Collection[str]) -> str:
+    """What some jobs are, such as "1 pretraining, 2 base runs, 3 runs".
+
+    Args:
+        todo: the jobs.
+        asked: ids of the runs that are wanted for themselves; others are bases of these.
+    """
+    kinds = {VIEW: FROZEN}  # a view by the encoder is a pass of it
+    counts = Counter(
+        "base" if job.kind == RUN and job.id not in asked else kinds.get(job.kind, job.kind)
+        for job in todo
+    )
+    return ", ".join(plural(counts[k], *w) for k, w in _KINDS.items() if counts[k]) or "nothing"
 
 
 def cost(todo: Iterable[Job], store: Store) -> str:

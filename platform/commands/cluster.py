@@ -21,7 +21,6 @@ from deep_clustering.platform.data.catalogue import CATALOGUE
 from deep_clustering.platform.encoders import weights
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.evaluation.assignments import DOUBTFUL, assignments
-from deep_clustering.platform.evaluation.measures import plural
 from deep_clustering.platform.request.jobs import Job
 from deep_clustering.platform.request.options import Cluster, Train, command_line
 from deep_clustering.platform.request.request import Request, Wanted, together
@@ -129,8 +128,7 @@ def _print_plan(
         console.print(f"  and the same with clusters={numbers[1]} to {numbers[-1]}")
     console.print(
         f"in the store: {len(runs) - left} of {len(runs)} runs; to do: "
-        f"{len(todo) - left} encoder, {plural(left, 'run')}"
-        f"{say.cost(todo, store) if options.dry_run else ''}"
+        f"{say.jobs(todo, runs)}{say.cost(todo, store) if options.dry_run else ''}"
     )
     if options.encoder is None:
         console.print(

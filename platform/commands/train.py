@@ -11,8 +11,7 @@ from deep_clustering.platform.commands import _compute as work
 from deep_clustering.platform.commands import _say as say
 from deep_clustering.platform.commands._answer import Answer
 from deep_clustering.platform.commands._live import LiveView
-from deep_clustering.platform.evaluation import measures
-from deep_clustering.platform.request.jobs import FROZEN, RUN, VIEW, Job, stages_at_once
+from deep_clustering.platform.request.jobs import Job, stages_at_once
 from deep_clustering.platform.request.options import Train, command_line, text
 from deep_clustering.platform.request.request import Request, Wanted
 from deep_clustering.platform.run import _ray
@@ -116,11 +115,4 @@ def _print_dry_run(request: Request, wanted: Wanted, todo: list[Job], store: Sto
             changed = " ".join(f"{k}={text(v)}" for k, v in layer.items())
             console.print(f"  {name}: {changed}", soft_wrap=True, markup=False)
     console.print(f"in the store: {len(runs) - len(left)} of {len(runs)} runs")
-    bases = sum(job.kind == RUN for job in todo) - len(left)
-    frozen = sum(job.kind in (FROZEN, VIEW) for job in todo)
-    passes = f", {measures.plural(frozen, 'pass', 'passes')} of the encoder" if frozen else ""
-    stages = len(todo) - len(left) - bases - frozen
-    base = f", {bases} base runs" if bases else ""
-    console.print(
-        f"would run: {stages} pretraining{passes}{base}, {len(left)} runs{say.cost(todo, store)}"
-    )
+    console.print(f"would run: {say.jobs(todo, asked)}{say.cost(todo, store)}")

@@ -316,6 +316,5 @@ def _print_dry_run(settings: Settings, name: str, trials: int, store: Store) -> 
     stages = [job for job in work.missing(wanted, store, None) if job not in wanted.runs]
     runs = list(wanted.runs) * max(0, trials - done)
     console.print(f"in the study: {done} trials")
-    console.print(
-        f"would run: {len(stages)} pretraining, {len(runs)} runs{say.cost([*stages, *runs], store)}"
-    )
+    todo, asked = [*stages, *runs], {job.id for job in runs}
+    console.print(f"would run: {say.jobs(todo, asked)}{say.cost(todo, store)}")

@@ -35,10 +35,10 @@ def test_a_folder_becomes_clusters_and_another_number_starts_from_its_features(
     asked = ["cluster", photos, "--encoder", "efficientnet-lite0@32", "--data", tmp_path / "data"]
     assert here(*asked, "--clusters", 3, "--dry-run") == 0
     told = capfd.readouterr().out
-    assert "in the store: 0 of 1 runs; to do: 1 encoder, 1 run" in told
+    assert "in the store: 0 of 1 runs; to do: 1 pass of the encoder, 1 run" in told
     longer = shlex.split(next(line for line in told.splitlines() if "train consensus" in line))[1:]
     assert here(*longer, "--dry-run") == 0
-    assert "would run: 0 pretraining, 1 pass of the encoder, 1 runs" in capfd.readouterr().out
+    assert "would run: 1 pass of the encoder, 1 run" in capfd.readouterr().out
     assert not Path("photos-clusters").exists()
 
     first = command.run(tmp_path, *asked, "--sort-into", "sorted")

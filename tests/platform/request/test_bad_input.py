@@ -304,5 +304,8 @@ def test_a_dry_run_of_a_suite_needs_no_images_and_downloads_none(ask, tmp_path: 
     assert "about 553.5 hours of one device (from the paper's Table 7" in answer.out
     assert "stl10 is not here yet" in answer.out
     assert "w/o Init.+CDC: acc below CDC-Cal on cifar20" in answer.out
+    answer = ask("ablate", "--suite", "ruc-table5", "--dataset", "stl10", "--dry-run")
+    assert "in the store: 0 of 15 runs" in answer.out  # the bases are none of them
+    assert "would run: 5 base runs, 5 outputs of bases, 15 runs" in answer.out
     assert not (tmp_path / "data").exists()
     assert not (tmp_path / "store" / "plans").exists()
