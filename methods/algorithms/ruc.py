@@ -108,14 +108,15 @@ def extracted(config: RUCConfig, pseudo: Pseudo) -> Tensor:
         raise ValueError(
             f"tau1: no image is clean by the strategy '{config.strategy}' with "
             f"{_threshold(config, pseudo):g}; the largest confidence is {confidence.max():.4g}; "
-            "set tau1_share=0.7 to take the most confident 70 %, a smaller tau1, or strategy=metric"
+            "set tau1_share=0.7 and fewest=10 to take the most confident 70 % of all images and 10 "
+            "of each cluster, or strategy=metric"
         )
     lost = sorted(set(pseudo.labels.unique().tolist()) - set(pseudo.labels[clean].tolist()))
     if lost:
         raise ValueError(
             f"fewest: {'cluster' if len(lost) == 1 else 'clusters'} {', '.join(map(str, lost))} "
             "would disappear, having no clean member; set fewest=10 to keep the 10 most confident "
-            "members of each cluster, or tau1_share=0.7 or a smaller tau1 to have more clean images"
+            "members of each cluster"
         )
     return clean
 

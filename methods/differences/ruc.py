@@ -100,6 +100,12 @@ DIFFERENCES = (
         field="counter_statistics",
     ),
     Difference(
+        topic="order of the views in a step, which running statistics follow",
+        paper="not mentioned",
+        release="clean, weak, strong, then mixed",
+        default="clean, weak, mixed, then strong; losses and gradients are the same",
+    ),
+    Difference(
         topic="weights that the networks start from",
         paper="the base's with a new last layer, or a freshly pretrained backbone",
         release="the base's, after self-labelling, with new heads",
