@@ -304,6 +304,14 @@ def test_a_plan_and_its_records_are_inverse(small):
     assert plans.SuitePlan.of(odd.as_plan()) == odd
 
 
+def test_rows_of_a_strategy_have_it_whatever_the_preset_says(tmp_path):
+    for name in ("ruc-table3", "ruc-table5"):
+        found = suites.expand(suites.find(name), ["digits"], [0], outlined(tmp_path))
+        assert [arm.runs[0].config["strategy"] for arm in found.arms] == [
+            "confidence", "metric", "hybrid",
+        ]  # fmt: skip
+
+
 def test_a_definition_survives_the_store():
     for suite in suites.known().values():
         plain = json.loads(json.dumps(plans.definition(suite)))
