@@ -111,6 +111,7 @@ def _topic(store: Store, name: str | None) -> _Topic:
         return _Topic(matching[0], functools.partial(run_page.build, run=matching[0]))
     if matching:
         raise InputError(f"'{name}' could be {', '.join(matching[:3])}; give more letters.")
+    store.tell_losses()  # a plan of that name may have been here
     every = [*suites, *studies]
     listed = f" Suites and studies: {', '.join(every)}." if every else ""
     raise InputError(
@@ -123,17 +124,21 @@ def _topic(store: Store, name: str | None) -> _Topic:
 
 
 def _with_damage(draft: Draft, topic: _Topic) -> Page:
-    """The page; what was found damaged while its numbers were read comes first."""
+    """The page; what is lost, or was found damaged while its numbers were read, comes first."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", StoreDamage)
+        draft.store.tell_losses()
         page = topic.build(draft)
-    damage = dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, StoreDamage))
-    for other in caught:
-        if not issubclass(other.category, StoreDamage):
-            warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
+    damage: dict[str, Note] = {}
+    for warning in caught:
+        if isinstance(said := warning.message, StoreDamage):
+            head = "Missing file." if said.problem.kind == "missing" else "Damaged file."
+            damage[str(said)] = Note(level="bad", head=head, text=str(said))
+        else:
+            warnings.warn_explicit(said, warning.category, warning.filename, warning.lineno)
     if not damage:
         return page
-    notes = Notes(notes=[Note(level="bad", head="Damaged file.", text=text) for text in damage])
+    notes = Notes(notes=list(damage.values()))
     return replace(page, sections=[Section(title="Damage", parts=[notes]), *page.sections])
 
 

@@ -54,7 +54,8 @@ class Seals:
         lost = self.lost(folder)
         if lost:
             more = f", as {len(lost) - 1} more" * (len(lost) > 1)
-            then = "the commands that asked for it compute it again; `platform verify` names them"
+            again = "write" if folder == "plans" else "compute"
+            then = f"the commands that asked for it {again} it again; `platform verify` names them"
             warn(Problem(lost[0], "missing", LOST + more), then)
 
     def forget(self, names: Collection[str]) -> None:

@@ -53,7 +53,7 @@ from deep_clustering.platform.store._plans import Plan, PlannedRun, Plans
 from deep_clustering.platform.store._repair import LOCKS, Upkeep, closed
 from deep_clustering.platform.store._rows import TABLES, Rows
 from deep_clustering.platform.store._runs import Runs
-from deep_clustering.platform.store._seals import Seals
+from deep_clustering.platform.store._seals import SEALED, Seals
 from deep_clustering.platform.store._segments import Segments
 from deep_clustering.platform.store._stages import Stages
 
@@ -433,6 +433,14 @@ class Store:
         """Note what is here, so that what goes missing is told; nothing where it cannot write."""
         with contextlib.suppress(OSError, StorageError):
             self._seals.write()
+
+    def tell_losses(self) -> None:
+        """Warn (`StoreDamage`) of runs, stages and plans that were here once and are not any more.
+
+        One warning for each of the three; `rows` tells those of its own kind.
+        """
+        for folder in SEALED:
+            self._seals.warn_of_loss(folder)
 
     def tidy(self) -> None:
         """At the end of a command: `seal`, and `compact` when many rows are in no segment.

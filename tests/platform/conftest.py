@@ -1,4 +1,4 @@
-"""An object store of their own for tests of the platform."""
+"""An object store and a small disk of their own for tests of the platform."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from support import small_disk
 from support.s3_proxy import Fault, Proxy
 
 
@@ -53,3 +54,10 @@ def through(address: str, endpoint: str) -> Iterator[Callable[..., tuple[Proxy, 
     yield made
     for proxy in open_ones:
         proxy.__exit__()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 600 kB."""
+    with small_disk.mounted(tmp_path / "disk") as place:
+        yield place

@@ -83,6 +83,9 @@ FAULTS: dict[int, tuple[str, str]] = {
     66: ("RAY_AUTH_MODE=disabled, others on the machine", "a token all the same, no dashboard"),
     67: ("a small table that would fill the memory", "refused with its size before it is read"),
     68: ("a machine of a cluster is lost", "its runs go on elsewhere from their last checkpoint"),
+    69: ("the journal of a search is damaged or gone", "written anew; equal proposals follow"),
+    70: ("results are deleted by hand", "told by `platform verify` and reports; computed again"),
+    71: ("`store.json` is damaged or gone", "told; the results beside it are read all the same"),
 }
 
 

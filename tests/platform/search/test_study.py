@@ -13,6 +13,7 @@ import pytest
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from deep_clustering.platform.errors import StorageError
 from deep_clustering.platform.report.pages import _study_record
 from deep_clustering.platform.request.request import Request
 from deep_clustering.platform.search import history
@@ -21,6 +22,7 @@ from deep_clustering.platform.search.study import Study
 from deep_clustering.platform.store.store import Store, StoreDamage
 from support.searches import FINISHED, Search
 from support.small import request
+from support.small_disk import fill
 from support.users import shared_folder, user
 
 pytestmark = pytest.mark.filterwarnings(
@@ -209,6 +211,7 @@ FAULTS = (torn, glued, flipped, altered, cut, cut_at_a_line, empty, gone, a_fold
 BEHIND = (torn, cut, cut_at_a_line, empty, gone)
 
 
+@pytest.mark.fault(69)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_search_goes_on_whatever_became_of_its_journal(
     fault: Callable[[Path], None],
@@ -278,6 +281,41 @@ def test_a_disk_that_is_full_ends_the_search_and_loses_nothing(
     assert "was not saved" in str(search.searcher.trouble)
     assert search.study.next_number() == 6
     same(continued(store, asked), undisturbed)
+
+
+@pytest.mark.ray  # slow
+@pytest.mark.fault(16)
+def test_a_disk_that_fills_up_during_a_search_loses_nothing(
+    before: Store, asked: Request, undisturbed: list[FrozenTrial], disk: Path
+) -> None:
+    """Wherever it is full: at a fact, at a line of the journal, at a run."""
+    ended, left = set(), 0
+    while "done" not in ended:
+        store = copy(before, disk)
+        ballast = fill(disk, left)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", StoreDamage)
+            try:
+                search = Search(store, asked, TOTAL, sampler="tpe")
+                search.run()
+                if search.searcher.trouble is not None:
+                    raise search.searcher.trouble
+                search.study.close()
+                ended.add("done")
+            except StorageError as error:
+                where, _, what = str(error).partition(": ")
+                assert where == f"no space left in {store.uri}"
+                ended.add("fact" if what.startswith("the plan of study was") else "run")
+        ended |= {"journal" for warning in caught if "only Optuna's copy" in str(warning.message)}
+        ballast.unlink()
+        again = Store.open(store.uri)
+        assert [p for p in disk.rglob(".*.tmp") if p.is_file()] == []
+        assert again.verify(findings(again)) == []
+        same(continued(again, asked), undisturbed)
+        same(as_optuna_reads_it(again), undisturbed)
+        shutil.rmtree(store.uri)
+        left += 1
+    assert ended == {"fact", "journal", "run", "done"}
 
 
 # ---- the facts

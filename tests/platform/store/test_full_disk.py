@@ -4,8 +4,7 @@ The disk is a small one in memory, where this machine lets us mount it; elsewher
 limit on the size of files, `test_store_faults.test_a_full_disk_is_said_in_one_sentence`.
 """
 
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,10 +14,9 @@ from deep_clustering.platform.errors import StorageError
 from deep_clustering.platform.run import manifest
 from deep_clustering.platform.run.checkpoints import Checkpoints, History
 from deep_clustering.platform.store.store import Store
+from support.small_disk import fill
 from support.store_child import OPERATIONS
 from support.store_rows import commit, whole
-
-PAGE = 4096
 
 
 def _checkpoint(store: Store, epoch: int = 2) -> None:
@@ -31,30 +29,6 @@ WRITES: dict[str, Callable[[Store], object]] = {**OPERATIONS, "checkpoint": _che
 del WRITES["repair"]
 
 
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 600 kB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(place)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("this machine does not let us mount a file system")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
-
-
-def _fill(disk: Path, left: int) -> Path:
-    """Take all room but so many pages."""
-    ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(b"\0" * PAGE)
-        except OSError:
-            file.truncate(max(file.tell() - left * PAGE, 0))
-    return ballast
-
-
 @pytest.mark.fault(16, 17)
 @pytest.mark.parametrize("what", WRITES)
 def test_a_full_disk_loses_nothing(disk: Path, what: str) -> None:
@@ -64,7 +38,7 @@ def test_a_full_disk_loses_nothing(disk: Path, what: str) -> None:
     _checkpoint(store, 1)
     said, done = [], False
     for left in range(40):
-        ballast = _fill(disk, left)
+        ballast = fill(disk, left)
         try:
             WRITES[what](store)
             done = True

@@ -30,6 +30,7 @@ def _gone(store: Store) -> dict[str, str]:
     return {p.path: p.kind for p in Store.open(store.uri).verify()}
 
 
+@pytest.mark.fault(70)
 @pytest.mark.parametrize(
     "name", ["runs/a.ok.parquet", "runs/lost.failed-0.parquet", "stages/enc.ok.parquet"]
 )
@@ -134,6 +135,7 @@ def test_a_damaged_seal_harms_nothing(store: Store) -> None:
 # ---- the mark of the whole store
 
 
+@pytest.mark.fault(71)
 @pytest.mark.parametrize("how", ["gone", "empty", "flipped", "a folder", "no JSON at all", "deep"])
 def test_a_store_without_its_mark_is_read(store: Store, how: str) -> None:
     assert store.local is not None
