@@ -121,10 +121,10 @@ def smoothed_labels(probabilities: Tensor, smoothing: float) -> Tensor:
 class Calibrator(NamedTuple):
     """How the calibration head is taught.
 
-    `targets(features (B, D), probabilities (B, C))` makes distributions (B, C) from the clean views
-    of a whole batch; `loss(logits (n, C), targets (n, C), epoch)` is a loss (n,) for each sample,
-    the epoch counted from 0. `queued(features)` says whether the targets are made without a wait
-    for the device.
+    `targets(features (B, D), probabilities (B, C))` makes distributions (B, C) from features of the
+    clean views of a whole batch and predictions of `target_view`; `loss(logits (n, C), targets
+    (n, C), epoch)` is a loss (n,) for each sample, the epoch counted from 0. `queued(features)`
+    says whether the targets are made without a wait for the device.
     """
 
     targets: Callable[[Tensor, Tensor], Tensor]
@@ -456,7 +456,8 @@ class CDC(Clusterer):
         )
         confidence, labels = weak.max(1)
         all_features = whole(features, self._rows, size)
-        all_clean = whole(clean_logits.softmax(1), self._rows, size)
+        taught = clean_logits if self.config.target_view == "clean" else weak_logits["clustering"]
+        all_taught = whole(taught.softmax(1), self._rows, size)
         chosen = selected.float()
         counts = chosen.view(self._slices, -1).sum(1)
         empty = (counts == 0).float()
@@ -469,7 +470,7 @@ class CDC(Clusterer):
             counts=counts,
             empty=empty,
             targets=Aside(
-                lambda: self._calibrator.targets(all_features, all_clean)[self._rows],
+                lambda: self._calibrator.targets(all_features, all_taught)[self._rows],
                 self._side_stream,
                 queued=config.heads != "single" and self._calibrator.queued(all_features),
             ),

@@ -415,6 +415,7 @@ CHANGES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({}, {"unit_features": False, "mini_clusters": 3}),
     ({}, {"class_cap": 4}),
     ({}, {"batch_statistics": False}),
+    ({}, {"target_view": "weak"}),
     ({}, {"sub_batch_size": 32}),
     ({}, {"batch_size": 16}),
     ({}, {"hidden": 8}),
