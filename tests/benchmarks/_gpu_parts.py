@@ -9,8 +9,10 @@ import subprocess
 import sys
 import tarfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from _bench import MEAN, ROOT, STD, Row, Setting
 from torch import Tensor
 
 from deep_clustering.methods._fields import Precision
+from deep_clustering.methods._proven import plainly
 from deep_clustering.methods.algorithms.cdc import CDC
 from deep_clustering.methods.cdc import CDCConfig
 from deep_clustering.methods.compute.replicas import Replicas
@@ -243,6 +246,28 @@ def _step(arguments: argparse.Namespace, setting: Setting) -> Iterator[Row]:
     yield from step.rows(setting)
 
 
+def _fast(arguments: argparse.Namespace, setting: Setting) -> Iterator[Row]:
+    """The fast forms against the plain ones; a step of CDC with and without them."""
+    import _gpu_fast
+
+    yield from _gpu_fast.rows(setting)
+    images, _ = pictures(arguments, setting)
+    name, model = next(_models(images, setting))
+    few = partial(epoch, model, len(images), 0, setting, most=3)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RuntimeWarning)
+        few()  # each form proves itself
+        took = _bench.seconds(few, setting, repeats=2)
+    refused = [str(x.message) for x in caught if "fast form" in str(x.message)]
+    with plainly():
+        plain = _bench.seconds(few, setting, repeats=2)
+    yield Row(name="fast forms refused", value=len(refused), unit="", at_most=0.0)
+    for said in refused:
+        yield Row(name=said, value=1, unit="", at_most=0.0)
+    value, ratio = took / 3 * 1e3, plain / took
+    yield Row(name=f"step of {name}", value=value, unit="ms", ratio=ratio, of="x plain")
+
+
 def _epochs(arguments: argparse.Namespace, setting: Setting) -> Iterator[Row]:
     """Whole epochs, without evaluation."""
     images, _ = pictures(arguments, setting)
@@ -369,6 +394,7 @@ _PARTS = {
     "data": _data,
     "correct": _correct,
     "tests": _tests,
+    "fast": _fast,
     "peaks": _peaks,
     "step": _step,
     "epochs": _epochs,

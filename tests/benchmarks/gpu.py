@@ -34,6 +34,7 @@ PARTS = {
     "data": 60.0,
     "correct": 100.0,
     "tests": 60.0,
+    "fast": 60.0,
     "peaks": 20.0,
     "step": 60.0,
     "epochs": 90.0,
@@ -72,7 +73,7 @@ def main() -> int:
             most = left if len(arguments.only) == 1 else min(PARTS[name] * scale, left)
             if name != arguments.only[-1]:
                 most = min(most, left - _KEPT * scale)
-            parts[name] = _part(name, max(0.0, most), Path(work), lines)
+            parts[name] = _part(name, max(0.0, most), Path(work), lines, arguments.device)
             _write(arguments.output, parts)
     print(f"\n{'part':<10}{'seconds':>8}  how it ended")
     for name, ended in parts.items():
@@ -82,15 +83,20 @@ def main() -> int:
     return 0 if all(ended.how == "done" for ended in parts.values()) else 1
 
 
-def _part(name: str, seconds: float, work: Path, lines: Path) -> Ended:
+def _part(name: str, seconds: float, work: Path, lines: Path, device: str) -> Ended:
     """Carries out a part in a process of its own; its rows are printed when it has ended."""
     begun, before = time.monotonic(), lines.stat().st_size
     command = [sys.executable, __file__, *sys.argv[1:], "--part", name]
     own = max(1.0, 0.9 * seconds - 5)  # what it plans with: its imports come before
     command += ["--work", str(work), "--lines", str(lines), "--limit", f"{own:.0f}"]
     how = "no time was left"
+    environment = dict(os.environ)
+    if _bench.device(device).type == "cpu":
+        environment["TRITON_INTERPRET"] = "1"  # its programs then run on the CPU, for the part fast
     if seconds >= 1:
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as child:
+        with subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment
+        ) as child:
             try:
                 _, error = child.communicate(timeout=seconds + _grace(seconds))
                 told = error.decode(errors="replace").strip().splitlines() or ["it was killed"]
