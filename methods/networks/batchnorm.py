@@ -36,10 +36,11 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(features))
         self.register_buffer("running_var", torch.ones(features))
         self.register_buffer("num_batches_tracked", torch.tensor(0, dtype=torch.long))
+        self._uncounted = 0  # batches that this counter does not have yet: no launch for each layer
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
-            self.num_batches_tracked += 1
+            self._uncounted += 1
             if self.replicas.world > 1:
                 return self._across(x)
         return F.batch_norm(
@@ -60,6 +61,15 @@ class BatchNorm(nn.Module):
             # The running variance is the unbiased one, the normalising variance is not.
             self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
         return result
+
+    def _save_to_state_dict(self, *arguments: Any) -> None:
+        self.num_batches_tracked += self._uncounted
+        self._uncounted = 0
+        super()._save_to_state_dict(*arguments)
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        self._uncounted = 0
+        super()._load_from_state_dict(*arguments)
 
     def extra_repr(self) -> str:
         return f"{self.weight.numel()}, world={self.replicas.world}"

@@ -83,5 +83,9 @@ def test_alone_batch_norm_is_that_of_torch(shape: tuple[int, ...]) -> None:
     own.eval(), theirs.eval()
     x = torch.randn(shape)
     assert torch.equal(own(x), theirs(x))
+    again = BatchNorm(5, replicas=Replicas.alone())
+    again(x)  # what it has counted is forgotten
+    again.load_state_dict(own.state_dict())
     for key, value in theirs.state_dict().items():
         assert torch.equal(own.state_dict()[key], value), key
+        assert torch.equal(again.state_dict()[key], value), key
