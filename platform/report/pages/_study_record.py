@@ -1,11 +1,12 @@
 """What is on record of a search, read without changing it."""
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from deep_clustering.platform.store.store import Store
+from deep_clustering.platform.store.store import Problem, Store, StoreDamage
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -92,18 +93,31 @@ def read(store: Store, name: str) -> StudyRecord | None:
     """The record of a study; None where the store knows nothing of it but its runs.
 
     What was damaged of the store's own facts is taken from Optuna's copy of them, and so is all of
-    a study of release 0.1. Nothing is changed.
+    a study of release 0.1. Where that copy is all there is and makes no sense, a `StoreDamage`
+    warning says so, and there is no record. Nothing is changed.
     """
-    from optuna.trial import TrialState
-
-    from deep_clustering.platform.search import history
-    from deep_clustering.platform.search.journal import Journal
+    from deep_clustering.platform.search import history, journal
 
     facts = history.read(store, name)
-    facts.learn(Journal(store, name).history())
+    alone = facts.search is None  # the copy has no checksum: only the facts tell its damage
+    facts.learn(journal.Journal(store, name).history())
     if facts.search is None:
         return None
-    study = facts.optuna(name)
+    try:
+        return _record(facts.search.settings, facts.optuna(name))
+    except (KeyError, TypeError, ValueError) as error:
+        if not alone:
+            raise
+        reason = f"damaged (it contradicts itself: {type(error).__name__})"
+        damaged = Problem(journal.path_of(name), "damaged", reason)
+        then = "it is all that is left of the search's record, so its runs are shown alone"
+        warnings.warn(StoreDamage(damaged, then), stacklevel=2)
+        return None
+
+
+def _record(settings: Mapping[str, Any], study: "Study") -> StudyRecord:
+    from optuna.trial import TrialState
+
     ended = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
     done = [
         trial
@@ -116,7 +130,7 @@ def read(store: Store, name: str) -> StudyRecord | None:
         sign = -1 if study.directions[0].name == "MAXIMIZE" else 1
         best = sorted(done, key=lambda trial: (sign * trial.values[0], trial.number))
     return StudyRecord(
-        settings=SearchSettings.from_json(facts.search.settings),
+        settings=SearchSettings.from_json(settings),
         trials=ended,
         done=done,
         best=best,

@@ -241,6 +241,21 @@ def test_no_flipped_byte_of_a_journal_changes_a_trial(store: Store, asked: Reque
         assert [t.params for t in as_optuna_reads_it(store)] == [t.params for t in expected]
 
 
+@pytest.mark.parametrize(
+    "change", [(b'"protocol"', b'"protocom"'), (b'"encoder_lr":0.', b'"encoder_lr":9.')]
+)
+def test_a_report_is_written_whatever_is_left_of_a_search(
+    store: Store, change: tuple[bytes, bytes]
+) -> None:
+    """A journal alone has no checksum: what it says has to make sense."""
+    store.delete("plans")
+    data = journal(store).read_bytes()
+    assert change[0] in data
+    journal(store).write_bytes(data.replace(*change))
+    with pytest.warns(StoreDamage, match=r"studies/study\.log: damaged \(it contradicts itself"):
+        assert _study_record.read(store, "study") is None
+
+
 @contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
     """As on a disk that is full: a file grows up to a size, and the rest of a write fails."""
