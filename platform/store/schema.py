@@ -27,6 +27,7 @@ from polars.datatypes import DataTypeClass
 
 from deep_clustering.platform.errors import StorageError
 from deep_clustering.platform.metrics import registry
+from deep_clustering.platform.store import _parquet
 
 #: Version of this schema; raised whenever an older release could misread a file.
 SCHEMA = 1
@@ -373,8 +374,6 @@ def _loose_type(kind: str, name: str, given: pa.DataType) -> pa.DataType:
 # ---- one table, one file
 
 _KEY = "deep_clustering"
-#: Memory that a table may take, bytes, and more for each byte of its file (constant columns: 25).
-_ALWAYS, _FOR_EACH_BYTE = 64 << 20, 200
 _HEAD = b'{"kind":"'
 _NOTE = re.compile(
     rb'\{"kind":"([a-z]+)","schema":(\d+),"release":"([^"]*)","digest":"sha256:([0-9a-f]{64})"\}'
@@ -453,22 +452,7 @@ def decode(
     if not checked:
         check(data, name, kind)
     with _readable(name):
-        _bounded(data, name)
-        return pl.read_parquet(
-            io.BytesIO(data),
-            columns=None if columns is None else list(columns),
-            parallel="none" if len(data) < 1 << 17 else "auto",
-        )
-
-
-def _bounded(data: bytes, name: str) -> None:
-    """See that a table takes memory in proportion to its file; a bomb claims far more."""
-    said = pq.read_metadata(io.BytesIO(data))
-    groups = [said.row_group(i) for i in range(said.num_row_groups)]
-    columns = [group.column(i) for group in groups for i in range(group.num_columns)]
-    needed = sum(max(c.total_uncompressed_size, 8 * c.num_values) for c in columns)
-    if needed > _ALWAYS + _FOR_EACH_BYTE * len(data):
-        raise Damaged(name, f"{len(data)} bytes claim to be a table of {needed >> 20} MiB")
+        return _parquet.read(data, columns)
 
 
 def columns_of(data: bytes, name: str) -> list[str]:
@@ -481,8 +465,8 @@ def columns_of(data: bytes, name: str) -> list[str]:
 def _readable(name: str) -> Iterator[None]:
     try:
         yield
-    except (pl.exceptions.PolarsError, pa.ArrowException, OSError) as error:
-        raise Damaged(name, str(error).splitlines()[0]) from error
+    except _parquet.UNREADABLE as error:
+        raise Damaged(name, str(error).partition("\n")[0]) from error
 
 
 # ---- many tables as one
