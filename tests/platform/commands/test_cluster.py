@@ -62,7 +62,7 @@ def test_a_folder_becomes_clusters_and_another_number_starts_from_its_features(
     program = [sys.executable, "-P", "-m", "deep_clustering.platform.start"]
     words = [*program, *map(str, asked), "--clusters", "5", "--table", "json", "--json"]
     second = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert "in the store: 0 of 1 runs; to do: 0 encoder, 1 run" in second.stderr
+    assert "in the store: 0 of 1 runs; to do: 1 run" in second.stderr
     found = json.loads(second.stdout)
     assert len(found["runs"]) == 1
     assert found["runs"][0]["status"] == "ok"
