@@ -141,7 +141,7 @@ def _print_plan(
 def _compute(
     options: Cluster, store: Store, request: Request, wanted: Wanted, numbers: Sequence[int]
 ) -> None:
-    """Do what is missing, in one lane: it has all processors for the encoder's pass."""
+    """Do what is missing: the encoder's pass with all processors, then the runs side by side."""
     todo = work.missing(wanted, store, options.retry)
     runs = [job.id for job in wanted.runs]
     label = request.dataset.name.partition(":")[0]
@@ -156,7 +156,7 @@ def _compute(
     with (
         work.interruptible(store, runs, options),
         LiveView(say.title(request, "clusters"), _METRICS) as view,
-        work.session(store, options, 1, 1) as session,
+        work.session(store, options, len(numbers), 1) as session,
     ):
         work.submit(wanted, store, session, options.retry, owner="")
         session.planner.close()

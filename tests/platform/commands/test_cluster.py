@@ -53,8 +53,13 @@ def test_a_folder_becomes_clusters_and_another_number_starts_from_its_features(
     assert sorted(p.name for p in links) == sorted(row["path"] for row in rows)
     text = Path("photos-clusters/report.html").read_text("utf-8")
     assert "Number of clusters" in text
+    assert "Stability by number of clusters." in text
     assert "Clusters in pictures" in text
     assert len(Store.open("store").finished()) == 3
+    predict = next(line for line in first.text.splitlines() if "platform predict" in line)
+    words = shlex.split(predict.replace("FOLDER", str(photos)))
+    assert here(*words[words.index("predict") :], "--data", tmp_path / "data") == 0
+    assert Path("more.html").exists()
     # What the longer command stands for has been done.
     assert here(*longer, "--dry-run") == 0
     assert "in the store: 1 of 1 runs" in capfd.readouterr().out
