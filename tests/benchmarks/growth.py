@@ -7,7 +7,6 @@ measured by itself, with results handed in, and as a command with runs of fuzzy 
 """
 
 import itertools
-import os
 import pickle
 import statistics
 import subprocess
@@ -89,12 +88,12 @@ def command(*arguments: str) -> Cost:
         RuntimeError: it failed.
     """
     program = [sys.executable, "-P", "-m", "deep_clustering.platform.start", *arguments]
-    child = subprocess.Popen(program, stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode != 0:
-        raise RuntimeError(f"{' '.join(arguments)} ended with {child.returncode}")
-    return Cost(cpu=used.ru_utime + used.ru_stime, memory=used.ru_maxrss / 1024)
+    through = [sys.executable, "-S", str(Path(__file__).with_name("_used.py")), *program]
+    done = subprocess.run(through, stdout=subprocess.PIPE, text=True, check=True)
+    code, cpu, memory = done.stdout.split()
+    if code != "0":
+        raise RuntimeError(f"{' '.join(arguments)} ended with {code}")
+    return Cost(cpu=float(cpu), memory=int(memory) / 1024)
 
 
 def _store(folder: Path, count: int, aim: float | None, nothing: float | None) -> Iterator[Row]:
