@@ -96,8 +96,15 @@ def state(path: str | os.PathLike[str]) -> FileState | None:
 
 
 def read(path: Path) -> bytes:
-    """All bytes of a file."""
-    with open(path, "rb") as file:
+    """All bytes of a file.
+
+    Raises:
+        OSError: there is none, or it cannot be read; a pipe or a device, which might have no end.
+    """
+    place = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would be waited for
+    with open(place, "rb") as file:
+        if not stat.S_ISREG(os.fstat(place).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
         return file.read()
 
 

@@ -11,6 +11,7 @@ from deep_clustering.platform.commands import _compute as work
 from deep_clustering.platform.commands import _say as say
 from deep_clustering.platform.commands._answer import Answer
 from deep_clustering.platform.commands._live import LiveView
+from deep_clustering.platform.evaluation.measures import plural
 from deep_clustering.platform.request.jobs import Job, stages_at_once
 from deep_clustering.platform.request.options import Train, command_line, text
 from deep_clustering.platform.request.request import Request, Wanted
@@ -108,7 +109,7 @@ def _print_dry_run(request: Request, wanted: Wanted, todo: list[Job], store: Sto
     console = Console(highlight=False)
     runs, asked = wanted.runs, {job.id for job in wanted.runs}
     left = [job for job in todo if job.id in asked]
-    title = say.title(request, f"{len(runs)} runs")
+    title = say.title(request, plural(len(runs), "run"))
     console.print(title, style="bold", soft_wrap=True, markup=False)
     for name, layer in request.layers:
         if layer:

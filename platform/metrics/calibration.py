@@ -300,7 +300,7 @@ METRICS = (
     ),
     Metric(
         name="ece_floor_95",
-        title="ECE floor, 95 %",
+        title="ECE floor (p95)",
         meaning="The ECE that 95 % of perfectly calibrated heads with these confidences stay "
         "below. An ECE at or below it cannot be told from perfect calibration.",
         summary="ECE that 95 % of perfectly calibrated models stay below at this n",

@@ -25,11 +25,12 @@ def prepare(address: str | None) -> None:
         "RAY_AIR_NEW_OUTPUT": "0",
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # Tune's snapshots are never read
-        # Threads of PyTorch wait asleep: while they spin, as by default, a machine with other work
-        # takes five times the CPU time for the same run.
-        "OMP_WAIT_POLICY": "passive",
     }.items():
         os.environ.setdefault(name, value)
+    if "OMP_WAIT_POLICY" not in os.environ:
+        # Threads of PyTorch that wait for each other spin for some 30 microseconds, and then sleep.
+        # By default they spin on: beside other work a run took five times its CPU time.
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     if address is None:
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)

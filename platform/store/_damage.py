@@ -48,7 +48,7 @@ def problem(path: str, error: Damaged | NewerSchema | OSError) -> Problem:
         return Problem(path, "damaged", f"damaged ({error.reason})")
     if isinstance(error, FileNotFoundError):
         return Problem(path, "missing", "missing")
-    text = os.strerror(error.errno or errno.EIO)
+    text = error.strerror or os.strerror(errno.EIO)
     kind: Kind = "closed" if isinstance(error, PermissionError) else "unreadable"
     return Problem(path, kind, f"cannot be read ({text})")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from deep_clustering.platform import _disk
 from deep_clustering.platform._disk import FileState, Lock
+from deep_clustering.platform.errors import StorageError
 from deep_clustering.platform.store._files import checked
 
 
@@ -49,14 +50,23 @@ class LocalFiles:
         return _disk.state(self.root / checked(path))
 
     def names(self, folder: str) -> list[str]:
-        """All files at any depth below a folder, sorted; none when there is no such folder."""
+        """All files at any depth below a folder, sorted; none when there is no such folder.
+
+        Raises:
+            StorageError: something else has its name.
+        """
         return sorted(self._walk(checked(folder)))
 
     def _walk(self, folder: str) -> Iterator[str]:
         try:
             entries = os.scandir(self.root / folder)
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return
+        except NotADirectoryError as error:
+            raise StorageError(
+                f"{self.root / folder} is no folder, and the store keeps files in one of that "
+                "name; move it elsewhere and give the command again."
+            ) from error
         with entries:
             for entry in entries:
                 if not entry.name.startswith("."):

@@ -509,6 +509,33 @@ def test_damage_survives_the_way_between_processes() -> None:
     assert str(error) == "runs/a is damaged (its checksum does not match)."
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.fault(22)
+def test_a_pipe_in_place_of_a_file_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    commit(store, "good", 0.25)
+    os.mkfifo(tmp_path / "runs/pipe.ok.parquet")
+    os.symlink("/dev/zero", tmp_path / "runs/endless.ok.parquet")
+    with pytest.warns(StoreDamage):
+        assert results.runs(tmp_path).collect()["run_id"].to_list() == ["good"]
+    found = {problem.path: problem.reason for problem in Store.open(tmp_path).verify()}
+    named = ("runs/endless.ok.parquet", "runs/pipe.ok.parquet")
+    assert found == dict.fromkeys(named, "cannot be read (not a regular file)")
+
+
+@pytest.mark.fault(22)
+@pytest.mark.parametrize("folder", ["runs", "stages", "segments", "seals", "plans"])
+def test_a_file_in_place_of_a_folder_is_told(tmp_path: Path, folder: str) -> None:
+    """P4: not that everything is whole."""
+    store = Store.open(tmp_path / "store")
+    commit(store, "good", 0.25)
+    store.seal()
+    shutil.rmtree(tmp_path / "store" / folder, ignore_errors=True)
+    (tmp_path / "store" / folder).touch()
+    with pytest.raises(StorageError, match=f"store/{folder} is no folder, and the store keeps"):
+        Store.open(tmp_path / "store").verify()
+
+
 @pytest.mark.fault(22)
 def test_an_empty_or_foreign_file_in_place_of_a_row(tmp_path: Path) -> None:
     store = Store.open(tmp_path)
