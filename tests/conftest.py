@@ -39,7 +39,10 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begins with the files that take longest, so that both processes end at about one time."""
-    first = ("test_command", "test_searching", "test_on_s3", "test_kill_storm", "test_two_nodes")
+    first = (
+        *("test_command", "test_searching", "test_on_s3", "test_kill_storm", "test_two_nodes"),
+        *("test_benchmarks", "test_cluster", "test_compiling"),
+    )
     items.sort(key=lambda item: item.path.stem not in first)
 
 

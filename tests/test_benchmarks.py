@@ -63,7 +63,7 @@ def test_every_part_ends_with_its_figures(tmp_path: Path) -> None:
 
 
 def test_a_part_whose_time_is_up_keeps_what_it_has_and_the_next_one_comes(tmp_path: Path) -> None:
-    parts = carried_out(tmp_path, "--only", "run,peaks", "--seconds", "120", "--epochs", "100000")
+    parts = carried_out(tmp_path, "--only", "run,peaks", "--seconds", "80", "--epochs", "100000")
     assert parts["run"]["how"] == "time was up"
     assert parts["peaks"]["how"] == "done"
     assert len(parts["peaks"]["rows"]) == 2

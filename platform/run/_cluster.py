@@ -18,6 +18,7 @@ from concurrent.futures import Future
 
 import psutil
 import ray
+from ray._private.node import Node
 
 from deep_clustering.platform.errors import EnvironmentProblem
 from deep_clustering.platform.run._guard import VARIABLE
@@ -89,7 +90,7 @@ class Cluster:
         try:
             _knock(self._address)
             logging.getLogger("ray").setLevel(logging.CRITICAL)  # before it reads `logging_level`
-            with _elsewhere(f"{self._scratch}/here"):
+            with _elsewhere(f"{self._scratch}/here"), _fewer_processes():
                 _patiently(
                     lambda: ray.init(
                         address=self._address or "local",
@@ -150,6 +151,25 @@ def _elsewhere(folder: str) -> Iterator[None]:
     finally:
         os.fchdir(before)
         os.close(before)
+
+
+@contextlib.contextmanager
+def _fewer_processes() -> Iterator[None]:
+    """Ray of one's own without two processes that it has no option for.
+
+    One copies what workers print to a driver that wants none of it, the other asks a cloud for more
+    machines. Each takes half a second of CPU time and 80 MB. In a version of Ray that starts them
+    otherwise they are there, and do no harm.
+    """
+    there = [name for name in ("start_log_monitor", "start_monitor") if hasattr(Node, name)]
+    before = {name: getattr(Node, name) for name in there}
+    for name in there:
+        setattr(Node, name, lambda node: None)
+    try:
+        yield
+    finally:
+        for name, method in before.items():
+            setattr(Node, name, method)
 
 
 def _guard(scratch: str) -> subprocess.Popen[bytes]:

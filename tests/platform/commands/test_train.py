@@ -48,7 +48,7 @@ def test_users_names_are_shown_as_they_are_written(
         main([*asked, "--dry-run", "--store", str(tmp_path / "s"), "--data", str(tmp_path / "d")])
     assert ended.value.code == 0
     told = capsys.readouterr()
-    assert f"kmeans on folder:{tmp_path}/[red]a*[1], 1 runs" in told.out
+    assert f"kmeans on folder:{tmp_path}/[red]a*[1], 1 run" in told.out
     assert "repeat an earlier one" not in told.err  # as the other folder's images do
     with pytest.raises(SystemExit):
         main(["doctor", "--store", f"{tmp_path}/[red]store", "--data", f"{tmp_path}/[red]data"])
