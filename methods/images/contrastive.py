@@ -106,5 +106,4 @@ class Contrastive:
     @by_steps
     def apply(self, pictures: Pictures, draws: Draws) -> Steps:
         """See ``View.apply``. The flip commutes with all that follows it here."""
-        steps = cropped(pictures, draws, cubic, scale=self.crop_scale, frame=self.frame)
-        return steps._replace(operation=draws["operation"], magnitude=draws["magnitude"])
+        return cropped(pictures, draws, cubic, scale=self.crop_scale, frame=self.frame)

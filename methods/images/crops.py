@@ -64,7 +64,7 @@ def cropped(
     scale: tuple[float, float],
     frame: Frame,
 ) -> Steps:
-    """Random resized crop of the ``frame`` of each picture, and flip.
+    """Random resized crop of the ``frame`` of each picture, flip, and the drawn operations, if any.
 
     A ``scale`` of (1, 1) takes the frame as it is, whatever its ratio.
     """
@@ -84,7 +84,8 @@ def cropped(
     length = (length * shrunk).clamp(min=1)
     start = ((corner + start) * shrunk).minimum(stored - length)
     span = torch.stack([start, length], dim=2).expand(len(pictures.pixels), -1, -1)
-    return Steps(span, mine["flip"], kernel)
+    operation, magnitude = draws.get("operation"), draws.get("magnitude")
+    return Steps(span, mine["flip"], kernel, operation, magnitude)
 
 
 def centre(pixels: Tensor, side: int) -> Tensor:

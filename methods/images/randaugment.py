@@ -104,7 +104,6 @@ class RandAugment:
     def apply(self, pictures: Pictures, draws: Draws) -> Steps:
         """See ``View.apply``."""
         steps = cropped(pictures, draws, triangle, scale=self.crop_scale, frame=self.frame)
-        steps = steps._replace(operation=draws["operation"], magnitude=draws["magnitude"])
         if not self.cutout:
             return steps
         row, column = draws["corner"].unbind(1)

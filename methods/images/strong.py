@@ -91,7 +91,6 @@ class Strong:
     def apply(self, pictures: Pictures, draws: Draws) -> Steps:
         """See ``View.apply``."""
         steps = cropped(pictures, draws, triangle, scale=self.crop_scale, frame=self.frame)
-        steps = steps._replace(operation=draws["operation"], magnitude=draws["magnitude"])
         if not self.cutout:
             return steps
         row, column, half = draws["hole"].unbind(1)
