@@ -35,14 +35,14 @@ def read(data: bytes, columns: Sequence[str] | None) -> pl.DataFrame:
 def _walk(data: bytes, columns: list[str] | None) -> None:
     """See that a crafted file neither ends the process, as polars can, nor fills its memory.
 
-    Arrow goes through the values that are asked for, a few at a time, and refuses what contradicts
-    itself.
+    What claims too much is refused unread. Arrow goes through the values that are asked for, a few
+    at a time, and refuses what contradicts itself.
     """
     file = pq.ParquetFile(pa.BufferReader(data))
-    file.scan_contents(columns, batch_size=4096)
     said = file.metadata
     groups = [said.row_group(i) for i in range(said.num_row_groups)]
     chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
     needed = sum(max(c.total_uncompressed_size, 8 * c.num_values) for c in chunks)
     if needed > _ALWAYS + _FOR_EACH_BYTE * len(data):
         raise pa.ArrowInvalid(f"{len(data)} bytes claim to be a table of {needed >> 20} MiB")
+    file.scan_contents(columns, batch_size=4096)
