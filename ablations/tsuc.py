@@ -47,7 +47,6 @@ SUITES = (
             *(
                 Row(
                     name=name,
-                    variants=("fresh",),
                     changes=own,
                     printed=("TSUC+RUC", f"TSUC + RUC ({name})"),
                 )

@@ -195,11 +195,29 @@ class BaseOutputs:
     encoder: Mapping[str, Tensor] = field(default_factory=dict)
 
 
+#: Values of fields, dotted names.
+Values = Mapping[str, Any]
+
+#: Fields by which a configuration describes an encoder of `networks.encoders` and what it sees.
+OF_NETWORK = (
+    *("backbone", "stem", "stem_padding"),
+    *("side", "frame", "enlargement", "mean", "std"),
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Base:
-    """A finished run of any method on the same images; the run is given `BaseOutputs`."""
+    """A finished run of any method on the same images; the run is given `BaseOutputs`.
+
+    Attributes:
+        changes: `changes(base, by_hand)`: what the base changes over the preset, fields that the
+            method lacks aside; those set `by_hand` stay. `base` has what is known of it before it
+            has run: "clusters", and the fields `OF_NETWORK` unless it has no network that others
+            can start from. Raises ValueError for a base that the method cannot start from.
+    """
 
     name: str = "base"
+    changes: Callable[[Values, Values], Values] = lambda base, by_hand: base
 
 
 Need = Pretrain | Neighbours | Base
@@ -328,6 +346,9 @@ class Method:
         presets: data set name -> overrides of the defaults, dotted names.
         by_side: image side in pixels -> the preset for a data set without one of its own; None
             where the defaults serve.
+        plain: values of all fields -> whether the encoder that a run ends with is the one of
+            `networks.encoders` that its fields describe, or those of its pretraining; from another
+            kind no other method starts.
         tuned: data sets whose preset was tuned with their labels.
         readings: name of a reading ("paper", "release") -> overrides for every data set.
         reading_presets: reading -> data set name -> overrides for that data set alone.
@@ -346,6 +367,7 @@ class Method:
     needs: tuple[Need, ...] = ()
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     by_side: Callable[[int], str] | None = None
+    plain: Callable[[Values], bool] = lambda values: True
     tuned: frozenset[str] = frozenset()
     readings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     reading_presets: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
@@ -375,6 +397,21 @@ class Method:
     def base(self) -> Base | None:
         """The finished run that it starts from, None without one."""
         return next((need for need in self.needs if isinstance(need, Base)), None)
+
+    def network(self, values: Values) -> dict[str, Any]:
+        """The fields `OF_NETWORK` of the encoder that its runs end with, see `plain`.
+
+        Args:
+            values: of all its fields.
+
+        Returns:
+            Nothing where there is no encoder that others can start from.
+        """
+        front = "" if self.pretrain is None else "pretrain."
+        known = {n: values[front + n] for n in OF_NETWORK if front + n in values}
+        if "backbone" not in known or not self.plain(values):
+            return {}
+        return {"stem": "side", "stem_padding": 1, **known}  # as where nothing says so
 
     def layers(
         self, dataset: str, side: int, reading: str | None = None

@@ -9,6 +9,7 @@ CDC is given the encoder of a run of any method, and the clusters that it found.
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from deep_clustering.methods._bases import check_clusters, misfit
 from deep_clustering.methods._fields import (
     Backbone,
     Frame,
@@ -19,7 +20,7 @@ from deep_clustering.methods._fields import (
     not_negative,
     sizes,
 )
-from deep_clustering.methods._method import Base, Difference, Later, Method, by_side
+from deep_clustering.methods._method import Base, Difference, Later, Method, Values, by_side
 from deep_clustering.methods.cdc import PRESETS as OF_CDC
 from deep_clustering.methods.cdc import CDCSettings, Network
 
@@ -83,6 +84,22 @@ def _preset(name: str) -> dict[str, Any]:
 
 PRESETS: dict[str, dict[str, Any]] = {name: _preset(name) for name in OF_CDC}
 
+
+def _on(base: Values, by_hand: Values) -> Values:
+    """The clusters and the network of the base.
+
+    Raises:
+        ValueError: another number of clusters was set, or there are no weights that fit.
+    """
+    check_clusters(base, by_hand)
+    if (reason := misfit(base, by_hand)) is not None:
+        raise ValueError(
+            f"base: CDC goes on with its network, and {reason}; "
+            "choose a base that trains one, and leave backbone, stem and stem_padding out"
+        )
+    return base
+
+
 DIFFERENCES = (
     Difference(
         topic="heads at the start",
@@ -119,7 +136,7 @@ METHOD = Method(
     config=CDCFromConfig,
     build=Later("deep_clustering.methods.algorithms.cdc_from:CDCFrom"),
     restore=Later("deep_clustering.methods.algorithms.cdc_from:CDCFrom.restore"),
-    needs=(Base(),),
+    needs=(Base(changes=_on),),
     presets=PRESETS,
     tuned=frozenset({"digits"}),
     by_side=by_side((12, "digits"), (48, "cifar10"), (223, "stl10"), other="imagenet10"),

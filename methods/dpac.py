@@ -207,6 +207,7 @@ METHOD = Method(
         ),
     ),
     presets=PRESETS,
+    plain=lambda values: values["pretrain.framework"] != "autoencoder",
     tuned=frozenset({"digits"}),
     by_side=by_side((12, "digits"), (48, "cifar10"), (223, "stl10"), other="imagenet10"),
     readings={

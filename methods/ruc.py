@@ -8,6 +8,7 @@ paper; "release" is the authors' code. `algorithms.ruc` has the losses and the m
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from deep_clustering.methods._bases import check_clusters, misfit
 from deep_clustering.methods._fields import (
     Backbone,
     Channels,
@@ -24,7 +25,7 @@ from deep_clustering.methods._fields import (
     share,
     sizes,
 )
-from deep_clustering.methods._method import Base, Later, Method, by_side
+from deep_clustering.methods._method import Base, Later, Method, Values, by_side
 from deep_clustering.methods.differences.ruc import DIFFERENCES
 from deep_clustering.methods.learning.mixmatch import (
     Distance,
@@ -92,7 +93,9 @@ class RUCConfig:
     alpha: float = doc(4.0, "of the Beta distribution that mixes images; 0 mixes none; release")
     learning_rate: float = doc(0.01, "SGD, cosine by epoch to 0; Sec. 4.1")
     weight_decay: float = doc(5e-4, "L2; Sec. 4.1")
-    start: Start = doc("base", "weights of the base's encoder where it has one; release")
+    start: Start = doc(
+        "base", "the base's weights; 'fresh' where its network is none or of another kind; release"
+    )
     ensemble: Ensemble = doc("average", "of the two networks' logits, or of their probabilities")
     counter_statistics: CounterStatistics = doc(
         "update", "'batch' leaves the running ones; release"
@@ -156,6 +159,21 @@ def _below(value: float | None) -> bool:
     return value is None or 0 <= value < 1
 
 
+def _on(base: Values, by_hand: Values) -> Values:
+    """The clusters of the base and its network, fresh where its weights do not fit.
+
+    Raises:
+        ValueError: another number of clusters was set, or weights that do not fit.
+    """
+    check_clusters(base, by_hand)
+    reason = misfit(base, by_hand)
+    if reason is None:
+        return base
+    if by_hand.get("start") == "base":
+        raise ValueError(f"start: there are no weights of the base, as {reason}; leave it out")
+    return {**base, "start": "fresh"}
+
+
 #: Sec. 4.1 and the release.
 PRESETS: dict[str, dict[str, Any]] = {
     "cifar10": {},
@@ -186,11 +204,11 @@ METHOD = Method(
         "Park, Han, Kim, Kim, Park, Hong, Cha. Improving Unsupervised Image Clustering With Robust "
         "Learning. CVPR 2021. https://arxiv.org/abs/2012.11150"
     ),
-    version=1,
+    version=2,
     config=RUCConfig,
     build=Later("deep_clustering.methods.algorithms.ruc:RUC"),
     restore=Later("deep_clustering.methods.algorithms.ruc:RUC.restore"),
-    needs=(Base(),),
+    needs=(Base(changes=_on),),
     presets=PRESETS,
     tuned=frozenset({"digits"}),
     by_side=by_side((12, "digits"), (48, "cifar10"), other="stl10"),

@@ -133,6 +133,7 @@ METHOD = Method(
     build=Later("deep_clustering.methods.algorithms.tsuc:TSUC"),
     restore=Later("deep_clustering.methods.algorithms.tsuc:TSUC.restore"),
     presets=PRESETS,
+    plain=lambda values: False,  # two towers
     tuned=frozenset({"digits"}),
     by_side=by_side((12, "digits"), (48, "cifar10"), other="stl10"),
     differences=DIFFERENCES,

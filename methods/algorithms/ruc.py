@@ -262,9 +262,11 @@ class RUC(Clusterer):
         self._both = torch.cat([self._rows, self._rows + self.batch_size])
 
     def _take_weights(self, base: BaseOutputs) -> None:
-        """Both encoders start from the base's; a base without a network leaves them as they are."""
-        if self.config.start == "fresh" or not base.encoder:
+        """Both encoders start from the base's, unless they are to be fresh."""
+        if self.config.start == "fresh":
             return
+        if not base.encoder:
+            raise ValueError("start: the base has trained no network; set start=fresh")
         for network in self._encoders.values():
             take_encoder(base, network, self.config.backbone, ", or start=fresh")
 
@@ -402,6 +404,8 @@ class RUC(Clusterer):
         A term of no images is 0.
         """
         config = self.config
+        # Before the mixed images: running statistics follow the views in this order (release).
+        smoothed = self._smoothed(moment, batch, views[3])
         targets = self._targets(batch, self._counter(moment, batch, views))
         logits, wanted, clean = self._mixed(moment.network, views, targets, batch.clean)
         labelled = self._mean_of(soft_cross_entropy(wanted, logits), clean, 2 * batch.clean.sum())
@@ -410,14 +414,6 @@ class RUC(Clusterer):
             ~clean,
             2 * (~batch.clean).sum(),
         )
-        smoothed = torch.zeros((), device=self._device)
-        if config.smoothing is not None:
-            strong = self._through(moment.network, views[3])
-            smoothed = self._mean_of(
-                smoothed_cross_entropy(batch.labels, strong, smoothing=config.smoothing),
-                batch.clean[self._rows],
-                batch.clean.sum(),
-            )
         epochs = moment.epoch + moment.batch / (self._per_epoch + 1)
         weight = config.unlabelled_weight * ramped(config, epochs)
         loss = labelled + weight * unlabelled + smoothed
@@ -426,6 +422,14 @@ class RUC(Clusterer):
         names = ("labelled_loss", "unlabelled_loss", "smoothed_loss")
         terms = zip(names, (labelled, unlabelled, smoothed), strict=True)
         return loss, {name: self._replicas.total(term) for name, term in terms}
+
+    def _smoothed(self, moment: _Moment, batch: _Batch, strong: Tensor) -> Tensor:
+        """Eq. 8: this rank's part of it, 0 where it is removed."""
+        if self.config.smoothing is None:
+            return torch.zeros((), device=self._device)
+        logits = self._through(moment.network, strong)
+        losses = smoothed_cross_entropy(batch.labels, logits, smoothing=self.config.smoothing)
+        return self._mean_of(losses, batch.clean[self._rows], batch.clean.sum())
 
     def _mean_of(self, losses: Tensor, counted: Tensor, count: Tensor) -> Tensor:
         """This rank's part of the mean of the counted losses (n,) over all ranks."""

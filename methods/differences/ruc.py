@@ -100,17 +100,12 @@ DIFFERENCES = (
         field="counter_statistics",
     ),
     Difference(
-        topic="order of the views in a step, which running statistics follow",
-        paper="not mentioned",
-        release="clean, weak, strong, then mixed",
-        default="clean, weak, mixed, then strong; losses and gradients are the same",
-    ),
-    Difference(
         topic="weights that the networks start from",
         paper="the base's with a new last layer, or a freshly pretrained backbone",
         release="the base's, after self-labelling, with new heads",
         default="release; where the base has no network, that of the pretraining whose features it "
-        "clustered, and random weights of each network's own where there is none",
+        "clustered; random weights of each network's own where there is none, or one of a kind of "
+        "its own as TSUC's two towers",
         field="start",
     ),
     Difference(

@@ -52,6 +52,6 @@ DIFFERENCES = (
         topic="RUC on it",
         paper="not given which network is retrained, which head and which embedding are taken",
         release="none",
-        default="its final head, its embedding, and a fresh network (`--set start=fresh`)",
+        default="its final head, its embedding, and a fresh network, as the plan says",
     ),
 )

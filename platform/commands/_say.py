@@ -34,7 +34,10 @@ def shown(request: Request) -> tuple[str, ...]:
 def title(request: Request, what: str) -> str:
     """What is done, for the head of a view."""
     source = f"features of {request.features.asked}, " if request.features else ""
-    base = f" from {request.base.asked}" if request.base else ""
+    base = ""
+    if request.base:
+        follows = " ".join(f"{name}={text(value)}" for name, value in request.follows.items())
+        base = f" from {request.base.asked}" + (f" ({follows})" if follows else "")
     return f"{request.method}{base} on {source}{request.dataset.name}, {what}"
 
 

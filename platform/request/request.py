@@ -19,14 +19,19 @@ from deep_clustering.platform.encoders import names as encoders
 from deep_clustering.platform.encoders.names import Encoder
 from deep_clustering.platform.errors import InputError, nearest
 from deep_clustering.platform.request import configs
+from deep_clustering.platform.request._origins import (
+    Origin,
+    check_base,
+    found_run,
+    found_stage,
+    known_of,
+    no_features,
+)
 from deep_clustering.platform.request._precision import settled
 from deep_clustering.platform.request.configs import Value
 from deep_clustering.platform.request.jobs import (
-    ENCODER,
-    FROZEN,
     Given,
     Job,
-    Work,
     frozen,
     of_run,
     pretraining,
@@ -38,21 +43,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Layer = tuple[str, Mapping[str, Value]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Origin:
-    """Work outside a method that its runs stand on: features, or a base run.
-
-    Attributes:
-        asked: as it was asked for.
-        id: of the work where every seed has the same; None where each seed has its own.
-        work: seed of the run -> what it stands on.
-    """
-
-    asked: str
-    id: str | None = None
-    work: Callable[[int], Work]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,16 +129,24 @@ class Request:
         return config
 
     @property
+    def follows(self) -> Mapping[str, Value]:
+        """The fields that the base has changed."""
+        return self._layer(BASED)
+
+    @property
     def fixed(self) -> Mapping[str, Value]:
         """The fields that were set by hand."""
-        return next((layer for name, layer in self.layers if name == BY_HAND), {})
+        return self._layer(BY_HAND)
+
+    def _layer(self, wanted: str) -> Mapping[str, Value]:
+        return next((layer for name, layer in self.layers if name == wanted), {})
 
 
 #: Which named datasets are told by their sizes alone; those that are built in are never missing.
 Outline = Literal["never", "missing", "always"]
 
-#: Name of the layer of fields that were set by hand.
-BY_HAND = "--set"
+#: Names of the layers of what follows from a base, and of fields that were set by hand.
+BASED, BY_HAND = "--base", "--set"
 
 #: The layer that gives each seed a pretraining of its own.
 _ANEW: Layer = ("--replicate", {"pretrain.seed": None})
@@ -221,10 +219,15 @@ def resolve(
     layers.append(("dataset", _counted(record, prepared.classes) | _viewed(record, prepared)))
     if asked.replicate == "pretraining" and "pretrain.seed" in configs.fields(record.config):
         layers.append(_ANEW)
+    base = None if asked.base is None else _base(asked, prepared, root, store, names.chosen)
+    if base is not None:
+        layers.append((BASED, _follows(base, record, layers, names.chosen)))
     if names.chosen:
         layers.append((BY_HAND, names.chosen))
     takes_clusters = "clusters" in configs.fields(record.config)
-    if takes_clusters and not any("clusters" in layer for _, layer in layers):
+    counted = any("clusters" in layer for _, layer in layers)
+    counted = counted or (base is not None and "clusters" in base.known)
+    if takes_clusters and not counted:
         raise InputError(
             f"clusters: the {prepared.noun} have no labels to count classes by; "
             "say how many clusters to find, for example --set clusters=10."
@@ -242,7 +245,7 @@ def resolve(
         features = _frozen(names.encoder, prepared, source)
     elif asked.features is not None:
         assert store is not None
-        stage = _stage(asked.features, store, prepared)
+        stage = found_stage(asked.features, store, prepared)
         features = Origin(asked=asked.features, id=stage, work=lambda _: stage)
     return Request(
         method=asked.method,
@@ -253,7 +256,7 @@ def resolve(
         config=config,
         layers=tuple(layers),
         features=features,
-        base=None if asked.base is None else _base(asked, prepared, root, store),
+        base=base,
     )
 
 
@@ -285,9 +288,9 @@ def _check(asked: Asked, store: Store | None) -> _Names:
         if features in registry.names():
             other = _noted(lambda: _with_pretraining(features), mistakes)
         elif store is None:
-            mistakes.append(_no_features(features, "and no store was given to look for its id in"))
+            mistakes.append(no_features(features, "and no store was given to look for its id in"))
     encoder = _noted(lambda: _encoder(asked, record), mistakes)
-    _noted(lambda: _takes_base(asked, record), mistakes)
+    _noted(lambda: check_base(method, record, asked.base), mistakes)
     _noted(lambda: _replicates(asked), mistakes)
     readings = [*record.readings, *(other.readings if other is not None else ())]
     if asked.preset is not None and asked.preset not in readings:
@@ -479,16 +482,8 @@ def _frozen(encoder: Encoder, prepared: Dataset, source: Source) -> Origin:
 def _with_pretraining(name: str) -> Method:
     record = registry.method(name)
     if record.pretrain is None:
-        raise InputError(_no_features(name, "which has no pretraining"))
+        raise InputError(no_features(name, "which has no pretraining"))
     return record
-
-
-def _no_features(asked: str, why: str) -> str:
-    having = [n for n in registry.names() if registry.method(n).pretrain is not None]
-    return (
-        f"--features: got '{asked}', {why}.{nearest(asked, having)} It is a method with a "
-        f"pretraining ({', '.join(having)}) or the id of a stage (`platform results stages`)."
-    )
 
 
 def _pretrained(
@@ -510,31 +505,6 @@ def _pretrained(
     )
 
 
-def _stage(text: str, store: Store, prepared: Dataset) -> str:
-    """The id of the finished pretraining that begins with `text`, on this very dataset."""
-    known = sorted(i for i in store.stages() if i.startswith(text))
-    known = [i for i in known if store.stage_row(i)["kind"] in (ENCODER, FROZEN)]
-    if not known:
-        raise InputError(_no_features(text, f"and {store.uri} has no pretraining that begins so"))
-    if len(known) > 1:
-        raise InputError(
-            f"--features: '{text}' could be {', '.join(known[:3])}; give more letters."
-        )
-    _same_images("--features: the pretraining", store.stage_row(known[0]), known[0], prepared)
-    return known[0]
-
-
-def _same_images(what: str, row: Mapping[str, Value], id: str, prepared: Dataset) -> None:
-    theirs = (row["dataset_fingerprint"], row["protocol"])
-    if theirs != (prepared.fingerprint, prepared.protocol):
-        kind = what.rpartition(" ")[2]
-        raise InputError(
-            f"{what} {id} is of {row['dataset']} with the protocol "
-            f"{row['protocol']}, and {prepared.name} with {prepared.protocol} was asked for; "
-            f"choose a {kind} of the same images."
-        )
-
-
 def _having(option: str) -> list[str]:
     """The methods that take features by an option."""
     heads = [n for n in registry.names() if registry.method(n).on_features is not None]
@@ -544,26 +514,24 @@ def _having(option: str) -> list[str]:
 # ---- a run that a method starts from
 
 
-def _takes_base(asked: Asked, record: Method) -> None:
-    if record.base is None and asked.base is not None:
-        having = [n for n in registry.names() if registry.method(n).base is not None]
-        raise InputError(
-            f"{asked.method} starts from no other run and takes no --base; methods that take one: "
-            f"{', '.join(having) or 'none'}."
-        )
-    if record.base is not None and asked.base is None:
-        raise InputError(
-            f"{asked.method} starts from a finished run: say which with --base, the id of a run "
-            "(`platform results`) or a method, which is then run first."
-        )
+def _base(
+    asked: Asked,
+    prepared: Dataset,
+    root: Path,
+    store: Store | None,
+    by_hand: Mapping[str, Value],
+) -> Origin:
+    """The base run: by method, or the one in the store whose id begins with what was asked for.
 
-
-def _base(asked: Asked, prepared: Dataset, root: Path, store: Store | None) -> Origin:
-    """The base run: by method, or the one in the store whose id begins with what was asked for."""
+    A method is given the number of clusters that was set `by_hand`, unless it has its own.
+    """
     text = asked.base
     assert text is not None
     name, sets = base_words(text)
     if name in registry.names():
+        takes = "clusters" in by_hand and "clusters" in configs.fields(registry.method(name).config)
+        if takes and not any(item.startswith("clusters=") for item in sets):
+            sets = (*sets, f"clusters={by_hand['clusters']}")
         plain = Asked(
             method=name,
             sets=sets,
@@ -578,23 +546,22 @@ def _base(asked: Asked, prepared: Dataset, root: Path, store: Store | None) -> O
             request = resolve(plain, root=root, store=store, outline=outline)
         except InputError as error:
             raise InputError(f"--base {name}: {error}") from error
-        return Origin(asked=text, work=lambda seed: request.wanted([seed]).jobs)
-    known = sorted(i for i in store.finished() if i.startswith(text)) if store else []
-    if len(known) != 1:
-        names = registry.names()
-        failed = [] if known or not store else sorted(store.failures().items())
-        for id, reason in failed:
-            if text and id.startswith(text):
-                raise InputError(
-                    f"--base: the run {id} failed: {reason}. Choose another run, or give its "
-                    "command again with --retry failed."
-                )
-        raise InputError(
-            f"--base: '{text}' could be {', '.join(known[:3])}; give more letters."
-            if known
-            else f"--base: there is no method and no finished run '{text}'.{nearest(text, names)} "
-            "`platform results` lists the runs."
+        return Origin(
+            asked=text,
+            work=lambda seed: request.wanted([seed]).jobs,
+            known=known_of(request.record, configs.flatten(request.config)),
         )
-    assert store is not None
-    _same_images("--base: the run", store.run_row(known[0]), known[0], prepared)
-    return Origin(asked=text, id=known[0], work=lambda _: known[0])
+    return found_run(text, store, prepared)
+
+
+def _follows(
+    base: Origin, record: Method, layers: list[Layer], by_hand: Mapping[str, Value]
+) -> dict[str, Value]:
+    """What a base changes in the fields of a method that starts from it."""
+    assert record.base is not None
+    try:
+        changes = record.base.changes(base.known, by_hand)
+    except ValueError as error:
+        raise InputError(f"--base {base.asked}: {error}") from error
+    before = configs.merged(record.config, *layers)
+    return {n: v for n, v in changes.items() if n in before and v != before[n]}

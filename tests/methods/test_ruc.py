@@ -182,6 +182,7 @@ def test_a_batch_equals_a_plain_one() -> None:
     with torch.no_grad():
         f = [logits_of(twin, 1, v).softmax(1) for v in (v0, v1, v2)]
         g = [logits_of(twin, 0, v).softmax(1) for v in (v0, v1, v2)]
+    s = logits_of(twin, 1, v3)[clean].log_softmax(1)
     w = samples.weight[indices].double()[:, None]
     refined = ((1 - w) * F.one_hot(y, 3) + w * g[0]) ** 2
     guessed = ((f[1] + f[2] + g[1] + g[2]) / 4) ** 2
@@ -197,7 +198,6 @@ def test_a_batch_equals_a_plain_one() -> None:
     both = clean.repeat(2)
     l_x = F.cross_entropy(x[both], t[both])
     l_u = F.mse_loss(x[~both].softmax(1), t[~both])
-    s = logits_of(twin, 1, v3)[clean].log_softmax(1)
     target = torch.full_like(s, 0.25).scatter(1, y[clean][:, None], 0.5)
     l_s = -(target * s).sum(1).mean()
     for name, value in (("labelled", l_x), ("unlabelled", l_u), ("smoothed", l_s)):
@@ -214,6 +214,9 @@ def test_a_batch_equals_a_plain_one() -> None:
         (p for n in model._trained[1] for p in n.parameters()), parameters, strict=True
     ):
         torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-12)
+    for own, other in zip(model._trained[1], twin._trained[1], strict=True):
+        for statistic, expected in zip(own.buffers(), other.buffers(), strict=True):
+            torch.testing.assert_close(statistic, expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("entered", [0, -1])
@@ -249,13 +252,13 @@ def test_only_the_trained_network_learns(statistics: str) -> None:
 def test_networks_start_alike_but_for_their_heads() -> None:
     donor = ruc_joined.ruc(seed=5)
     given = dataclasses.replace(base(), encoder=donor.encoder_weights())
-    model = ruc_joined.ruc(given=given)
+    model = ruc_joined.ruc(config(start="base"), given=given)
     for encoder in model._encoders.values():
         for name, value in encoder.state_dict().items():
             assert torch.equal(value, given.encoder[name]), name
     heads = list(model._heads.values())
     assert not torch.equal(heads[0].weight, heads[1].weight)
-    fresh = ruc_joined.ruc(config(start="fresh"), given=given)
+    fresh = ruc_joined.ruc(given=given)
     first, second = fresh._encoders.values()
     assert not torch.equal(first.conv1.weight, given.encoder["conv1.weight"])
     assert not torch.equal(first.conv1.weight, second.conv1.weight)
@@ -266,7 +269,9 @@ def test_a_base_that_does_not_fit_is_refused() -> None:
     with pytest.raises(
         ValueError, match=r"backbone: small is not the encoder of the base .*start="
     ):
-        ruc_joined.ruc(given=given)
+        ruc_joined.ruc(config(start="base"), given=given)
+    with pytest.raises(ValueError, match=r"start: the base has trained no network; set start"):
+        ruc_joined.ruc(config(start="base"))
     with pytest.raises(
         ValueError, match="clusters: the base has 3 clusters, got 4; set clusters=3"
     ):
@@ -494,7 +499,7 @@ def test_all_mistakes_are_reported_at_once() -> None:
 
 
 def test_differences_name_fields_that_exist() -> None:
-    assert len(METHOD.differences) == 27
+    assert len(METHOD.differences) == 26
     fields = {field.name for field in dataclasses.fields(RUCConfig)}
     assert {d.field for d in METHOD.differences if d.field} <= fields
 

@@ -20,6 +20,7 @@ from deep_clustering.platform.run.failure import Cancelled, Failure, Kind
 from deep_clustering.platform.run.record import failure
 from deep_clustering.platform.store.store import Store
 from support.evaluations import evaluated
+from support.small import SETS as CDC
 from support.small import Watcher, jobs, place, request, resolved
 
 pytestmark = pytest.mark.ray
@@ -60,6 +61,7 @@ def made(based: tuple[Store, str], folder: Path, root: Path) -> tuple[Store, str
     store, base = based
     mine = wanted(folder, root, store, base[:10])
     assert [job.kind for job in mine] == ["outputs", "run"]
+    assert mine[-1].config["start"] == "base"
     for job in mine:
         execute(job, place(store), Watcher())
     return store, mine[-1].id
@@ -172,41 +174,29 @@ def test_confidences_of_images_with_a_wrong_label_by_hand() -> None:
     assert none["clean_wrong_confidence"] is None
 
 
-@pytest.mark.parametrize(
-    ("sets", "match"),
-    [
-        (("strategy=hybrid",), "needs confidences, and the base gives clusters without"),
-        (("clusters=4",), "clusters: the base has 3 clusters, got 4"),
-    ],
-)
-def test_mistakes_that_only_the_base_shows(
-    folder: Path, root: Path, tmp_path: Path, sets: tuple[str, ...], match: str
+@pytest.mark.parametrize(("features", "start"), [(None, "fresh"), ("cdc", "base")])
+def test_k_means_is_a_base_with_and_without_a_network(
+    folder: Path, root: Path, tmp_path: Path, features: str | None, start: str
 ) -> None:
-    store = Store.open(tmp_path / "store")
-    base = jobs(
-        resolved("kmeans", f"folder:{folder}", root=root, store=store, sets=["clusters=3"]), 0
-    )
-    lane = place(store)
-    for job in base:
-        execute(job, lane, Watcher())
-    *before, last = wanted(folder, root, store, base[-1].id, "start=fresh", *sets)
-    for job in before:
-        execute(job, lane, Watcher())
-    with pytest.raises(ValueError, match=match):
-        execute(last, lane, Watcher())
-
-
-def test_k_means_is_a_base_without_a_network(folder: Path, root: Path, tmp_path: Path) -> None:
+    """That of the pretraining whose features it clusters."""
     store = Store.open(tmp_path / "store")
     lane = place(store)
-    asked: dict[str, Any] = {"root": root, "store": store}
-    base = jobs(resolved("kmeans", f"folder:{folder}", sets=["clusters=3"], **asked), 0)
+    inner = [] if features is None else [s for s in CDC if s.startswith("pretrain.")]
+    asked: dict[str, Any] = {"root": root, "store": store, "features": features}
+    sets = ["clusters=3", *inner]
+    base = jobs(resolved("kmeans", f"folder:{folder}", sets=sets, **asked), 0)
     for job in base:
         execute(job, lane, Watcher())
     mine = wanted(folder, root, store, base[-1].id)
+    assert mine[-1].config["start"] == start
     for job in mine:
         execute(job, lane, Watcher())
     assert store.run_row(mine[-1].id)["status"] == "ok"
+    with pytest.raises(InputError, match=r"clusters: the base has 3 clusters, got 4"):
+        wanted(folder, root, store, base[-1].id, "clusters=4")
+    sure = wanted(folder, root, store, base[-1].id, "strategy=hybrid")[-1]
+    with pytest.raises(ValueError, match=r"needs confidences, and the base gives clusters without"):
+        execute(sure, lane, Watcher())
 
 
 def test_a_base_whose_run_failed_is_refused_with_its_reason(

@@ -22,6 +22,7 @@ CONFIG = RUCConfig(
     crop=0.6,
     cutout=2,
     backbone="small",
+    start="fresh",
 )
 STEPS = 7  # of a pass with three: both passes of an epoch, and one step of the next
 VARIANTS: dict[str, dict[str, Any]] = {
