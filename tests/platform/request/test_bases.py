@@ -66,7 +66,9 @@ def test_the_number_of_clusters_is_the_base_s(root: Path) -> None:
 
 def test_images_without_labels_take_the_number_of_the_base(tmp_path: Path, root: Path) -> None:
     place = images(tmp_path / "photos", labelled=False)
-    asked = resolved("ruc", f"folder:{place}", root=root, base="kmeans clusters=3")
+    asked = resolved(
+        "ruc", f"folder:{place}", root=root, base="kmeans clusters=3", sets=["batch_size=16"]
+    )
     assert configs.flatten(asked.config)["clusters"] == 3
 
 
