@@ -237,8 +237,23 @@ def sweep(folder: Path) -> list[str]:
 
 
 def probe(folder: Path) -> None:
-    """Write, sync and remove a file in a folder, which is made; see whether that works."""
-    make_folder(folder)
+    """Write, sync and remove a file in a folder; folders that this takes are removed as well."""
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        for last in (*(False for _ in range(9)), True):
+            make_folder(folder)
+            try:
+                return _write_probe(folder)
+            except FileNotFoundError:  # another command has just removed what its own probe made
+                if last:
+                    raise
+    finally:
+        with contextlib.suppress(OSError):  # another command uses it already
+            for place in made:
+                place.rmdir()
+
+
+def _write_probe(folder: Path) -> None:
     name = folder / f".probe.{attempt()}.tmp"
     file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:

@@ -55,7 +55,6 @@ def resolved(
         root = images_root(compute, store)
         request = resolve(asked, root=root, store=store, progress=progress, outline=outline)
     say.notes(request.dataset.notes)
-    finished.note_names(store, request.dataset)
     return request
 
 
@@ -77,11 +76,22 @@ def data_root(data: Path | None) -> Path:
 
 
 def open_store(options: Stored, create: bool = True) -> Store:
-    """The store of a command; `create`: of one that may compute."""
-    store = Store.open(options.store or default_store(), create=create)
-    if create:
-        store.seal()
-    return store
+    """The store of a command.
+
+    Args:
+        options: of the command.
+        create: of one that may compute: it need not be there, and `begin` makes it.
+    """
+    place = options.store or default_store()
+    return Store.at(place) if create else Store.open(place, create=False)
+
+
+def begin(store: Store, *requests: Request) -> None:
+    """Before anything is computed: make the store, note what it holds and what images are named."""
+    store.make()
+    store.seal()
+    for request in requests:
+        finished.note_names(store, request.dataset)
 
 
 # ---- what is missing

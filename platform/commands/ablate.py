@@ -70,6 +70,7 @@ def ablate(options: Ablate) -> Answer:
         wanted = ways[replicate].wanted
         return work.answered(store, wanted, work.missing(wanted, store, options.retry))
     expansion = _begun(_expansion(suite, options, store, replicate), store, most)
+    work.begin(store, *expansion.requests.values())
     computed = _Computed(expansion, store, options, most)
     computed.run()
     code = _close(computed, store, options)

@@ -57,6 +57,7 @@ def cluster(options: Cluster) -> Answer:
     _print_plan(console, asked, numbers, wanted, store, options)
     if options.dry_run:
         return work.answered(store, wanted, work.missing(wanted, store, options.retry))
+    work.begin(store, request)
     _compute(options, store, request, wanted, numbers)
     runs = dict(zip(numbers, wanted.runs, strict=True))
     found = _close(console, options, store, request, runs)

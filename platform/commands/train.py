@@ -31,6 +31,7 @@ def train(options: Train) -> Answer:
     if options.dry_run:
         _print_dry_run(request, wanted, todo, store)
         return work.answered(store, wanted, todo)
+    work.begin(store, request)
     work.weights(todo)
     name = f"{options.method}-{request.dataset.name.partition(':')[0]}"
     runs = [job.id for job in wanted.runs]

@@ -59,6 +59,7 @@ def tune(options: Tune) -> Answer:
     if options.dry_run:
         _print_dry_run(settings, name, trials, store)
         return Answer(store=store)
+    work.begin(store, settings.request)
     with work.alone(store, name):
         study = Study(store, name, settings)
         share = None

@@ -8,7 +8,8 @@ A prepared dataset is a folder `prepared/<key>/` in the data directory:
                  stored (`pixels`); absent when all of them are S x S
     labels.npy   int64 (N,); -1 where an image has no label; absent when none has
     split.npy    uint8 (N,); TRAIN, TEST or UNLABELLED (`protocols`)
-    meta.json    format, fingerprint, class names, paths, skipped files, duplicates; written last
+    meta.json    format, fingerprint, class names, paths, skipped files, duplicates, and a checksum
+                 of all but the samples; written last
 
 It is built in a hidden folder beside its place, synced and renamed. A file lock per key makes a
 second process wait for the first; where the file system has no locks, both build, and what the
@@ -182,10 +183,14 @@ def _make(root: Path) -> None:
 
 
 def load(folder: Path) -> Prepared | None:
-    """Open a prepared dataset; None when it is absent, of another format, or of a wrong size."""
+    """Open a prepared dataset; None when it is absent, damaged, or of another format.
+
+    The samples themselves are not read for it: they may be many gigabytes.
+    """
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        if meta["format"] != FORMAT:
+        # Release 0.1 wrote no checksum.
+        if meta["format"] != FORMAT or meta.get("check") not in (None, _check(folder, meta)):
             return None
         samples = _open_array(_samples(folder), "r")
         split = np.load(folder / "split.npy")
@@ -211,6 +216,17 @@ def load(folder: Path) -> Prepared | None:
         )
     except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None
+
+
+def _check(folder: Path, meta: Mapping[str, object]) -> str:
+    """A checksum of what a prepared dataset says beside its samples: its small files and `meta`."""
+    whole = hashlib.blake2b(digest_size=16)
+    for name in ("labels.npy", "sizes.npy", "split.npy"):
+        if (folder / name).exists():
+            whole.update(name.encode() + (folder / name).read_bytes())
+    said = {name: value for name, value in meta.items() if name != "check"}
+    whole.update(json.dumps(said, sort_keys=True).encode())
+    return whole.hexdigest()
 
 
 def _samples(folder: Path) -> Path:
@@ -254,7 +270,7 @@ def _write(folder: Path, content: Content, name: str) -> None:
         "notes": content.notes,
         "source": content.source,
     }
-    text = json.dumps(meta, ensure_ascii=True)
+    text = json.dumps({**meta, "check": _check(folder, meta)}, ensure_ascii=True)
     for file in os.listdir(folder):
         _disk.sync(folder / file)
     _disk.write(folder / "meta.json", text.encode())

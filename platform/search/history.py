@@ -16,8 +16,9 @@ from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from deep_clustering.platform.errors import InputError
+from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.request.configs import Value
+from deep_clustering.platform.search._records import record
 from deep_clustering.platform.store.store import Plan, PlannedRun, Store
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -36,6 +37,11 @@ class Search:
     generation: int  # how many trials run side by side, see `proposals`
     directions: tuple[Direction, ...]  # "maximize" or "minimize", of each objective
     distributions: Mapping[str, str]  # field -> what it is drawn from, in Optuna's JSON
+
+    @property
+    def space(self) -> dict[str, BaseDistribution]:
+        """Field -> what it is drawn from."""
+        return {name: json_to_distribution(text) for name, text in self.distributions.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,18 +105,20 @@ class History:
 
     @classmethod
     def from_plan(cls, plan: Plan) -> "History":
-        """The inverse; where facts contradict each other the first one counts."""
+        """The inverse; where facts contradict each other the first one counts.
+
+        Raises:
+            ValueError: a fact is none that `as_plan` has written.
+        """
         known = cls()
         for one in plan.details.get("search", ())[:1]:
-            known.search = Search(**{**one, "directions": tuple(one["directions"])})
+            known.search = record(Search, one)
         for one in plan.details.get("asked", ()):
-            known.asked.setdefault(one["number"], Asked(**{**one, "runs": tuple(one["runs"])}))
+            asked = record(Asked, one)
+            known.asked.setdefault(asked.number, asked)
         for one in plan.details.get("ended", ()):
-            lists = {
-                "values": None if one["values"] is None else tuple(one["values"]),
-                "reports": tuple((epoch, value) for epoch, value in one["reports"]),
-            }
-            known.ended.setdefault(one["number"], Ended(**{**one, **lists}))
+            ended = record(Ended, one)
+            known.ended.setdefault(ended.number, ended)
         return known
 
     @classmethod
@@ -140,11 +148,34 @@ class History:
                 )
         return known
 
+    def check(self) -> None:
+        """See that the facts fit each other.
+
+        Raises:
+            ValueError, TypeError, KeyError: they do not.
+        """
+        if self.search is None:
+            return
+        space = self.search.space
+        for asked in self.asked.values():
+            if asked.number < 0 or asked.generation < 1:
+                raise ValueError(f"there is no trial {asked.number} of {asked.generation} at once")
+            datetime.datetime.fromisoformat(asked.when)
+            for name, value in asked.params.items():
+                space[name].to_internal_repr(value)
+        for ended in self.ended.values():
+            datetime.datetime.fromisoformat(ended.when)
+            if not TrialState[ended.state].is_finished():
+                raise ValueError(f"trial {ended.number} has ended as {ended.state}")
+            expected = 0 if ended.values is None else len(self.search.directions)
+            if len(ended.values or ()) != expected:
+                raise ValueError(f"trial {ended.number} has {len(ended.values or ())} values")
+
     def trials(self) -> list[FrozenTrial]:
         """The trials as Optuna has them, by number."""
         if self.search is None:
             return []
-        space = {n: json_to_distribution(text) for n, text in self.search.distributions.items()}
+        space = self.search.space
         numbers = sorted(self.asked)
         return [frozen(self.asked[n], self.ended.get(n), space) for n in numbers]
 
@@ -164,8 +195,29 @@ class History:
 
 
 def read(store: Store, name: str) -> History:
-    """The facts of a study; empty when there are none, as in stores of release 0.1."""
-    return History.from_plan(store.read_plan(KIND, name))
+    """The facts of a study; empty when there are none, as in stores of release 0.1.
+
+    Raises:
+        StorageError: they are whole, but no release has written them.
+    """
+    return known(store.read_plan(KIND, name), name)
+
+
+def known(plan: Plan, name: str) -> History:
+    """The facts in the plan of a study.
+
+    Raises:
+        StorageError: no release has written them.
+    """
+    try:
+        facts = History.from_plan(plan)
+        facts.check()
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise StorageError(
+            f"a plan of the study '{name}' was written by something else ({error}); take it out "
+            f"of plans/{KIND}/{name} in the store."
+        ) from error
+    return facts
 
 
 def proposed(trial: FrozenTrial) -> bool:

@@ -25,14 +25,18 @@ class Mark(NamedTuple):
     written_by: str  # the release that made the store
 
 
-def agree(files: Files, create: bool) -> None:
-    """See that this code knows a store's format; write it down in a new store.
+def agree(files: Files, *, absent: bool) -> bool:
+    """See that this code knows a store's format; whether its mark is there and whole.
 
-    A mark that is damaged, or missing beside results, is told, renewed with `create`, and hides
-    nothing: every other file says its own version.
+    A mark that is damaged, or missing beside results, is told and hides nothing: every other file
+    says its own version. `renew` makes it.
+
+    Args:
+        files: of the store.
+        absent: whether there need not be a store.
 
     Raises:
-        InputError: not a folder, or (without `create`) not a store.
+        InputError: not a folder, or (without `absent`) not a store.
         StorageError: a newer release made it, or it cannot be read.
     """
     try:
@@ -41,17 +45,15 @@ def agree(files: Files, create: bool) -> None:
         raise InputError(f"the store {files.where} is not a folder.") from error
     except (FileNotFoundError, IsADirectoryError, Damaged) as error:
         found = _results_in(files)
-        if not found and not create and isinstance(error, FileNotFoundError):
+        if found or not isinstance(error, FileNotFoundError):
+            then = "the next command that computes renews it"
+            warn(problem(_NAME, error), f"the results beside it are read all the same, and {then}")
+        elif not absent:
             raise InputError(
                 f"there is no store at {files.where}; `platform train` and the other "
                 "commands that compute make one, or name another with --store."
             ) from None
-        if found or not isinstance(error, FileNotFoundError):
-            then = "it is written anew" if create else "the next command that computes renews it"
-            warn(problem(_NAME, error), f"the results beside it are read all the same, and {then}")
-        if create:
-            _write_anew(files)
-        return
+        return False
     except OSError as error:
         raise unreadable(f"the store {files.where}", error) from error
     if mark.format > FORMAT:
@@ -60,6 +62,7 @@ def agree(files: Files, create: bool) -> None:
             f"with format {mark.format}; this is {schema.release()} with format {FORMAT}: "
             f"install {mark.written_by} or newer."
         )
+    return True
 
 
 def finding(files: Files) -> Finding | None:
@@ -67,7 +70,7 @@ def finding(files: Files) -> Finding | None:
     try:
         _decoded(files.read(_NAME))
     except (Damaged, OSError) as error:
-        return Finding(problem(_NAME, error), partial(_write_anew, files))
+        return Finding(problem(_NAME, error), partial(renew, files))
     return None
 
 
@@ -77,7 +80,7 @@ def _results_in(files: Files) -> bool:
         return any(files.names(folder) for folder in SEALED)
 
 
-def _write_anew(files: Files) -> str:
+def renew(files: Files) -> str:
     """Put what is there aside, and write the mark of this release."""
     with saving(files, _NAME):
         with contextlib.suppress(FileNotFoundError):

@@ -81,6 +81,7 @@ class Store:
         self._files = files
         #: The address in full; `Store.open(store.uri)` opens the same store.
         self.uri = uri
+        self._whole = True  # its mark; see `make`
         self._forget()
 
     def _forget(self) -> None:
@@ -119,12 +120,34 @@ class Store:
             InputError: not an address, not a folder, or (without `create`) not a store.
             StorageError: it cannot be written, or a newer release made it.
         """
+        if create:
+            store = cls.at(uri)
+            store.make()
+            return store
+        files, full = connect(os.fspath(uri))
+        _mark.agree(files, absent=False)
+        return cls(files, full)
+
+    @classmethod
+    def at(cls, uri: str | os.PathLike[str]) -> "Store":
+        """The store at an address that can be written, whether it is there already or not.
+
+        It can be read at once; `make` before the first thing is written to it.
+
+        Raises:
+            InputError, StorageError: as `open`.
+        """
         files, full = connect(os.fspath(uri))
         store = cls(files, full)
-        if create:
-            store._probe()
-        _mark.agree(files, create)
+        store._probe()
+        store._whole = _mark.agree(files, absent=True)
         return store
+
+    def make(self) -> None:
+        """Write down that here is a store, where that is not written yet."""
+        if not self._whole:
+            _mark.renew(self._files)
+            self._whole = True
 
     @property
     def local(self) -> Path | None:

@@ -62,6 +62,8 @@ def test_a_finished_run_has_the_names_of_now(
     again = ["train", "kmeans", "--dataset", f"folder:{photos}", "--set", "clusters=2"]
     assert _platform(tmp_path, *again, "--dry-run") == 0
     assert "in the store: 1 of 1 runs" in capsys.readouterr().out
+    assert _names(tmp_path) == list(OLD)  # it writes nothing
+    assert _platform(tmp_path, *again) == 0
     assert _names(tmp_path) == list(NEW)
     taken = assignments(store, store.run_row(job.id))
     assert taken["path"].to_list() == list(NEW)

@@ -29,11 +29,13 @@ def ask(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     monkeypatch.setenv("COLUMNS", "200")
 
     def given(*arguments: object) -> Asked:
-        begun = time.process_time()
+        begun, store = time.process_time(), tmp_path / "store"
+        nothing = not store.exists()
         with pytest.raises(SystemExit) as left:
             main([str(a) for a in arguments])
         assert time.process_time() - begun < 20
         out, err = capsys.readouterr()
+        assert not nothing or not store.exists()  # nothing here computes
         return Asked(int(left.value.code or 0), out, err)
 
     return given
@@ -276,8 +278,12 @@ def test_a_dry_run_tells_and_writes_nothing(ask, tmp_path: Path, folder: Path) -
     answer = ask("tune", "cdc", "--dataset", f"folder:{folder}", *sets, "--dry-run")
     assert answer.code == 0, answer.err
     assert "would run: 1 pretraining, 8 runs" in answer.out
-    runs = tmp_path / "store" / "runs"
-    assert not runs.exists() or not any(runs.iterdir())
+    assert not (tmp_path / "store").exists()
+    answer = ask(
+        "train", "cdc", "--dataset", f"folder:{folder}", *sets, "--dry-run", "--store", "a/b"
+    )
+    assert answer.code == 0, answer.err
+    assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize(

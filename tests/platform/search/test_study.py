@@ -1,5 +1,6 @@
 """A study after damage: what the store knows decides, and Optuna's journal is a copy of it."""
 
+import dataclasses
 import json
 import resource
 import shutil
@@ -35,6 +36,31 @@ TOTAL = 8
 @pytest.fixture(scope="module")
 def asked(folder: Path, root: Path) -> Request:
     return request(folder, root)
+
+
+WRONG = [None, True, -1, 0, 1.5, "x", [], ["x"], [[1, 2, 3]], {}, {"x": []}, 10**400, float("nan")]
+
+
+@pytest.mark.parametrize("kind", ["search", "asked", "ended"])
+def test_facts_that_no_release_writes_are_refused_in_one_sentence(before: Store, kind: str) -> None:
+    """A plan's name is its checksum, so that anybody can write one that is whole."""
+    (name,) = before.plans(history.KIND)
+    plan = before.read_plan(history.KIND, name)
+    facts = plan.details[kind]
+    fact = dict(facts[0])
+    changed = [{**fact, field: value} for field in fact for value in WRONG]
+    changed += [{k: v for k, v in fact.items() if k != field} for field in fact]
+    changed += [{**fact, "more": 1}]
+    refused: list[str] = []
+    for one in changed:
+        details = {**plan.details, kind: (one, *facts[1:])}
+        try:
+            history.known(dataclasses.replace(plan, details=details), name).optuna(name)
+        except StorageError as error:
+            refused.append(str(error))
+    assert len(changed) / 2 < len(refused) < len(changed)
+    assert all("was written by something else" in text for text in refused)
+    assert not any("\n" in text for text in refused)
 
 
 def halted(store: Store, asked: Request) -> Search:

@@ -1,6 +1,7 @@
 """What every backend of the store does alike, and which one an address belongs to."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,15 @@ def test_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
     (tmp_path / "deep").touch()
     with pytest.raises(NotADirectoryError):
         LocalFiles(tmp_path / "deep" / "er").probe()
+
+
+def test_a_probe_leaves_nothing(tmp_path: Path) -> None:
+    place = LocalFiles(tmp_path / "not yet" / "there")
+    place.probe()
+    assert list(tmp_path.iterdir()) == []
+    with ThreadPoolExecutor(8) as pool:  # one may leave the folder that another one works in
+        list(pool.map(lambda _: place.probe(), range(64)))
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
 
 
 # ---- locks

@@ -154,7 +154,7 @@ def test_a_store_without_its_mark_is_read(store: Store, how: str) -> None:
     assert "\n" not in str(told[0].message)
     assert whole(again, "a") == 0.25
     assert [p.path for p in again.verify()] == ["store.json"]
-    with pytest.warns(StoreDamage, match="it is written anew"):
+    with pytest.warns(StoreDamage, match="the next command that computes renews it"):
         assert Store.open(store.uri).verify() == []
     assert len(store.list("quarantine")) == (how not in ("gone", "a folder"))
 

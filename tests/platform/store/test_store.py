@@ -22,7 +22,7 @@ from deep_clustering.platform import _disk, results
 from deep_clustering.platform._disk import attempt
 from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.store import _backends, _segments, schema
-from deep_clustering.platform.store._mark import agree
+from deep_clustering.platform.store._mark import renew
 from deep_clustering.platform.store.store import FORMAT, Plan, PlannedRun, Store, StoreDamage
 from support import memory
 from support.store_rows import commit, epochs, predictions, probabilities, run, stage, whole
@@ -32,9 +32,8 @@ from support.users import shared_folder, user
 def remote(name: str) -> Store:
     """A store that takes the way of object stores, in memory."""
     files = memory.ObjectsInMemory(name)
-    store = Store(files, f"test://{name}")
-    agree(files, create=True)
-    return store
+    renew(files)
+    return Store(files, f"test://{name}")
 
 
 @pytest.fixture(params=["disk", "object store", "a backend from outside"])
