@@ -6,6 +6,7 @@ record before its runs begin, its end as soon as they are over. Optuna's journal
 
 import datetime
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Literal
@@ -165,11 +166,16 @@ class History:
                 space[name].to_internal_repr(value)
         for ended in self.ended.values():
             datetime.datetime.fromisoformat(ended.when)
-            if not TrialState[ended.state].is_finished():
-                raise ValueError(f"trial {ended.number} has ended as {ended.state}")
-            expected = 0 if ended.values is None else len(self.search.directions)
-            if len(ended.values or ()) != expected:
-                raise ValueError(f"trial {ended.number} has {len(ended.values or ())} values")
+            counts: dict[TrialState, set[int | None]] = {  # of values, as Optuna demands it
+                TrialState.COMPLETE: {len(self.search.directions)},
+                TrialState.PRUNED: {None, len(self.search.directions)},
+                TrialState.FAIL: {None},
+            }
+            count = None if ended.values is None else len(ended.values)
+            if count not in counts[TrialState[ended.state]] or any(
+                map(math.isnan, ended.values or ())
+            ):
+                raise ValueError(f"trial {ended.number} is {ended.state} with {ended.values}")
 
     def trials(self) -> list[FrozenTrial]:
         """The trials as Optuna has them, by number."""
