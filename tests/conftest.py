@@ -9,6 +9,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
+from deep_clustering.methods.learning import prototypes
 from deep_clustering.platform.run.workplace import Workplace
 from deep_clustering.platform.store.store import Store
 from support.small import images, place
@@ -52,6 +53,16 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     with threadpool_limits(1):
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_steps(request: pytest.FixtureRequest) -> None:
+    """Fewer steps in which CDC spreads its prototypes, where no test is marked `ray`.
+
+    They are a third of its tiny trials. Other processes of a test, if there are any, take them all.
+    """
+    if not any(item.get_closest_marker("ray") for item in request.session.items):
+        prototypes._STEPS = 400
 
 
 @pytest.fixture(scope="module")

@@ -59,6 +59,7 @@ def _files(root: Path) -> set[str]:
     }
 
 
+@pytest.mark.ray
 def test_every_file_is_in_the_wheel(installed: Path) -> None:
     expected = _files(ROOT)
     assert len(expected) > 130

@@ -117,7 +117,7 @@ def prototypes(
                 f"lower {name} or use more samples."
             )
     first, second = _centres(features.float(), hidden, clusters, seed, labels)
-    return spread(first), spread(second)
+    return spread(first, steps=_STEPS), spread(second, steps=_STEPS)
 
 
 def _centres(

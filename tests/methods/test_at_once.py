@@ -173,6 +173,7 @@ def test_degenerate_points_give_a_partition_or_a_sentence(name: str, few: np.nda
         assert found.probabilities is None or np.isfinite(found.probabilities).all()
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize(
     ("name", "low", "high"),
     [

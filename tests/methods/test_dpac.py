@@ -310,6 +310,7 @@ def outcome(fields: tuple[tuple[str, Any], ...]) -> Tensor:
     return model.predict(ALL)[model.final_head]
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize(("base", "change"), CHANGES)
 def test_every_switch_changes_the_outcome(base: dict[str, Any], change: dict[str, Any]) -> None:
     before, after = outcome(tuple(base.items())), outcome(tuple((base | change).items()))

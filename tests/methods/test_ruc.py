@@ -369,6 +369,7 @@ def test_noisy_labels_are_mended() -> None:
     assert accuracy > 0.95
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize("after", [2, 3, 4, 6])
 @pytest.mark.parametrize("variant", ruc_joined.VARIANTS)
 def test_a_loaded_state_continues_bit_for_bit(variant: str, after: int) -> None:
@@ -474,6 +475,7 @@ def unchanged(steps: int) -> Tensor:
     return trained(ruc_joined.ruc(), steps).predict(ALL)["ensemble"]
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize("field", CHANGES)
 def test_every_switch_changes_the_outcome(field: str) -> None:
     steps = 12 if field == "tau2_step" else 4

@@ -206,6 +206,7 @@ def test_every_grouping_has_clusters_and_labels_of_its_own() -> None:
     assert int(model._assigned[2].labels[BATCH].max()) > 2
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize(
     "change",
     [

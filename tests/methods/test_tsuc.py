@@ -141,6 +141,7 @@ def test_the_epoch_and_the_head_of_the_lowest_loss_are_kept(
     assert (kept, int(model._clustering.selected)) == ((True, 0) if select else (False, 1))
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize(
     "change",
     [

@@ -203,6 +203,7 @@ def test_empty_clusters_move_to_the_old_origin():
 # --- against the slow reference ------------------------------------------------------------------
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize("k", [10, 40, 150])
 def test_inertia_of_the_slow_reference(k):
     ratios = []

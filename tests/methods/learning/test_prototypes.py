@@ -78,6 +78,7 @@ def test_loss_at_the_simplex(n, expected):
     assert float(F.cross_entropy(logits, torch.arange(n))) == pytest.approx(expected, abs=5e-5)
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize(("n", "expected"), [(10, 0.0342), (15, 0.0639)])
 def test_spread_reaches_the_simplex(n, expected):
     # Groups already far apart, as of good features: rows turn little and keep the decay's length.
@@ -146,8 +147,9 @@ def test_steps_in_order():
         layers[0].weight.copy_(w1)
         hidden = layers(x)
     w2 = kmeans(standardise(hidden), 5).centres
-    torch.testing.assert_close(first, spread(w1), atol=1e-4, rtol=0)
-    torch.testing.assert_close(second, spread(w2), atol=1e-4, rtol=0)
+    steps = _prototypes._STEPS
+    torch.testing.assert_close(first, spread(w1, steps=steps), atol=1e-4, rtol=0)
+    torch.testing.assert_close(second, spread(w2, steps=steps), atol=1e-4, rtol=0)
 
 
 def test_rows_of_the_centres_sum_to_zero():

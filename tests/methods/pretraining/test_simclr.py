@@ -87,6 +87,7 @@ def test_the_first_step_equals_a_plain_one() -> None:
         torch.testing.assert_close(value, expected[name], rtol=1e-9, atol=1e-9, msg=name)
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_training_lowers_the_loss(framework: str) -> None:
     model = dpac_trials.pretrained(settings(framework=framework, epochs=20))
@@ -267,6 +268,7 @@ def outcome(fields: tuple[tuple[str, Any], ...]) -> torch.Tensor:
     return model.features(ALL[:20])
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize(("base", "change"), CHANGES)
 def test_every_switch_changes_the_outcome(base: dict[str, Any], change: dict[str, Any]) -> None:
     first, second = outcome(tuple(base.items())), outcome(tuple((base | change).items()))

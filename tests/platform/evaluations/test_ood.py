@@ -173,6 +173,7 @@ def test_labels_of_the_others_play_no_part(made: Any, root: Path, tmp_path: Path
 # --- which images --------------------------------------------------------------------------------
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize(
     ("protocol", "said", "own", "scored"),
     [("train-test", "test", 15, 15), ("train", "scored", 48, 48)],

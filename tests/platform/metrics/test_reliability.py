@@ -63,6 +63,7 @@ def test_five_in_a_hundred_calibrated_heads_lie_above_the_95_point():
     assert 0.3 < np.mean(np.array(heads) > floor.mean) < 0.6  # which the mean never said
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize(("shift", "shape"), [(0.0, (3, 2)), (0.02, (6, 0.4)), (0.1, (3, 2))])
 def test_the_interval_covers_the_error(shift, shape):
     confidence, _ = head(400_000, 0, shape=shape)

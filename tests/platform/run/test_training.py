@@ -61,6 +61,7 @@ def test_a_run_leaves_its_tables_and_its_model(undisturbed: Store, folder: Path)
     assert undisturbed.list("checkpoints") == []
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize("after", [0, 1, 2])
 def test_a_run_that_was_stopped_ends_bit_for_bit_the_same(
     undisturbed: Store, folder: Path, root: Path, tmp_path: Path, after: int
@@ -77,6 +78,7 @@ def test_a_run_that_was_stopped_ends_bit_for_bit_the_same(
     assert _metrics(store) == _metrics(undisturbed)
 
 
+@pytest.mark.ray
 @pytest.mark.fault(14)
 def test_a_lane_keeps_nothing_of_the_run_before(
     undisturbed: Store, folder: Path, root: Path, tmp_path: Path
@@ -141,6 +143,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     assert _predictions(store).equals(_predictions(undisturbed))
 
 
+@pytest.mark.ray
 def test_a_pickle_in_place_of_a_checkpoint_is_never_run(
     folder: Path, root: Path, tmp_path: Path
 ) -> None:

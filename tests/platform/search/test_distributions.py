@@ -22,7 +22,7 @@ SPACE = {
     "regions": Int(8, 80, log=True),
     "threshold": Choice(None, 0.8, 0.95),
 }
-SAMPLERS = ("tpe", "random", "grid", "gp")
+SAMPLERS = ("tpe", "random", "grid", pytest.param("gp", marks=pytest.mark.ray))
 
 
 def contains(values):
@@ -150,7 +150,7 @@ def test_proposals_lie_in_the_space_and_warn_of_nothing(name):
         ("tpe", "early"),
         ("random", "early"),
         ("grid", "early"),
-        ("gp", "early"),
+        pytest.param("gp", "early", marks=pytest.mark.ray),
     ],
 )
 def test_the_order_in_which_trials_end_does_not_matter(name, order):

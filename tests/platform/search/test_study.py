@@ -460,6 +460,7 @@ def test_two_users_continue_one_study(asked: Request, undisturbed: list[FrozenTr
             same(as_optuna_reads_it(search.store), search.study.trials())
 
 
+@pytest.mark.ray
 def test_another_machine_continues_the_study_of_an_object_store(
     address: str, asked: Request, tmp_path: Path
 ) -> None:

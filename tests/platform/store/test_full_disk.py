@@ -29,6 +29,7 @@ WRITES: dict[str, Callable[[Store], object]] = {**OPERATIONS, "checkpoint": _che
 del WRITES["repair"]
 
 
+@pytest.mark.ray
 @pytest.mark.fault(16, 17)
 @pytest.mark.parametrize("what", WRITES)
 def test_a_full_disk_loses_nothing(disk: Path, what: str) -> None:

@@ -66,6 +66,7 @@ def test_of_several_writers_one_commits_whatever_happens_to_their_requests(throu
     assert proxy.met.total() - proxy.met["none"] > ROUNDS / 2  # each kind by chance, among threads
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize("fault", ["lost", "late"])
 def test_a_lost_reply_is_no_conflict(through, fault: Fault) -> None:
     """The second request of the same write meets the first one's object and knows it."""

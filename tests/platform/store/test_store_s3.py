@@ -11,6 +11,7 @@ from deep_clustering.platform.store.store import Plan, Store, StoreDamage
 from support.store_rows import commit, epochs, run, stage, whole
 
 
+@pytest.mark.ray
 def test_everything_a_command_does(address: str) -> None:
     store = Store.open(address)
     assert store.local is None

@@ -100,6 +100,7 @@ def _changes(data: bytes, brothers: list[bytes], chance: random.Random) -> Itera
     yield from brothers[:1]
 
 
+@pytest.mark.ray
 @pytest.mark.fault(21)
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_change_of_a_file_is_read_as_a_value(
