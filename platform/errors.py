@@ -36,6 +36,9 @@ class Interrupted(PlatformError):
     exit_code = 130
 
 
+#: What is said where a server of Ray, or the planner, is gone.
+RAY_DIED = "Ray died (one of its servers ended); give the same command again to continue."
+
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 

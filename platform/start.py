@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
-from deep_clustering.platform import interruption
+from deep_clustering.platform import interruption, supervision
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -27,6 +27,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             file=sys.stderr,
         )
         sys.exit(2)
+    if arguments is None:
+        supervision.below(_complain)
     from deep_clustering.platform.run._ray import leave
 
     leave(_carry_out(sys.argv[1:] if arguments is None else arguments))

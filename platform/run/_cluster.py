@@ -20,7 +20,7 @@ import psutil
 import ray
 from ray._private.node import Node
 
-from deep_clustering.platform.errors import EnvironmentProblem
+from deep_clustering.platform.errors import RAY_DIED, EnvironmentProblem
 from deep_clustering.platform.run._guard import VARIABLE
 
 #: Seconds after which a signal is heard while Ray starts.
@@ -73,9 +73,7 @@ class Cluster:
         """
         for process in self._processes:
             if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
-                raise EnvironmentProblem(
-                    "Ray died (one of its servers ended); give the same command again to continue."
-                )
+                raise EnvironmentProblem(RAY_DIED)
 
     def stop(self) -> None:
         """End Ray, or leave the cluster, and remove the scratch folder."""

@@ -38,11 +38,11 @@ def main() -> int:
             return ["train", "pac", "--dataset", "digits", "--seeds", 4, *where]
 
         def train(store: str) -> list[object]:
-            return invocation(work, "train", store, "--seeds", 2, "--set", "epochs=40")
+            return invocation(work, "train", store, "--seeds", 5, "--set", "epochs=40")
 
         def tune(store: str) -> list[object]:
             space = ("--space", "encoder_lr", "--set", "epochs=30")
-            return invocation(work, "tune", store, "--trials", 4, *space)
+            return invocation(work, "tune", store, "--trials", 8, *space)
 
         begun = time.monotonic()
         commands = [fit, train, tune]

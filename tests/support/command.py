@@ -68,8 +68,9 @@ class Command:
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def maps(self) -> list[str]:
-        """What the process has loaded by now."""
-        return Path(f"/proc/{self.process.pid}/maps").read_text().splitlines()
+        """What the process that carries the command out has loaded by now."""
+        own = psutil.Process(self.process.pid).children() or [self.process]
+        return Path(f"/proc/{own[0].pid}/maps").read_text().splitlines()
 
     def starting(self, program: str) -> str:
         """Waits until a program of Ray runs; the name of the command's scratch folder."""

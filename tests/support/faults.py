@@ -17,10 +17,10 @@ FAULTS: dict[int, tuple[str, str]] = {
         "a worker is killed",
         "retried once from its last checkpoint, then a failed run; others go on",
     ),
-    3: ("Ray's servers are killed", "exit 5 (1 at registration) within seconds; it goes on"),
+    3: ("Ray's servers are killed", "exit 5 within seconds; it goes on"),
     4: (
         "an agent of Ray or the planner is killed",
-        "exit 5 (1 at registration) within seconds; it goes on",
+        "exit 5 within seconds; it goes on",
     ),
     5: ("Ctrl-C", "exit 130 within 15 s, what is done, how to continue; no process left"),
     6: ("Ctrl-C twice, SIGTERM, at any moment", "exit 130 at once; the store is whole"),

@@ -37,16 +37,14 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "gcs": ("gcs_server",),
     "agent": ("ray::DashboardAgent", "ray::RuntimeEnvAgent"),
 }
-#: Exit codes when it was killed; 0 everywhere: the command was over but for its last words. Where a
-#: server of Ray dies while the command registers with it, Ray itself ends the command, with 1; the
-#: node's server ends with its agents.
+#: Exit codes when it was killed; 0 everywhere: the command was over but for its last words.
 CODES = {
     "driver": {-signal.SIGKILL, 0},
     "lane": {0},
     "planner": {5, 0},
-    "agent": {5, 1, 0},
-    "raylet": {5, 1, 0},
-    "gcs": {5, 1, 0},
+    "agent": {5, 0},
+    "raylet": {5, 0},
+    "gcs": {5, 0},
 }
 #: What is said where a server, the planner or an agent is killed while runs are being computed.
 _WORDS = ("error: Ray died", "give the same command again to continue")
