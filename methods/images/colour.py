@@ -6,12 +6,10 @@ Each takes ``x``, uint8 (n, 3, S, S), and one magnitude a sample, (n, 1, 1, 1), 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from deep_clustering.methods.images.resampling import SMALL, Blur, resample
+from deep_clustering.methods.images.resampling import Blur, resample
 
 
 def auto_contrast(x: Tensor, _: Tensor) -> Tensor:
@@ -19,15 +17,11 @@ def auto_contrast(x: Tensor, _: Tensor) -> Tensor:
     low, high = x.amin(dim=(2, 3), keepdim=True), x.amax(dim=(2, 3), keepdim=True)
     flat = low == high
     base, span = low.masked_fill(flat, 0), (high - low).masked_fill(flat, 255)
-    return _level_by_level(x, lambda v: (v - base).float().mul_(255).div_(span).to(torch.uint8))
+    return (x - base).float().mul_(255).div_(span).to(torch.uint8)
 
 
 def equalise(x: Tensor, _: Tensor) -> Tensor:
     """Flattens each channel's histogram; Pillow's integer arithmetic."""
-    if _large(x):
-        from deep_clustering.methods.images import levels
-
-        return levels.equalise(x)
     lines = x.view(x.shape[0] * x.shape[1], -1)
     level = lines.long()
     cell = (level + 256 * torch.arange(len(lines), device=x.device)[:, None]).view(-1)
@@ -43,19 +37,15 @@ def equalise(x: Tensor, _: Tensor) -> Tensor:
 
 def solarise(x: Tensor, threshold: Tensor) -> Tensor:
     first = threshold.ceil().to(torch.int16)
-    return _level_by_level(x, lambda v: torch.where(v < first, v, 255 - v))
+    return torch.where(x < first, x, 255 - x)
 
 
 def posterise(x: Tensor, bits: Tensor) -> Tensor:
     kept = (256 - torch.exp2(8 - bits.floor())).to(torch.uint8)
-    return _level_by_level(x, lambda v: v & kept)
+    return x & kept
 
 
 def colour(x: Tensor, factor: Tensor) -> Tensor:
-    if _large(x):
-        from deep_clustering.methods.images import levels
-
-        return levels.colour(x, factor)
     x = x.float()
     return _blend(_luma(x), x, factor)
 
@@ -64,19 +54,15 @@ def contrast(x: Tensor, factor: Tensor) -> Tensor:
     # The sum of a row is exact in float32, the sum of all in float64.
     total = _luma(x.float()).sum(3, keepdim=True).sum(2, keepdim=True, dtype=torch.float64)
     mean = (total / (x.shape[2] * x.shape[3]) + 0.5).floor().float()
-    return _level_by_level(x, lambda v: _blend(mean, v.float(), factor))
+    return _blend(mean, x.float(), factor)
 
 
 def brightness(x: Tensor, factor: Tensor) -> Tensor:
-    return _level_by_level(x, lambda v: (v * factor).clamp_(max=255).to(torch.uint8))
+    return (x * factor).clamp_(max=255).to(torch.uint8)
 
 
 def sharpness(x: Tensor, factor: Tensor) -> Tensor:
     """Blends with Pillow's 3x3 smoothing, which leaves the border pixels."""
-    if _large(x):
-        from deep_clustering.methods.images import levels
-
-        return levels.sharpness(x, factor)
     x = x.float()
     lines = x[:, :, :-2] + x[:, :, 1:-1] + x[:, :, 2:]
     total = lines[..., :-2] + lines[..., 1:-1] + lines[..., 2:] + 4 * x[:, :, 1:-1, 1:-1]
@@ -87,10 +73,6 @@ def sharpness(x: Tensor, factor: Tensor) -> Tensor:
 
 def hue(x: Tensor, turns: Tensor) -> Tensor:
     """Turns the hue of HSV; value and chroma stay."""
-    if _large(x):
-        from deep_clustering.methods.images import levels
-
-        return levels.hue(x, turns)
     red, green, blue = x.float().unbind(1)
     value = torch.maximum(torch.maximum(red, green), blue)
     chroma = value - torch.minimum(torch.minimum(red, green), blue)
@@ -108,24 +90,6 @@ def hue(x: Tensor, turns: Tensor) -> Tensor:
 
 def blur(x: Tensor, radius: Tensor) -> Tensor:
     return resample(x, Blur(radius.view(-1), x.shape[-1]))
-
-
-def _large(x: Tensor) -> bool:
-    """Whether the kernels of `levels` are for it; numba takes half a second to import."""
-    return x.device.type == "cpu" and x.shape[-1] > SMALL
-
-
-def _level_by_level(x: Tensor, outcome: Callable[[Tensor], Tensor]) -> Tensor:
-    """What becomes of each level alone; of a large picture once for all 256, which is looked up.
-
-    ``outcome``: uint8 that broadcasts with (n, 3, 1, 1) to uint8 of that shape.
-    """
-    if not _large(x):
-        return outcome(x)
-    from deep_clustering.methods.images import levels
-
-    every = torch.arange(256, dtype=torch.uint8).view(1, 1, 256, 1)
-    return levels.looked_up(x, outcome(every).expand(len(x), -1, -1, -1)[..., 0])
 
 
 def _luma(x: Tensor) -> Tensor:

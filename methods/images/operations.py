@@ -55,6 +55,8 @@ def operate(pixels: Tensor, operation: Tensor, magnitude: Tensor) -> Tensor:
     device = pixels.device
     operation, magnitude = operation.cpu(), magnitude.cpu()
     matrix = affine_matrices(operation, magnitude, pixels.shape[-1])
+    if device.type == "cpu" and pixels.shape[-1] > SMALL:
+        return _by_pictures(pixels, operation, magnitude, matrix)
     # The geometric operations differ in their matrix only, so they are done together.
     kind = torch.where(is_geometric(operation), int(Operation.ROTATE), operation)
     counts = torch.stack([(kind == o).sum(dim=0) for o in Operation], dim=1).tolist()
@@ -77,6 +79,23 @@ def operate(pixels: Tensor, operation: Tensor, magnitude: Tensor) -> Tensor:
         )
         pixels = torch.cat([_operated(*group) for group in groups])
     return pixels.index_select(0, place[:, -1]) if counts else pixels
+
+
+def _by_pictures(pixels: Tensor, operation: Tensor, magnitude: Tensor, matrix: Tensor) -> Tensor:
+    """As `operate`, one picture after the other; only blurring is done for several at once."""
+    from deep_clustering.methods.images import levels  # numba takes half a second to import
+
+    blurred, begin = operation == Operation.BLUR, 0
+    for slot in range(operation.shape[1]):
+        rows = blurred[:, slot].nonzero()[:, 0]
+        if len(rows) == 0 and slot < operation.shape[1] - 1:
+            continue
+        some = slice(begin, slot + 1)
+        pixels = levels.operate(pixels, operation[:, some], magnitude[:, some], matrix[:, some])
+        if len(rows):
+            pixels[rows] = blur(pixels[rows], magnitude[rows, slot].float())
+        begin = slot + 1
+    return pixels
 
 
 def _operated(o: Operation, x: Tensor, magnitude: Tensor, matrix: Tensor) -> Tensor:
@@ -129,10 +148,6 @@ def affine_matrices(operation: Tensor, magnitude: Tensor, side: int) -> Tensor:
 def _affine(x: Tensor, matrix: Tensor) -> Tensor:
     """Nearest neighbour, black outside. ``matrix``: int64 (n, 6), see ``affine_matrices``."""
     n, channels, side, _ = x.shape
-    if x.device.type == "cpu" and side > SMALL:
-        from deep_clustering.methods.images import levels
-
-        return levels.affine(x, matrix)
     place = torch.arange(side, device=x.device, dtype=torch.int32)
     a, b, c, d, e, f = matrix.to(torch.int32)[:, :, None, None].unbind(1)  # (n, 1, 1)
     column = (a * place + (b * place[:, None] + c)).bitwise_right_shift_(16)

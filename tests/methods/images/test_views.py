@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
-from deep_clustering.methods.images import colour, operations, resampling, taps
+from deep_clustering.methods.images import operations, resampling, taps
 from deep_clustering.methods.images import view as _view
 from deep_clustering.methods.images.clean import Clean
 from deep_clustering.methods.images.contrastive import Contrastive
@@ -127,9 +127,23 @@ def test_large_pictures_get_the_levels_that_small_ones_get(
     }[o]
     magnitude = low + torch.rand(7, 1, generator=generator()) * (high - low)
     found = operate(images, torch.full((7, 1), int(o)), magnitude)
-    for module in (operations, colour, resampling):
+    for module in (operations, resampling):
         monkeypatch.setattr(module, "SMALL", 1000)
     assert torch.equal(found, operate(images, torch.full((7, 1), int(o)), magnitude))
+
+
+def test_large_pictures_get_their_operations_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = noise_and_gradients(60, 50)
+    before = images.clone()
+    operation = torch.randint(0, len(Operation), (60, 5), generator=generator())
+    operation[:, 3][operation[:, 3] == Operation.BLUR] = Operation.IDENTITY
+    assert (operation == Operation.BLUR).any(0).tolist() == [True, True, True, False, True]
+    magnitude = torch.rand(60, 5, generator=generator())
+    found = operate(images, operation, magnitude)
+    assert torch.equal(images, before)
+    for module in (operations, resampling):
+        monkeypatch.setattr(module, "SMALL", 1000)
+    assert torch.equal(found, operate(images, operation, magnitude))
 
 
 def test_every_strong_operation_was_compared() -> None:
