@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 #: Logarithms of temperatures that are tried, relative to the mean squared distance to a centre.
 _COLDEST, _HOTTEST = -9.0, 3.0
+#: Share of the largest standard deviation below which a direction's may be made of rounding.
+_NO_SPREAD = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -158,7 +160,7 @@ class Components(NamedTuple):
 
     Attributes:
         mean: (d,) of the points.
-        axes: (d, D) float64; None where all directions are kept, as they are.
+        axes: (d, D) in their type; None where all directions are kept, as they are.
     """
 
     mean: Array
@@ -167,17 +169,32 @@ class Components(NamedTuple):
     def __call__(self, points: Array) -> Array:
         """Points (m, d) in the components: (m, D), in their type."""
         x: Array = points - self.mean
-        return x if self.axes is None else (x.astype(np.float64) @ self.axes).astype(points.dtype)
+        return x if self.axes is None else x @ self.axes
 
 
 def components(points: Array, count: int) -> Components:
-    """The first `count` principal components of points (n, d)."""
+    """The first `count` principal components of points (n, d).
+
+    Directions in which the points do not differ, of which there are some where they are few, give
+    columns of zeros.
+    """
+    from scipy.linalg import eigh
+
     mean = points.mean(0, dtype=np.float64).astype(points.dtype)
-    if count >= points.shape[1]:
+    n, d = points.shape
+    if count >= d:
         return Components(mean, None)
-    wide = (points - mean).astype(np.float64)
-    _, axes = np.linalg.eigh(wide.T @ wide)
-    return Components(mean, axes[:, ::-1][:, :count])
+    x = points - mean
+    side = min(n, d)
+    products = x.T @ x if d <= n else x @ x.T  # the smaller one has the same spreads
+    among = (side - min(count, side), side - 1)
+    _, vectors = eigh(products.astype(np.float64), subset_by_index=among)
+    axes = vectors[:, ::-1].astype(x.dtype)
+    if n < d:
+        axes = x.T @ axes
+        lengths = np.linalg.norm(axes, axis=0)
+        axes = axes / np.where(lengths > _NO_SPREAD * lengths.max(), lengths, np.inf)
+    return Components(mean, axes)
 
 
 class Pair(NamedTuple):
@@ -267,7 +284,7 @@ def _mean(pairs: list[Pair]) -> tuple[float, float]:
 METHOD = Method(
     summary="k-means with confidences and a stability that come from clustering halves",
     citation="Ours, on Ben-Hur et al., PSB 2002, and Jiang et al., ICLR 2022.",
-    version=1,
+    version=2,
     config=ConsensusConfig,
     fit=fit,
     model=model,

@@ -235,6 +235,11 @@ def pretext(store: Store, stage: str) -> "torch.Tensor":
     return tensors.loaded(store.stage_artefact(stage, "features"))["features"].float()
 
 
+def neighbours(store: Store, stage: str) -> "torch.Tensor":
+    """The nearest others (n, k) int64 of the scored images by a finished pretraining."""
+    return tensors.loaded(store.stage_artefact(stage, "features"))["neighbours"].long()
+
+
 def _three(value: Value) -> tuple[float, float, float]:
     assert isinstance(value, list)
     red, green, blue = value

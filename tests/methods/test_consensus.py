@@ -45,6 +45,20 @@ def test_components_keep_the_largest_spread() -> None:
     assert np.array_equal(components(x, 7)(x), x - x.mean(0))
 
 
+def test_components_of_fewer_points_than_dimensions() -> None:
+    """Six points differ in five directions: what is beyond them is 0, for other points too."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(6, 40)) + 100
+    seen = components(x, 8)
+    found = seen(x)
+    _, s, axes = np.linalg.svd(x - x.mean(0), full_matrices=False)
+    assert found.shape == (6, 6)
+    assert np.allclose(np.abs(found[:, :5]), np.abs((x - x.mean(0)) @ axes[:5].T))
+    assert np.allclose(np.linalg.norm(found, axis=0), [*s[:5], 0])
+    assert np.array_equal(seen(random.normal(size=(3, 40)))[:, 5], np.zeros(3))
+    assert np.array_equal(components(np.ones((4, 9)), 3)(np.ones((4, 9))), np.zeros((4, 3)))
+
+
 def test_clusters_that_are_there_are_stable_and_sure() -> None:
     x, y = blobs(0.5)
     found = fit(ConsensusConfig(clusters=4, resamples=3), x, 0)

@@ -1,14 +1,19 @@
 """A map of the features of a run's pictures, coloured by what is known of them."""
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from deep_clustering.methods.consensus import components
 from deep_clustering.platform.metrics import embedding
 from deep_clustering.platform.report.charts import scatter
 from deep_clustering.platform.report.markup.parts import Figures
 from deep_clustering.platform.report.pages._draft import Draft, RunRow
 from deep_clustering.platform.report.pages._words import percent
+
+Rows = NDArray[np.floating[Any]]
 
 #: Points of a map.
 _POINTS = 1500
@@ -20,7 +25,7 @@ def shown(
     draft: Draft,
     row: RunRow,
     taken: pl.DataFrame,
-    x: NDArray[np.float64],
+    x: Rows,
     labels: pl.Series | None,
 ) -> Figures:
     """The features in a plane, coloured by cluster, by confidence, and by label where there is one.
@@ -37,7 +42,7 @@ def shown(
         how = "UMAP keeps neighbours together, and distances mean little."
     else:
         seen = np.arange(len(x))
-        plane, share = _components(x)
+        plane, share = _plane(x)
         how = f"The two directions hold {percent(share)} of the spread."
     at = np.sort(random.permutation(len(seen))[:_POINTS])
     plane, seen = plane[at], seen[at]
@@ -62,9 +67,8 @@ def shown(
     return Figures(figures)
 
 
-def _components(x: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+def _plane(x: Rows) -> tuple[NDArray[np.float64], float]:
     """The two principal components (n, 2), and the share of the spread that they hold."""
-    x = x - x.mean(0)
-    values, axes = np.linalg.eigh(x.T @ x)
-    plane: NDArray[np.float64] = x @ axes[:, -2:][:, ::-1]
-    return plane, float(values[-2:].sum() / values.sum())
+    plane = components(x, 2)(x).astype(np.float64)
+    spread = float(x.var(0, dtype=np.float64).sum())
+    return plane, float(plane.var(0).sum()) / spread if spread else 0.0

@@ -40,15 +40,17 @@ def sheets(draft: Draft, album: Album, row: RunRow, predictions: pl.DataFrame) -
     if p is not None and (parts := _pairs(album, taken, p)):
         found.append(Section(title="Clusters that may be one", parts=parts))
     if row["stage_id"] is not None and draft.store.stage_ready(row["stage_id"]):
-        features = finished.pretext(draft.store, row["stage_id"]).numpy()
-        x = directions(features.astype(np.float64))
-        for title, make in (
-            ("Clusters that may be two", suspects.two),
-            ("Pictures that belong nowhere", suspects.nowhere),
-            ("Near duplicates", suspects.duplicates),
-        ):
-            if parts := make(album, taken, x):
-                found.append(Section(title=title, parts=parts))
+        stage = row["stage_id"]
+        x = directions(finished.pretext(draft.store, stage).numpy())
+        parts = suspects.two(album, taken, x)
+        if parts:
+            found.append(Section(title="Clusters that may be two", parts=parts))
+        if len(x) >= 2:
+            near = suspects.Near.of(x, finished.neighbours(draft.store, stage).numpy())
+            if parts := suspects.nowhere(album, taken, near):
+                found.append(Section(title="Pictures that belong nowhere", parts=parts))
+            if parts := suspects.duplicates(album, taken, near):
+                found.append(Section(title="Near duplicates", parts=parts))
         if len(x) >= 3:
             labels = predictions["label"] if "label" in predictions.columns else None
             found.append(Section(title="Map", parts=[shown(draft, row, taken, x, labels)]))

@@ -1,6 +1,8 @@
 """What the features of a run's pictures cast doubt on: clusters that may be two, pictures that are
 like no other, and pictures that are nearly the same."""
 
+from typing import Any, NamedTuple
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -9,7 +11,7 @@ from deep_clustering.methods.consensus import ConsensusConfig, fit
 from deep_clustering.platform.report.markup.parts import Heading, Paragraph, Part, Sheet
 from deep_clustering.platform.report.pages._album import Album
 
-Rows = NDArray[np.float64]
+Rows = NDArray[np.floating[Any]]
 
 #: Pictures of a sheet, and sheets of a kind.
 _EACH, _SHEETS = 6, 6
@@ -68,12 +70,28 @@ def two(album: Album, taken: pl.DataFrame, x: Rows) -> list[Part]:
     return [Paragraph(text), *shown]
 
 
-def nowhere(album: Album, taken: pl.DataFrame, x: Rows) -> list[Part]:
-    """Pictures that are far from all others, the farthest first; arguments as of `two`."""
-    near = _nearest(x, _NEAR)
-    if near is None:
-        return []
-    away = 1 - near[0].mean(1)
+class Near(NamedTuple):
+    """The nearest others of each picture, the nearest first.
+
+    Attributes:
+        others: (n, k) which ones.
+        cosines: (n, k) of their features with its own.
+    """
+
+    others: NDArray[np.int64]
+    cosines: Rows
+
+    @classmethod
+    def of(cls, x: Rows, others: NDArray[np.int64]) -> "Near":
+        """Of features (n, D) of length 1, whose nearest others (n, k) are known."""
+        asked = others[:, :_NEAR]
+        cosines = [np.einsum("nd,nd->n", x, x[column]) for column in asked.T]
+        return cls(asked, np.stack(cosines, axis=1))
+
+
+def nowhere(album: Album, taken: pl.DataFrame, near: Near) -> list[Part]:
+    """Pictures that are far from all others, the farthest first."""
+    away = 1 - near.cosines.mean(1)
     logs = np.log(np.maximum(away, _ROUNDING))  # distances are skewed, their logarithms hardly
     low, high = np.quantile(logs, [0.25, 0.75])
     beyond = np.flatnonzero(logs > high + _FENCE * (high - low))
@@ -86,19 +104,16 @@ def nowhere(album: Album, taken: pl.DataFrame, x: Rows) -> list[Part]:
         for cluster, value in zip(rows["cluster"], 1 - away[at], strict=True)
     ]
     text = (
-        f"{len(beyond):,} of {len(x):,} pictures are like no other: the mean cosine of their "
-        f"features with the {near[0].shape[1]} nearest is far below what is usual here "
+        f"{len(beyond):,} of {len(away):,} pictures are like no other: the mean cosine of their "
+        f"features with the {near.cosines.shape[1]} nearest is far below what is usual here "
         f"({1 - np.median(away):.2f}). {len(at)} are shown."
     )
     return [Paragraph(text), Sheet(title="Alone", thumbs=album.thumbs(rows["sample"], texts))]
 
 
-def duplicates(album: Album, taken: pl.DataFrame, x: Rows) -> list[Part]:
-    """The most alike pairs of pictures, by the cosine of their features; arguments as of `two`."""
-    near = _nearest(x, 1)
-    if near is None:
-        return []
-    values, others = near[0][:, 0], near[1][:, 0]
+def duplicates(album: Album, taken: pl.DataFrame, near: Near) -> list[Part]:
+    """The most alike pairs of pictures, by the cosine of their features."""
+    values, others = near.cosines[:, 0], near.others[:, 0]
     pairs = {
         (min(i, j), max(i, j)): float(value)
         for i, (j, value) in enumerate(zip(others.tolist(), values.tolist(), strict=True))
@@ -117,18 +132,3 @@ def duplicates(album: Album, taken: pl.DataFrame, x: Rows) -> list[Part]:
         f"{len(best)} are shown, the most alike first."
     )
     return [Paragraph(text), Sheet(title="Pairs", thumbs=thumbs)]
-
-
-def _nearest(x: Rows, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
-    """Cosines and numbers (n, k) of the nearest others of each row; None for a single one."""
-    import faiss
-
-    if len(x) < 2:
-        return None
-    flat = np.ascontiguousarray(x, dtype=np.float32)
-    asked = min(count + 1, len(flat))
-    near, at = faiss.knn(flat, flat, asked, metric=faiss.METRIC_INNER_PRODUCT)
-    # A row is among its own nearest unless as many others are the same: then it is not missed.
-    own = at == np.arange(len(flat))[:, None]
-    own[~own.any(1), -1] = True
-    return near[~own].reshape(len(flat), -1), at[~own].reshape(len(flat), -1)

@@ -3,7 +3,9 @@
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
+from deep_clustering.methods.clustering.kmeans import neighbours
 from deep_clustering.platform.data import dataset as datasets
 from deep_clustering.platform.data.dataset import ImageSet, Source
 from deep_clustering.platform.metrics import embedding
@@ -35,6 +37,11 @@ def rows(*groups: tuple[int, int]) -> np.ndarray:
     return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
+def near(x: np.ndarray) -> _suspects.Near:
+    """As the stage of an encoder keeps them."""
+    return _suspects.Near.of(x, neighbours(torch.from_numpy(x), 20).numpy())
+
+
 def headings(parts: list[Part]) -> list[str]:
     return [str(part.text) for part in parts if isinstance(part, Heading)]
 
@@ -54,27 +61,26 @@ def test_a_cluster_of_two_kinds_may_be_two(album: Album) -> None:
 
 def test_a_picture_like_no_other_belongs_nowhere(album: Album) -> None:
     x = rows((0, 60), (1, 60))
-    assert _suspects.nowhere(album, table([0] * 60 + [1] * 60), x) == []
+    assert _suspects.nowhere(album, table([0] * 60 + [1] * 60), near(x)) == []
     x[7] = np.eye(8)[5]
-    lead, sheet = _suspects.nowhere(album, table([0] * 60 + [1] * 60), x)
+    lead, sheet = _suspects.nowhere(album, table([0] * 60 + [1] * 60), near(x))
     assert isinstance(lead, Paragraph)
     assert str(lead.text).startswith("1 of 120 pictures are like no other")
     assert isinstance(sheet, Sheet)
     assert [thumb.alt for thumb in sheet.thumbs] == ["0-15.png"]  # the eighth by name
 
 
-def test_the_nearest_of_equal_rows_are_others() -> None:
-    found = _suspects._nearest(np.ones((5, 2)) / np.sqrt(2), 2)
-    assert found is not None
-    assert found[1].shape == (5, 2)
-    assert np.abs(found[0] - 1).max() < 1e-6
-    assert _suspects._nearest(np.ones((1, 2)), 2) is None
+def test_the_nearest_are_compared_by_their_cosine() -> None:
+    x = np.array([[1, 0], [0.8, 0.6], [0, 1], [0.6, 0.8]])
+    found = _suspects.Near.of(x, np.array([[1, 3, 2], [3, 0, 2], [3, 1, 0], [1, 2, 0]]))
+    assert np.allclose(found.cosines[0], [0.8, 0.6, 0])
+    assert np.allclose(found.cosines[3], [0.96, 0.8, 0.6])
 
 
 def test_the_plane_holds_the_two_largest_directions() -> None:
     random = np.random.default_rng(0)
     x = random.normal(size=(500, 5)) * [1, 9, 1, 4, 1]
-    plane, share = _map._components(x)
+    plane, share = _map._plane(x)
     assert abs(np.corrcoef(plane[:, 0], x[:, 1])[0, 1]) > 0.99
     assert abs(np.corrcoef(plane[:, 1], x[:, 3])[0, 1]) > 0.98
     assert share == pytest.approx((81 + 16) / (81 + 16 + 3), abs=0.02)
