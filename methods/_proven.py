@@ -57,7 +57,7 @@ class Proven(Generic[P, R]):
             except torch.OutOfMemoryError:
                 raise  # the plain form takes no less
             except Exception as error:
-                self._reject(self._case(*args, **kwargs), _said(error))
+                self._reject(self._case(*args, **kwargs), said(error))
         return self._plain(*args, **kwargs)
 
     def passed(self, *args: P.args, **kwargs: P.kwargs) -> bool:
@@ -71,7 +71,7 @@ class Proven(Generic[P, R]):
             except torch.OutOfMemoryError:
                 raise
             except Exception as error:
-                wrong = _said(error)
+                wrong = said(error)
             self._passed[case] = True
             if wrong is not None:
                 self._reject(case, wrong)
@@ -79,15 +79,26 @@ class Proven(Generic[P, R]):
 
     def _reject(self, case: Hashable, wrong: str) -> None:
         self._passed[case] = False
-        warnings.warn(
-            f"the fast form of {self._name} is not used ({wrong}); the plain form computes the "
-            "same, more slowly",
-            RuntimeWarning,
-            stacklevel=4,
-        )
+        warn(self._name, wrong)
 
 
-def _said(error: Exception) -> str:
+def allowed() -> bool:
+    """Whether fast forms may be used at all."""
+    return _allowed
+
+
+def warn(name: str, wrong: str) -> None:
+    """Says that the fast form of what has this name is not used, and why."""
+    warnings.warn(
+        f"the fast form of {name} is not used ({wrong}); the plain form computes the same, more "
+        "slowly",
+        RuntimeWarning,
+        stacklevel=5,
+    )
+
+
+def said(error: Exception) -> str:
+    """An error in a line."""
     lines = str(error).strip().splitlines() or [""]
     return f"{type(error).__name__}: {lines[0][:200]}"
 

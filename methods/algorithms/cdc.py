@@ -6,19 +6,19 @@ code, whose reading is the default where the paper is silent.
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import NamedTuple, Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deep_clustering.methods.algorithms._cdc_batch import Batch, Observed, Slice
 from deep_clustering.methods.cdc import CDCSettings
 from deep_clustering.methods.clustering.batches import mini_clusters, never_waits
 from deep_clustering.methods.compute.aside import Aside, side_stream
 from deep_clustering.methods.compute.random import generator
 from deep_clustering.methods.compute.replicas import Replicas
-from deep_clustering.methods.images.pictures import Frame, Pictures
+from deep_clustering.methods.images.pictures import Frame
 from deep_clustering.methods.images.strong import Strong
 from deep_clustering.methods.images.view import View
 from deep_clustering.methods.images.weak import Weak
@@ -63,7 +63,7 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return -(targets * logits.log_softmax(1)).sum(1)
 
 
-def focal_loss(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
+def focal_loss(logits: Tensor, targets: Tensor, gamma: float | Tensor) -> Tensor:
     """-sum of t (1 - p)^gamma log p for each sample (n,); gamma 0 is the cross-entropy."""
     log_p = logits.log_softmax(1)
     return -(targets * (1 - log_p.exp()).pow(gamma) * log_p).sum(1)
@@ -128,7 +128,7 @@ class Calibrator(NamedTuple):
     """
 
     targets: Callable[[Tensor, Tensor], Tensor]
-    loss: Callable[[Tensor, Tensor, int], Tensor]
+    loss: Callable[[Tensor, Tensor, float | Tensor], Tensor]
     queued: Callable[[Tensor], bool] = lambda features: True
 
 
@@ -157,15 +157,14 @@ def _label_smoothing(config: CDCSettings) -> Calibrator:
 
 
 def _focal(config: CDCSettings) -> Calibrator:
-    def loss(logits: Tensor, targets: Tensor, epoch: int) -> Tensor:
-        gamma = config.focal_gamma if epoch >= config.focal_warmup else 0.0
-        return focal_loss(logits, targets, gamma)
+    def loss(logits: Tensor, targets: Tensor, epoch: float | Tensor) -> Tensor:
+        return focal_loss(logits, targets, config.focal_gamma * (epoch >= config.focal_warmup))
 
     return Calibrator(lambda features, p: smoothed_labels(p, 0.0), loss)
 
 
 def _l1(config: CDCSettings) -> Calibrator:
-    def loss(logits: Tensor, targets: Tensor, epoch: int) -> Tensor:
+    def loss(logits: Tensor, targets: Tensor, epoch: float | Tensor) -> Tensor:
         return soft_cross_entropy(logits, targets) + config.l1_weight * logits.abs().sum(1)
 
     return Calibrator(lambda features, p: smoothed_labels(p, 0.0), loss)
@@ -257,20 +256,6 @@ class Head(nn.Module):
         self.output.bias.zero_()
 
 
-@dataclass
-class _Batch:
-    """What the sub-steps of one batch need; tensors hold this rank's rows, slice after slice."""
-
-    strong: Tensor  # (n, 3, S, S) strong views
-    clean: Tensor  # (n, 3, S, S) clean views
-    features: Tensor  # (n, D) of the clean views, no gradient
-    labels: Tensor  # (n,) pseudo-labels
-    selected: Tensor  # (n,) 1.0 where selected
-    counts: Tensor  # (slices,) selected samples of each slice, over all ranks
-    empty: Tensor  # (slices,) 1.0 where there are none
-    targets: Callable[[], Tensor]  # (n, C), made at the first call
-
-
 class CDC(Clusterer):
     """Joint training of a clustering and a calibration head (Algorithm 1); see `Clusterer`.
 
@@ -340,6 +325,10 @@ class CDC(Clusterer):
         ).to(device)
         self._update = UPDATES[config.heads, config.stop_gradient]
         self._side_stream = side_stream(device)
+        self._looked = self._piece("the passes without gradient", self._look)
+        self._clustered = self._piece("the clustering step", self._cluster)
+        self._calibrated = self._piece("the calibration step", self._calibrate)
+        self._joined = self._piece("the joint step", self._join)
 
     def _build_encoder(self, side: int, replicas: Replicas) -> Encoder:
         """The configured backbone with fresh weights."""
@@ -413,36 +402,45 @@ class CDC(Clusterer):
             one where the rule is by counts); `confidence`, mean over the batch on weak views.
         """
         pictures = self._images.take(self._mine(indices))
-        indices = indices.to(self._device)
-        batch, metrics = self._observed(indices, pictures)
+        clean = self.clean(pictures)
+        weak = self._viewed(self._weak, pictures, self._generators["weak"])
+        strong = self._viewed(self._strong, pictures, self._generators["strong"])
+        self._now.set(epoch=self._steps // self._per_epoch)
+        seen = Observed(*self._looked(indices.to(self._device), clean, weak))
+        targets = Aside(
+            lambda: self._calibrator.targets(seen.all_features, seen.all_taught)[self._rows],
+            self._side_stream,
+            queued=self.config.heads != "single" and self._calibrator.queued(seen.all_features),
+        )
+        batch = Batch(strong, clean, seen, targets, self._share)
         losses = torch.stack([self._update(self, batch, j) for j in range(self._slices)])
         clustering, calibration, entropy = losses.sum(0)
         # The first two are this rank's shares of the sum, the entropy is of all.
         clustering, calibration = self._replicas.total(torch.stack([clustering, calibration]))
-        taught = (self._slices - batch.empty.sum()).clamp_min(1)
+        skipped = seen.empty.sum()
         self._steps += 1
         return {
-            "clustering_loss": clustering / taught,
+            "clustering_loss": clustering / (self._slices - skipped).clamp_min(1),
             "calibration_loss": calibration / self._slices,
             "entropy": entropy / self._slices,
-            **metrics,
+            "selected": seen.share,
+            "skipped": skipped,
+            "threshold": seen.threshold,
+            "confidence": seen.confidence,
         }
 
     @torch.no_grad()
-    def _observed(self, indices: Tensor, pictures: Pictures) -> tuple[_Batch, dict[str, Tensor]]:
-        """Predictions of clean and weak views, pseudo-labels, selection and targets (Sec. 3.1-2).
+    def _look(self, indices: Tensor, clean: Tensor, weak_view: Tensor) -> Observed:
+        """Predictions of clean and weak views, pseudo-labels, selection (Sec. 3.1-2).
 
         Also the passes whose output nobody reads are made: they feed the running statistics that
         evaluation uses.
         """
         config = self.config
-        clean = self.clean(pictures)
         running = evaluation(*self._networks().values())
         with nullcontext() if config.batch_statistics else running:
-            features = self._encoded(clean)
+            features, weak_features = self._each_encoded([clean, weak_view])
             clean_logits = self._clustering(features)
-            weak_view = self._viewed(self._weak, pictures, self._generators["weak"])
-            weak_features = self._encoded(weak_view)
             weak_logits = {name: head(weak_features) for name, head in self._heads.items()}
         whole = self._replicas.gather
         size = len(indices)
@@ -455,97 +453,108 @@ class CDC(Clusterer):
             self._clustering,
         )
         confidence, labels = weak.max(1)
-        all_features = whole(features, self._rows, size)
-        taught = clean_logits if self.config.target_view == "clean" else weak_logits["clustering"]
-        all_taught = whole(taught.softmax(1), self._rows, size)
+        taught = clean_logits if config.target_view == "clean" else weak_logits["clustering"]
         chosen = selected.float()
         counts = chosen.view(self._slices, -1).sum(1)
-        empty = (counts == 0).float()
-        batch = _Batch(
-            strong=self._viewed(self._strong, pictures, self._generators["strong"]),
-            clean=clean,
+        return Observed(
             features=features,
+            all_features=whole(features, self._rows, size),
+            all_taught=whole(taught.softmax(1), self._rows, size),
             labels=labels[self._rows],
             selected=chosen[self._rows],
             counts=counts,
-            empty=empty,
-            targets=Aside(
-                lambda: self._calibrator.targets(all_features, all_taught)[self._rows],
-                self._side_stream,
-                queued=config.heads != "single" and self._calibrator.queued(all_features),
-            ),
+            empty=(counts == 0).float(),
+            share=chosen.mean(),
+            threshold=threshold,
+            confidence=confidence.mean(),
         )
-        return batch, {
-            "selected": chosen.mean(),
-            "skipped": empty.sum(),
-            "threshold": threshold,
-            "confidence": confidence.mean(),
-        }
 
-    def _part(self, values: Tensor, j: int) -> Tensor:
-        return values[j * self._share : (j + 1) * self._share]
-
-    def _clustering_loss(self, batch: _Batch, j: int) -> Tensor:
+    def _clustering_loss(self, part: Slice) -> Tensor:
         """Eq. 5 on a slice: this rank's part of the mean over its selected samples."""
-        logits = self._clustering(self._encoded(self._part(batch.strong, j)))
-        losses = F.cross_entropy(logits, self._part(batch.labels, j), reduction="none")
-        return (losses * self._part(batch.selected, j)).sum() / batch.counts[j].clamp_min(1)
+        logits = self._clustering(self._encoded(part.strong))
+        losses = F.cross_entropy(logits, part.labels, reduction="none")
+        return (losses * part.selected).sum() / part.selections.clamp_min(1)
 
-    def _calibration_losses(self, batch: _Batch, features: Tensor, j: int) -> tuple[Tensor, Tensor]:
+    def _calibration_losses(self, features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Eqs. 1 and 2 on a slice: this rank's part of the first, and the second of all ranks."""
         logits = self._final(features)
         size = self.config.sub_batch_size
-        targets = self._part(batch.targets(), j)
-        losses = self._calibrator.loss(logits, targets, self._steps // self._per_epoch)
+        losses = self._calibrator.loss(logits, targets, self._now["epoch"])
         mean = self._replicas.global_sum(logits.softmax(1).sum(0) / size)
         return losses.sum() / size, negative_entropy(mean)
 
-    def _learn_clusters(self, batch: _Batch, j: int) -> Tensor:
-        """Table 2-III: the clustering step of a slice alone."""
-        loss = self._clustering_loss(batch, j)
-        self._descend(
-            loss, batch, j, taught=("encoder", "clustering"), gated=("encoder", "clustering")
-        )
-        zero = torch.zeros_like(loss.detach())
-        return torch.stack([loss.detach(), zero, zero])
+    def _cluster(self, *given: Tensor) -> tuple[Tensor, ...]:
+        """The clustering step of a `Slice`; its loss."""
+        part = Slice(*given)
+        loss = self._clustering_loss(part)
+        both = ("encoder", "clustering")
+        self._descend(loss, part.empty, taught=both, gated=both)
+        return (loss.detach(),)
 
-    def _learn_in_turn(self, batch: _Batch, j: int) -> Tensor:
+    def _calibrate(self, features: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+        """The calibration step of a slice; its loss, and the entropy."""
+        calibration, negative = self._calibration_losses(features, targets)
+        loss = calibration + self.config.entropy_weight * negative
+        self._descend(loss, None, taught=("calibration",), gated=())
+        return calibration.detach(), -negative.detach()
+
+    def _join(self, seen: Tensor, targets: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
+        """Both losses of a slice in one step; they, and the entropy.
+
+        `seen`: features, where the encoder learns of the first loss alone; clean views where both
+        reach it.
+        """
+        through = not self.config.stop_gradient
+        part = Slice(*given)
+        features = self._encoded(seen) if through else seen
+        clustering = self._clustering_loss(part)
+        calibration, negative = self._calibration_losses(features, targets)
+        loss = clustering + calibration + self.config.entropy_weight * negative
+        behind = (
+            () if len(self.heads) == 1 else ("clustering",)
+        )  # what the first loss alone reaches
+        gated = behind if through else ("encoder",)
+        self._descend(loss, part.empty, taught=("encoder", *self.heads), gated=gated)
+        return clustering.detach(), calibration.detach(), -negative.detach()
+
+    def _learn_clusters(self, batch: Batch, j: int) -> Tensor:
+        """Table 2-III: the clustering step of a slice alone."""
+        (clustering,) = self._clustered(*batch.slice(j))
+        zero = torch.zeros_like(clustering)
+        return torch.stack([clustering, zero, zero])
+
+    def _learn_in_turn(self, batch: Batch, j: int) -> Tensor:
         """Algorithm 1: the clustering step of a slice, then the calibration step.
 
         The second sees features stored before the first, so nothing of it reaches the encoder.
         """
-        clustering = self._learn_clusters(batch, j)[0]
-        calibration, negative = self._calibration_losses(batch, self._part(batch.features, j), j)
-        loss = calibration + self.config.entropy_weight * negative
-        self._descend(loss, batch, j, taught=("calibration",), gated=())
-        return torch.stack([clustering, calibration.detach(), -negative.detach()])
+        (clustering,) = self._clustered(*batch.slice(j))
+        features = batch.part(batch.observed.features, j)
+        return torch.stack(
+            [clustering, *self._calibrated(features, batch.part(batch.targets(), j))]
+        )
 
-    def _learn_jointly(self, batch: _Batch, j: int) -> Tensor:
+    def _learn_jointly(self, batch: Batch, j: int) -> Tensor:
         """Table 2-IV: one head, both losses in one step; the encoder sees the first alone."""
-        return self._joint(batch, j, self._part(batch.features, j), gated=("encoder",))
+        return self._learn_both(batch, j, batch.observed.features)
 
-    def _learn_through(self, batch: _Batch, j: int) -> Tensor:
+    def _learn_through(self, batch: Batch, j: int) -> Tensor:
         """Table 2-V: both losses in one step, and both reach the encoder."""
-        features = self._encoded(self._part(batch.clean, j))
-        gated = () if len(self.heads) == 1 else ("clustering",)
-        return self._joint(batch, j, features, gated=gated)
+        return self._learn_both(batch, j, batch.clean)
 
-    def _joint(self, batch: _Batch, j: int, features: Tensor, gated: tuple[str, ...]) -> Tensor:
-        clustering = self._clustering_loss(batch, j)
-        calibration, negative = self._calibration_losses(batch, features, j)
-        loss = clustering + calibration + self.config.entropy_weight * negative
-        self._descend(loss, batch, j, taught=("encoder", *self.heads), gated=gated)
-        return torch.stack([clustering.detach(), calibration.detach(), -negative.detach()])
+    def _learn_both(self, batch: Batch, j: int, seen: Tensor) -> Tensor:
+        targets = batch.part(batch.targets(), j)
+        return torch.stack(self._joined(batch.part(seen, j), targets, *batch.slice(j)))
 
     def _descend(
-        self, loss: Tensor, batch: _Batch, j: int, taught: tuple[str, ...], gated: tuple[str, ...]
+        self, loss: Tensor, empty: Tensor | None, taught: tuple[str, ...], gated: tuple[str, ...]
     ) -> None:
         """One Adam step on the `taught` networks.
 
         Those `gated` by the selection stay exactly as they are, optimiser state included, when the
-        slice has no selected sample, unless `empty_step`: a gradient of zero still moves them. The
-        switch is the one that gradient scaling uses, which the device reads without telling the
-        host.
+        slice is `empty` of selected samples, unless `empty_step`: a gradient of zero still moves
+        them. The switch is the one that gradient scaling uses, which the device reads without
+        telling the host.
         """
         networks = self._networks()
         taught = tuple(name for name in taught if name in self._optimisers)
@@ -557,7 +566,7 @@ class CDC(Clusterer):
         for name in taught:
             optimiser = self._optimisers[name]
             left_out = name in gated and not self.config.empty_step
-            optimiser.found_inf = batch.empty[j] if left_out else None  # type: ignore[attr-defined]
+            optimiser.found_inf = empty if left_out else None  # type: ignore[attr-defined]
             optimiser.step()
 
     def _parts(self) -> Parts:
@@ -581,7 +590,7 @@ INITIALISATIONS: dict[str, Callable[[CDC], dict[str, float]]] = {
 }
 
 #: (heads, stop_gradient) -> the update of one slice; returns the losses (3,) it had.
-UPDATES: dict[tuple[str, bool], Callable[[CDC, _Batch, int], Tensor]] = {
+UPDATES: dict[tuple[str, bool], Callable[[CDC, Batch, int], Tensor]] = {
     ("dual", True): CDC._learn_in_turn,
     ("dual", False): CDC._learn_through,
     ("single", True): CDC._learn_clusters,

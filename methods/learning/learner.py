@@ -6,7 +6,7 @@ they optimise is in the file of each.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NotRequired, Protocol, TypedDict
 
@@ -20,11 +20,9 @@ from deep_clustering.methods.images.clean import clean_view
 from deep_clustering.methods.images.images import Images
 from deep_clustering.methods.images.pictures import Frame, Pictures
 from deep_clustering.methods.images.view import View
-from deep_clustering.methods.learning.state import pack, prepare, unpack
+from deep_clustering.methods.learning.recorded import Numbers, Recorded, Work, recorder
+from deep_clustering.methods.learning.state import Parts, pack, prepare, unpack
 from deep_clustering.methods.networks.encoders import Encoder, autocast, features_of, place
-
-Parts = tuple[dict[str, nn.Module], dict[str, torch.optim.Optimizer], dict[str, torch.Generator]]
-
 
 #: (side of the views in pixels, replicas) -> an encoder with fresh weights, on the CPU.
 Build = Callable[[int, Replicas], Encoder]
@@ -76,6 +74,7 @@ class Learner(ABC):
 
     Attributes:
         passes: over the images in an epoch.
+        pieces: of the step that a GPU may replay, see `Recorded`.
 
     Raises:
         ValueError: a batch that the processes cannot share.
@@ -122,6 +121,16 @@ class Learner(ABC):
             place(self._encoders[name], device)
         self._main = next(iter(self._encoders))
         self._steps = 0
+        self._recorder = recorder(replicas)
+        self._now = Numbers(device, recorded=self._recorder is not None)
+        self.pieces: list[Recorded] = []
+
+    def _piece(self, name: str, work: Work) -> Recorded:
+        """A piece of the step, which a GPU replays; see `Recorded`."""
+        named = f"{name} of {type(self).__name__}"
+        piece = Recorded(named, work, self._everything, self._recorder)
+        self.pieces.append(piece)
+        return piece
 
     def _clean_view(self, enlargement: float | None, frame: Frame) -> View:
         """The view that targets and predictions come from, see `clean_view`."""
@@ -147,8 +156,13 @@ class Learner(ABC):
 
         The heads, small as they are, compute in float32.
         """
+        return self._each_encoded([view], encoder)[0]
+
+    def _each_encoded(self, views: Sequence[Tensor], encoder: str | None = None) -> list[Tensor]:
+        """Features of views, one batch after the other; weights are rounded once for all."""
+        network = self._encoders[encoder or self._main]
         with self._autocast():
-            return features_of(self._encoders[encoder or self._main], view)
+            return [features_of(network, view) for view in views]
 
     def clean(self, pictures: Pictures) -> Tensor:
         """The normalised view of images that targets and predictions come from.
@@ -259,7 +273,8 @@ class LossScale(nn.Module):
         failed = overflow > 0
         self.good.add_(1).masked_fill_(failed, 0)
         grown = self.good == self.PATIENCE
-        self.factor.mul_(torch.where(failed, 0.5, torch.where(grown, 2.0, 1.0)))
+        # Powers of two: exact. Never both, since a failed step is no good one.
+        self.factor.mul_(1 - 0.5 * failed.float()).mul_(1 + grown.float())
         self.good.masked_fill_(grown, 0)
 
 

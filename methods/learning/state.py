@@ -7,6 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+#: All that has a state, by name.
+Parts = tuple[dict[str, nn.Module], dict[str, Optimizer], dict[str, torch.Generator]]
+
 _Optimizer = TypeVar("_Optimizer", bound=Optimizer)
 
 
@@ -40,7 +43,7 @@ def pack(
     """
     state = {
         name: value.detach().clone(memory_format=torch.contiguous_format)
-        for name, value in _references(modules, optimisers or {}).items()
+        for name, value in references(modules, optimisers or {}).items()
     }
     for name, source in (generators or {}).items():
         state[f"{name}.state"] = source.get_state()
@@ -59,7 +62,7 @@ def unpack(
         ValueError: names are missing or unknown, or shapes differ; nothing is changed then.
     """
     generators = generators or {}
-    targets = _references(modules, optimisers or {})
+    targets = references(modules, optimisers or {})
     expected = [*targets, *(f"{name}.state" for name in generators)]
     missing = [name for name in expected if name not in state]
     unknown = sorted(set(state) - set(expected))
@@ -88,9 +91,10 @@ def unpack(
         generator.set_state(state[f"{name}.state"].cpu())
 
 
-def _references(
+def references(
     modules: Mapping[str, nn.Module], optimisers: Mapping[str, Optimizer]
 ) -> dict[str, Tensor]:
+    """The tensors themselves that `pack` copies, under the same names."""
     found: dict[str, Tensor] = {}
     for name, module in modules.items():
         prefix = f"{name}." if name else ""

@@ -8,7 +8,7 @@ learning" (https://arxiv.org/abs/2003.04297), in the symmetric form with two que
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Unpack
 
 import torch
@@ -140,6 +140,7 @@ class MoCo(Pretraining):
         self._total = self._per_epoch * config.epochs
         self._warmup = self._per_epoch * config.warmup_epochs
         self._peak = config.learning_rate * config.batch_size / 256
+        self._trained = self._piece("the step", self._train)
 
     def step(self, indices: Tensor) -> dict[str, Tensor]:
         """One SGD step on a global batch.
@@ -155,14 +156,30 @@ class MoCo(Pretraining):
         config = self.config
         pictures = self._images.take(self._mine(indices))
         views = [self._augmented(pictures) for _ in range(2)]
-        queries = {
-            i: self._projected(self._encoder, self._projector, views[i]) for i, _ in self._pairs
-        }
+        rate = learning_rate(
+            self._steps,
+            steps=self._total,
+            warmup=self._warmup,
+            start=config.warmup_rate,
+            peak=self._peak,
+            closed=config.warmup_closed,
+        )
+        kept = momentum(
+            self._steps, steps=self._total, start=config.momentum_start, end=config.momentum_end
+        )
+        first = self._queues.first(self._steps, config.batch_size)
+        self._now.set(rate=rate, share=1 - kept, first=first)
+        loss, accuracy, spread = self._trained(*views)
+        self._steps += 1
+        return {"loss": loss, "accuracy": accuracy, "spread": spread}
+
+    def _train(self, *views: Tensor) -> tuple[Tensor, ...]:
+        """The step on this rank's two views (n, 3, S, S); see `Recorded`. Returns the metrics."""
+        config = self.config
+        asking, answering = zip(*self._pairs, strict=True)
+        queries = self._projected(self._encoder, self._projector, views, asking)
         with torch.no_grad():
-            keys = {
-                j: self._projected(self._key_encoder, self._key_projector, views[j])
-                for _, j in self._pairs
-            }
+            keys = self._projected(self._key_encoder, self._key_projector, views, answering)
         losses = torch.stack(
             [
                 info_nce(queries[i], keys[j], self._queues.of(j), config.temperature)
@@ -172,45 +189,45 @@ class MoCo(Pretraining):
         # Divided by the global number, so that gradients add up over the ranks.
         loss = losses.sum() / (len(self._pairs) * config.batch_size)
         for group in self._optimiser.param_groups:
-            group["lr"] = learning_rate(
-                self._steps,
-                steps=self._total,
-                warmup=self._warmup,
-                start=config.warmup_rate,
-                peak=self._peak,
-                closed=config.warmup_closed,
-            )
+            group["lr"] = self._now["rate"]
         descend(loss, self._optimiser, self._replicas, self._loss_scale)
         with torch.no_grad():
             metrics = self._metrics(loss, queries, keys)
             self._average()
             for j, new in keys.items():
                 new = self._replicas.gather(new, self._rows, self.batch_size)
-                self._queues.put(j, new, self._steps)
-        self._steps += 1
+                self._queues.put(j, new, self._now["first"])
         return metrics
 
     def _augmented(self, pictures: Pictures) -> Tensor:
         return self._viewed(self._view, pictures, self._generator)
 
-    def _projected(self, network: nn.Module, projector: nn.Module, view: Tensor) -> Tensor:
+    def _projected(
+        self,
+        network: nn.Module,
+        projector: nn.Module,
+        views: Sequence[Tensor],
+        chosen: Sequence[int],
+    ) -> dict[int, Tensor]:
+        """Unit rows (n, d) of the chosen views; weights are rounded once for all of them."""
         with self._autocast():
-            projected = projector(features_of(network, view))
-        return F.normalize(wide(projected), dim=1)
+            projected = {i: projector(features_of(network, views[i])) for i in chosen}
+        return {i: F.normalize(wide(x), dim=1) for i, x in projected.items()}
 
     def _average(self) -> None:
         """Moves the key parameters towards the online ones; buffers are each network's own."""
-        kept = momentum(
-            self._steps,
-            steps=self._total,
-            start=self.config.momentum_start,
-            end=self.config.momentum_end,
-        )
-        torch._foreach_lerp_(self._averaged, self._online, 1 - kept)
+        share = self._now["share"]
+        if isinstance(share, float):
+            torch._foreach_lerp_(self._averaged, self._online, share)
+            return
+        apart = torch._foreach_sub(self._online, self._averaged)
+        torch._foreach_mul_(apart, share)
+        torch._foreach_add_(self._averaged, apart)
 
     def _metrics(
         self, loss: Tensor, queries: Mapping[int, Tensor], keys: Mapping[int, Tensor]
-    ) -> dict[str, Tensor]:
+    ) -> tuple[Tensor, ...]:
+        """Loss, accuracy and spread; see `step`."""
         i, j = self._pairs[0]
         query, key = queries[i], keys[j]
         nearest = (query @ self._queues.of(j).T).amax(1)
@@ -220,11 +237,8 @@ class MoCo(Pretraining):
         width = query.shape[1]
         mean = sums[:width] / self.batch_size
         variance = sums[width : 2 * width] / self.batch_size - mean.square()
-        return {
-            "loss": sums[-2],
-            "accuracy": sums[-1] / self.batch_size,
-            "spread": variance.clamp_min(0).sqrt().mean() * math.sqrt(width),
-        }
+        spread = variance.clamp_min(0).sqrt().mean() * math.sqrt(width)
+        return sums[-2], sums[-1] / self.batch_size, spread
 
     def _handed_over(self) -> dict[str, nn.Module]:
         """The online encoder, all that CDC needs."""
@@ -256,7 +270,11 @@ class Queues(nn.Module):
     def of(self, view: int) -> Tensor:
         return self.get_buffer(f"view{view}")
 
-    def put(self, view: int, keys: Tensor, step: int) -> None:
-        queue = self.of(view)
-        first = step * len(keys) % len(queue)  # a queue holds a whole number of batches
-        queue[first : first + len(keys)] = keys
+    def first(self, step: int, batch: int) -> int:
+        """Where the keys of a step go: a queue holds a whole number of batches."""
+        return step * batch % len(self.of(1))
+
+    def put(self, view: int, keys: Tensor, first: float | Tensor) -> None:
+        """Keys (n, d) in place of those at `first`, a whole number, and after it."""
+        rows = torch.arange(len(keys), device=keys.device) + first
+        self.of(view).index_copy_(0, rows.long(), keys)

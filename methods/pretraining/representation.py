@@ -240,8 +240,9 @@ class Momentum:
     def follow(self, step: int) -> None:
         around = self._around
         torch._foreach_lerp_(self._averaged, self._online, 1 - KEY_MOMENTUM)
+        first = self._queues.first(step, around.batch)
         for view, keys in enumerate(self._keys):
-            self._queues.put(view, around.replicas.gather(keys, around.rows, around.batch), step)
+            self._queues.put(view, around.replicas.gather(keys, around.rows, around.batch), first)
         self._keys = ()
 
 

@@ -151,6 +151,15 @@ compute = together(
         "failed. [default: none]",
     ),
     click.option(
+        "--evaluate-every",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="Evaluate a training after every N-th epoch, and before the first and after the last "
+        "one; the results are the same.",
+    ),
+    click.option(
         "--log",
         type=click.Choice(["tensorboard", "mlflow"]),
         help="Write the epochs there as well, as they are made: to the folder tensorboard, or to "

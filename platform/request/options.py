@@ -51,12 +51,14 @@ class Compute(Places):
 
     Attributes:
         run_limit: minutes after which a run, or what it stands on, is ended and counts as failed.
+        evaluate_every: epochs of training between two evaluations; plays no part in ids.
     """
 
     address: Annotated[str | None, "--address"] = None
     workers: Annotated[int, "--workers"] = 1
     gpus_per_run: Annotated[float | None, "--gpus-per-run"] = None
     run_limit: Annotated[float | None, "--run-limit"] = None
+    evaluate_every: Annotated[int, "--evaluate-every"] = 1
     log: Annotated[str | None, "--log"] = None
     retry: Annotated[str | None, "--retry"] = None
     dry_run: Annotated[bool, "--dry-run"] = False

@@ -36,6 +36,7 @@ class Settings:
         threads: CPU threads of each worker in a run or an evaluation.
         stage_threads: and in a stage.
         limit: seconds that one job may take; None: any.
+        evaluate_every: epochs between two evaluations.
     """
 
     lane: int
@@ -45,6 +46,7 @@ class Settings:
     threads: int
     stage_threads: int
     limit: float | None
+    evaluate_every: int
 
 
 def keep(settings: Settings, room: "Room", storage: str, made: Callable[[], None]) -> None:

@@ -43,7 +43,8 @@ def train(
 
     Args:
         index: (n,) the images trained on.
-        evaluate: called after every epoch by the first process.
+        evaluate: called by the first process before the first epoch, after every n-th one as the
+            place says, and after the last one; rows of other epochs have losses alone.
 
     Raises:
         Cancelled: nobody wants the job any more; its last epoch stays as a checkpoint.
@@ -84,9 +85,13 @@ def _epochs(
             checkpoints.keep(epoch, state, history)
             observer.epoch(epoch, values)
 
+    def evaluated(epoch: int) -> Numbers:
+        due = epoch % place.evaluate_every == 0 or epoch == trainable.epochs
+        return evaluate() if evaluate and chief and due else {}
+
     if saved is None:
         values = dict(trainable.initialise())
-        over(0, {**values, **(evaluate() if evaluate and chief else {})})
+        over(0, {**values, **evaluated(0)})
     else:
         training.resumed_at, history = saved.epoch, saved.history
         order.set_state(saved.state.pop("loop.order"))
@@ -98,7 +103,7 @@ def _epochs(
         passes = (torch.randperm(len(images), generator=order) for _ in range(trainable.passes))
         shuffled = [images[turn].to(place.device) for turn in passes]
         losses = _epoch(trainable, shuffled, epoch, observer)
-        over(epoch, {**losses, **(evaluate() if evaluate and chief else {})})
+        over(epoch, {**losses, **evaluated(epoch)})
     training.seconds += time.monotonic() - begun
     return training
 

@@ -84,7 +84,13 @@ def serve(given: dict[str, Settings]) -> None:
     torch.backends.cudnn.benchmark = device.type == "cuda"  # shapes never change within a run
     world = train.get_context().get_world_size()
     replicas = Replicas.joined(device) if world > 1 else Replicas.alone(device)
-    place = Workplace(Store.open(settings.store), device, replicas, settings.provenance)
+    place = Workplace(
+        Store.open(settings.store),
+        device,
+        replicas,
+        settings.provenance,
+        evaluate_every=settings.evaluate_every,
+    )
     planner = Client(settings.planner)
     if replicas.rank == 0:
         planner.enter(settings.lane)

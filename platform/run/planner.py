@@ -233,7 +233,8 @@ class Planner:
     async def epoch(self, job: str, epoch: int, values: Numbers) -> None:
         """A lane finished an epoch, perhaps once more: a worker died, and so did what it had."""
         entry = self._jobs[job]
-        entry.epoch, entry.values = epoch, values
+        # Of an epoch that was not evaluated the metrics before it stand.
+        entry.epoch, entry.values = epoch, {**entry.values, **values}
         if not entry.history or epoch > entry.history[-1][0]:
             entry.history.append((epoch, values))
         await self._tell(job)

@@ -132,6 +132,7 @@ class Session:
         parallel: how many runs could train side by side.
         stages: how many stages could be computed side by side; 0: as many as runs.
         compute: `workers` and `gpus_per_run` as in `room`; `run_limit`, minutes for one job;
+            `evaluate_every`, epochs of a training;
             `address` of a Ray cluster, None starts one of this command's own and never joins
             another.
 
@@ -234,6 +235,7 @@ class Session:
             threads=self.room.threads,
             stage_threads=self.room.stage_threads,
             limit=self._limit,
+            evaluate_every=self._compute.evaluate_every,
         )
         try:
             keep(settings, self.room, self.storage, self.ready.set)

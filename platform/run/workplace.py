@@ -83,6 +83,7 @@ class Workplace:
     Attributes:
         provenance: columns that every row of this command carries.
         longest_pause: seconds between two checkpoints of a training, at most, see `checkpoints`.
+        evaluate_every: epochs of a training between two evaluations.
     """
 
     store: Store
@@ -90,6 +91,7 @@ class Workplace:
     replicas: Replicas
     provenance: Mapping[str, str | bool | None]
     longest_pause: float = LONGEST_PAUSE
+    evaluate_every: int = 1
     _references: dict[str, Reference] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -187,6 +187,17 @@ def find_package() -> None:
         sys.modules["deep_clustering"] = package
 
 
+def paths(folder: Path) -> dict[str, str]:
+    """An environment in which other processes find the package (by links in a folder)."""
+    package = folder / "deep_clustering"
+    package.mkdir(exist_ok=True)
+    for name in ("platform", "methods", "search_spaces", "ablations"):
+        if not (package / name).exists():
+            (package / name).symlink_to(ROOT / name)
+    known = [str(folder), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, known))}
+
+
 def parts(known: Collection[str]) -> Callable[[str], list[str]]:
     """For argparse: reads the names of some parts of a benchmark, with commas between them."""
 

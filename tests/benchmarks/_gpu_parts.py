@@ -113,6 +113,7 @@ def _correct(arguments: argparse.Namespace, setting: Setting) -> Iterator[Row]:
     yield from _views(setting)
     yield from _kmeans(setting)
     yield from _steps(setting)
+    yield from _normalised(arguments, setting)
 
 
 def _views(setting: Setting) -> Iterator[Row]:
@@ -195,6 +196,28 @@ def _steps(setting: Setting) -> Iterator[Row]:
             yield Row(name=f"{name}, two steps, {precision}", value=off, unit="", at_most=most)
 
 
+def _normalised(arguments: argparse.Namespace, setting: Setting) -> Iterator[Row]:
+    """Batch normalisation by two processes on the device against one on the CPU, in float64."""
+    from support import normalised_joined, ranks
+
+    folder = arguments.work / "ranks"
+    folder.mkdir()
+    environment = _bench.paths(arguments.work)
+    alone, together = ranks.results(normalised_joined, folder, str(setting.device), environment)
+    expected = alone["normalised"]
+    off = max(
+        float((found["normalised"][name] - value).abs().max() / value.abs().max().clamp_min(1))
+        for found in together
+        for name, value in expected.items()
+    )
+    yield Row(name="normalised in two processes", value=off, unit="", at_most=1e-6)
+    for kind, told in together[0].items():
+        if kind != "normalised":
+            (said,) = told
+            wrong = 0.0 if said == "right" else 1.0
+            yield Row(name=f"  its kernels, {kind}: {said}", value=wrong, unit="", at_most=0.0)
+
+
 def _losses(model: Any, state: dict[str, Tensor]) -> dict[str, float]:
     """The losses of two steps from a state on."""
     from support import trials
@@ -211,14 +234,17 @@ def _tests(arguments: argparse.Namespace, setting: Setting) -> Iterator[Row]:
         return
     if not setting.cuda:
         return
+    # The others may need what a bare machine lacks; so may options of plugins of pytest.
+    files = [x for x in (ROOT / "tests/methods").rglob("test_*.py") if "mark.gpu" in x.read_text()]
     ran = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu"),
-            *("--noconftest", "-o", "addopts=", str(ROOT / "tests/methods")),
+            *("--noconftest", "-o", "addopts=", "-o", "filterwarnings=default", *map(str, files)),
         ],
         capture_output=True,
         text=True,
         cwd=ROOT,
+        env=_bench.paths(arguments.work),
     )
     for word in ("passed", "failed", "error"):
         number = re.search(rf"(\d+) {word}", ran.stdout)

@@ -4,9 +4,10 @@ import dataclasses
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from deep_clustering.methods.compute.replicas import Replicas
-from deep_clustering.methods.networks.batchnorm import BatchNorm
+from deep_clustering.methods.networks.batchnorm import BatchNorm, Running, differs, plain
 from support import ranks, trials
 
 STEPS = 3
@@ -24,9 +25,9 @@ def normalised(replicas: Replicas) -> dict[str, torch.Tensor]:
     found = {}
     for shape in ((12, 4), (12, 4, 3, 3)):
         torch.manual_seed(0)
-        x = torch.randn(shape, dtype=torch.float64) * 3 + 100
-        weight = torch.randn(shape, dtype=torch.float64)
-        layer = BatchNorm(4, replicas=replicas).double()
+        x = (torch.randn(shape, dtype=torch.float64) * 3 + 100).to(replicas.device)
+        weight = torch.randn(shape, dtype=torch.float64).to(replicas.device)
+        layer = BatchNorm(4, replicas=replicas).double().to(replicas.device)
         with torch.no_grad():
             layer.weight.copy_(torch.linspace(0.5, 2, 4))
             layer.bias.copy_(torch.linspace(-1, 1, 4))
@@ -44,6 +45,34 @@ def normalised(replicas: Replicas) -> dict[str, torch.Tensor]:
             found[f"{name} {key} gradient"] = parameter.grad
         found |= {f"{name} {key}": value for key, value in layer.named_buffers()}
     return found
+
+
+def judged(replicas: Replicas) -> dict[str, torch.Tensor]:
+    """Whether every process refuses forms of the layer of which one or all have a wrong one."""
+
+    def wrong_in_one(x: Tensor, weight: Tensor, bias: Tensor, running: Running) -> Tensor:
+        return plain(x, weight, bias + replicas.rank, running)
+
+    def lagging(x: Tensor, weight: Tensor, bias: Tensor, running: Running) -> Tensor:
+        return plain(x, weight, bias, running._replace(momentum=0.0))
+
+    def broken(x: Tensor, weight: Tensor, bias: Tensor, running: Running) -> Tensor:
+        raise NotImplementedError
+
+    torch.manual_seed(replicas.rank)
+    ones, zeros = torch.ones(4), torch.zeros(4)
+    given = (
+        torch.randn(6, 4, 3, 3) + 1,
+        ones,
+        zeros,
+        Running(zeros.clone(), ones.clone(), 0.1, 1e-5),
+    )
+    forms = {"plain": plain, "one": wrong_in_one, "lagging": lagging, "broken": broken}
+    return {
+        name: torch.tensor(differs(*given, form) is not None)
+        for name, form in forms.items()
+        if replicas.world > 1
+    }
 
 
 def summed(replicas: Replicas) -> dict[str, torch.Tensor]:
@@ -89,6 +118,7 @@ def everything(replicas: Replicas) -> dict[str, dict[str, torch.Tensor]]:
     """All of the above, by name."""
     return {
         "normalised": normalised(replicas),
+        "judged": judged(replicas),
         "summed": summed(replicas),
         "pretrained": pretrained(replicas),
         **{variant: clustered(replicas, variant) for variant in VARIANTS},

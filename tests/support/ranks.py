@@ -1,13 +1,14 @@
 """A group of two processes: what each of them computes, beside what one computes alone.
 
 A file that takes part has `everything(replicas)`, and ends with `join(everything)` where it is run:
-`python -m support.FILE RANK FOLDER`; results go to FOLDER.
+`python -m support.FILE RANK FOLDER DEVICE`; results go to FOLDER. They talk through gloo, which
+takes two processes on one GPU.
 """
 
 import contextlib
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -23,24 +24,30 @@ Results = dict[str, dict[str, torch.Tensor]]
 def join(everything: Callable[[Replicas], Results]) -> None:
     """One process of the group."""
     torch.set_num_threads(1)
-    rank, folder = int(sys.argv[1]), Path(sys.argv[2])
+    rank, folder, device = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     dist.init_process_group(
         "gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=WORLD
     )
-    torch.save(everything(Replicas.joined("cpu")), folder / f"{rank}.pt")
+    torch.save(everything(Replicas.joined(device)), folder / f"{rank}.pt")
     dist.destroy_process_group()
 
 
-def results(module: ModuleType, folder: Path) -> tuple[Results, list[Results]]:
-    """What this process computes alone, and what each process of a group computes."""
+def results(
+    module: ModuleType,
+    folder: Path,
+    device: str = "cpu",
+    environment: Mapping[str, str] | None = None,
+) -> tuple[Results, list[Results]]:
+    """What this process computes alone on the CPU, and each process of a group on a device."""
     with contextlib.ExitStack() as stack:
         workers = [
             stack.enter_context(
                 subprocess.Popen(
-                    [sys.executable, "-m", module.__name__, str(rank), str(folder)],
+                    [sys.executable, "-m", module.__name__, str(rank), str(folder), device],
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
                     text=True,
+                    env=environment,
                 )
             )
             for rank in range(WORLD)
@@ -51,7 +58,8 @@ def results(module: ModuleType, folder: Path) -> tuple[Results, list[Results]]:
         for worker in workers:
             output, _ = worker.communicate()
             assert worker.returncode == 0, output
-    return alone, [torch.load(folder / f"{rank}.pt") for rank in range(WORLD)]
+    files = [folder / f"{rank}.pt" for rank in range(WORLD)]
+    return alone, [torch.load(file, map_location="cpu") for file in files]
 
 
 def assert_as_one(

@@ -28,6 +28,15 @@ def test_batch_statistics_are_those_of_the_whole_batch(
 
 
 @pytest.mark.ray
+def test_all_processes_refuse_a_form_of_the_layer_that_is_wrong_in_one(
+    results: tuple[Results, list[Results]],
+) -> None:
+    for found in results[1]:
+        refused = {name: bool(value) for name, value in found["judged"].items()}
+        assert refused == {"plain": False, "one": True, "lagging": True, "broken": True}
+
+
+@pytest.mark.ray
 def test_communication_of_known_numbers(results: tuple[Results, list[Results]]) -> None:
     alone, together = results
     everything = torch.arange(24.0)

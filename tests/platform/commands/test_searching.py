@@ -94,8 +94,12 @@ def _predictions(store: Path) -> pl.DataFrame:
 
 
 def test_asha_stops_trials_and_leaves_no_number_of_them(work: Path) -> None:
-    """A trial that the scheduler stops is a row without results; its epochs are kept."""
+    """A trial that the scheduler stops is a row without results; its epochs are kept.
+
+    The scheduler sees the epochs that are evaluated, here every third.
+    """
     asked = ("--trials", 6, "--scheduler", "asha", "--objective", "ece", "--set", "epochs=60")
+    asked = (*asked, "--evaluate-every", 3)
     command = run(work, *invocation(work, "tune", "asha", *asked, "--space", "head_lr,encoder_lr"))
     assert command.process.returncode == 0, command.text
     assert "stopped early" in command.text
@@ -108,6 +112,8 @@ def test_asha_stops_trials_and_leaves_no_number_of_them(work: Path) -> None:
     assert (stopped["epochs"] < 60).all()
     epochs = results.epochs(str(work / "asha")).collect()
     assert set(stopped["run_id"]) <= set(epochs["run_id"])
+    evaluated = epochs.filter(pl.col("ece").is_not_null())["epoch"].unique().sort()
+    assert evaluated.to_list() == list(range(0, 61, 3))
     assert frame.filter(pl.col("status") == "ok")["epochs"].to_list() == [60] * (6 - stopped.height)
 
 

@@ -111,6 +111,7 @@ def test_a_command_line_is_read_back_as_it_was_asked() -> None:
         "workers": 2,
         "gpus_per_run": 0.1,
         "run_limit": 0.7,
+        "evaluate_every": 5,
         "retry": "failed",
         "dry_run": True,
     }

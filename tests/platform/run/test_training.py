@@ -78,6 +78,26 @@ def test_a_run_that_was_stopped_ends_bit_for_bit_the_same(
     assert _metrics(store) == _metrics(undisturbed)
 
 
+def test_an_epoch_that_is_not_evaluated_has_its_losses_alone(
+    undisturbed: Store, folder: Path, root: Path, tmp_path: Path
+) -> None:
+    store = Store.open(tmp_path / "store")
+    for job in jobs(request(folder, root), 0):
+        with pytest.raises(Cancelled):
+            execute(job, place(store, evaluate_every=2), Watcher(stop_after=1))
+        execute(job, place(store, evaluate_every=2), Watcher())
+    assert _metrics(store) == _metrics(undisturbed)  # its id among them
+    assert _predictions(store).equals(_predictions(undisturbed))
+    mine, theirs = _epochs(store), _epochs(undisturbed)
+    assert mine.columns == theirs.columns
+    evaluated = pl.col("epoch") != 1  # of 0 to 3: before the first, every second, the last
+    assert mine.filter(evaluated).equals(theirs.filter(evaluated))
+    alone = [c for c in mine.columns if mine.filter(~evaluated)[c].null_count() == 0]
+    assert "clustering_loss" in alone
+    assert not {"acc", "ece", "calibration_acc", "confidence_mean"} & set(alone)
+    assert mine.filter(~evaluated).select(alone).equals(theirs.filter(~evaluated).select(alone))
+
+
 @pytest.mark.ray
 @pytest.mark.fault(14)
 def test_a_lane_keeps_nothing_of_the_run_before(
