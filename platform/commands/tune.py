@@ -103,6 +103,9 @@ def _settings(options: Tune, objectives: tuple[Metric, ...], store: Store) -> Se
     request = work.resolved(options, options, store)
     if request.dataset.labels is None:
         known.refuse_labels(objectives)
+    record = request.record
+    if not (record.pretrain or record.fit or record.base or request.features):
+        known.refuse_features(request.method, objectives)
     return Settings(
         request=request,
         space=_space(request, options.space),

@@ -64,5 +64,20 @@ def refuse_labels(objectives: Iterable[Metric]) -> None:
         )
 
 
+def refuse_features(method: str, objectives: Iterable[Metric]) -> None:
+    """For a method whose runs stand on no features.
+
+    Raises:
+        InputError: names the objectives that are computed in features, and those that are not.
+    """
+    asking = [o.name for o in objectives if not o.needs_labels]
+    if asking:
+        others = [o.name for o in OBJECTIVES.values() if o.needs_labels]
+        raise InputError(
+            f"the objective {', '.join(asking)} is computed in pretrained features, and {method} "
+            f"has none; choose --objective from {', '.join(others)}, which need labels."
+        )
+
+
 def _free() -> list[str]:
     return [o.name for o in OBJECTIVES.values() if not o.needs_labels]

@@ -89,7 +89,7 @@ def _train(job: Job, place: Workplace, observer: Observer) -> Numbers:
         index=torch.from_numpy(dataset.train),
         **place.given(job, method),
     )
-    reference = None if job.stage is None else place.reference(job.stage)
+    reference = place.compared(job, dataset)
     canary = _kmeans_accuracy(trainable, dataset, job)
 
     def evaluate() -> Numbers:

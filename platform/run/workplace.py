@@ -16,6 +16,7 @@ from deep_clustering.methods._method import (
     OnFeatures,
     Pretrain,
 )
+from deep_clustering.methods.clustering.kmeans import neighbours
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.images import Images
 from deep_clustering.methods.images.stacks import Stacks
@@ -27,7 +28,7 @@ from deep_clustering.platform.evaluation import tensors
 from deep_clustering.platform.metrics.arrays import Array
 from deep_clustering.platform.metrics.reference import Reference
 from deep_clustering.platform.request import configs
-from deep_clustering.platform.request.jobs import FEATURES, Job
+from deep_clustering.platform.request.jobs import FEATURES, NEIGHBOURS, Job
 from deep_clustering.platform.run.checkpoints import LONGEST_PAUSE
 from deep_clustering.platform.store.store import Store
 
@@ -148,6 +149,24 @@ class Workplace:
             )
             self._references = {stage: reference}
         return self._references[stage]
+
+    def compared(self, job: Job, dataset: Dataset) -> Reference | None:
+        """In which the partitions of a run are compared without labels.
+
+        The features of its stage; of a run on another one those of the pretraining under that, or
+        the other's own where there is none. None where it stands on neither.
+        """
+        base = registry.method(job.method).base
+        if job.stage is not None or base is None:
+            return None if job.stage is None else self.reference(job.stage)
+        outputs = job.needs[base.name]
+        if outputs not in self._references:
+            known = self._artefact(outputs, "outputs")
+            rows = torch.searchsorted(known["index"], torch.from_numpy(dataset.score))
+            x = known.get("pretext", known["features"])[rows].half().float()
+            near = neighbours(x, min(NEIGHBOURS, len(x) - 1))
+            self._references = {outputs: Reference(x.numpy(), near.numpy())}
+        return self._references[outputs]
 
     def features(self, stage: str) -> Array:
         """The features (n, d) float32 of the scored images by a finished pretraining."""

@@ -13,6 +13,7 @@ from deep_clustering.platform.evaluation import finished
 from deep_clustering.platform.evaluation.contract import Context, Subject
 from deep_clustering.platform.evaluations import clean
 from deep_clustering.platform.evaluations.clean import Parameters
+from deep_clustering.platform.metrics.criteria import silhouette
 from deep_clustering.platform.request.jobs import Job
 from deep_clustering.platform.run import evaluations
 from deep_clustering.platform.run.execute import execute
@@ -81,6 +82,17 @@ def test_a_run_on_a_base(made: tuple[Store, str]) -> None:
     assert row["acc"] == row["ensemble_acc"]
     epochs = results.epochs(store.uri).filter(pl.col("run_id") == run).collect().sort("epoch")
     assert epochs["epoch"].to_list() == [0, 1, 2]
+
+
+def test_criteria_are_computed_in_the_features_under_the_base(
+    made: tuple[Store, str], based: tuple[Store, str]
+) -> None:
+    store, run = made
+    stage = store.run_row(based[1])["stage_id"]
+    clusters = known(store, run)["cluster"].to_numpy()
+    expected = silhouette(clusters, place(store).reference(stage))
+    assert store.run_row(run)["silhouette"] == pytest.approx(expected, abs=1e-3)
+    assert expected > -1
 
 
 @pytest.mark.parametrize("after", [0, 1])

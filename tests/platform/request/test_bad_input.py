@@ -127,6 +127,10 @@ def ask(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
             ("tune", "cdc", "--dataset", "digits", "--objective", "accc"),
             "Did you mean 'acc'?",
         ),
+        (
+            ("tune", "cc", "--dataset", "digits"),
+            "silhouette is computed in pretrained features, and cc has none; choose --objective",
+        ),
         (("tune", "cdc", "--dataset", "digits", "--sampler", "tpa"), "Did you mean 'tpe'?"),
         (
             ("tune", "cdc", "--dataset", "digits", "--scheduler", "ahsa"),
