@@ -132,7 +132,7 @@ METHOD = Method(
         "Jia, Peng, Liu, Hou. Towards Calibrated Deep Clustering Network. ICLR 2025, Table 13. "
         "https://arxiv.org/abs/2403.02998"
     ),
-    version=1,
+    version=2,
     config=CDCFromConfig,
     build=Later("deep_clustering.methods.algorithms.cdc_from:CDCFrom"),
     restore=Later("deep_clustering.methods.algorithms.cdc_from:CDCFrom.restore"),

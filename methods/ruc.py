@@ -204,7 +204,7 @@ METHOD = Method(
         "Park, Han, Kim, Kim, Park, Hong, Cha. Improving Unsupervised Image Clustering With Robust "
         "Learning. CVPR 2021. https://arxiv.org/abs/2012.11150"
     ),
-    version=2,
+    version=3,
     config=RUCConfig,
     build=Later("deep_clustering.methods.algorithms.ruc:RUC"),
     restore=Later("deep_clustering.methods.algorithms.ruc:RUC.restore"),
