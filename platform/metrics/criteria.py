@@ -325,7 +325,7 @@ def _sums_of_cosine_distances(reference: Reference, codes: Array, sizes: Array) 
         for start in range(0, len(near[0]), _NEAR):
             rows, columns = near[0][start : start + _NEAR], near[1][start : start + _NEAR]
             squared[rows, columns] = ((w[rows] - means[columns]) ** 2).sum(1)
-        total[part] = squared
+        total[part] = np.where(squared < _ROUNDING, 0, squared)  # lengths are 1
     everyone = np.arange(len(codes))
     total = sizes * total + np.bincount(codes, total[everyone, codes], clusters)
     # Half the squared distance of a zero vector to a unit vector is 1/2; 1/2 is missing.

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
@@ -76,6 +76,7 @@ def exact_cosine_silhouette(x, cluster):
 
 
 @settings(max_examples=150, deadline=None)
+@example(seed=2915, shift=0, scale=1e-9, repeats=True, zeros=False, dtype=np.float32)  # 2 points
 @given(
     seed=st.integers(0, 10_000),
     shift=st.sampled_from([0, 0.1, 10, 1e3, 1e5, 1e6]),
