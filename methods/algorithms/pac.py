@@ -452,7 +452,8 @@ def _descend(points: Array, start: Array, visits: Array, rule: _Rule) -> _Found:
     if clusters > 1 and start.max() * clusters < 1 + _UNIFORM:
         warnings.warn(
             f"the probabilities stayed uniform: m = {rule.m} is too large for this data; lower m "
-            "until m - 1 is below the share of variance of the first principal component.",
+            "until m - 1 is below the share of variance of the first principal component. If it "
+            f"is, raise min_iter from {rule.min_iter}: the first sweeps hardly move.",
             ConvergenceWarning,
             stacklevel=3,
         )
