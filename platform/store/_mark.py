@@ -81,10 +81,15 @@ def _results_in(files: Files) -> bool:
 
 
 def renew(files: Files) -> str:
-    """Put what is there aside, and write the mark of this release."""
+    """Put a damaged mark aside, and write that of this release; one that is sound stays."""
     with saving(files, _NAME):
-        with contextlib.suppress(FileNotFoundError):
-            set_aside(files, _NAME)
+        try:
+            _decoded(files.read(_NAME))
+        except FileNotFoundError:
+            pass
+        except (Damaged, OSError):
+            with contextlib.suppress(FileNotFoundError):
+                set_aside(files, _NAME)
         body = Mark(FORMAT, schema.release())._asdict()
         data = encoded({**body, "check": short(encoded(body))})
         with contextlib.suppress(FileExistsError):

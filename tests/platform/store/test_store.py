@@ -527,6 +527,17 @@ def test_opening_what_is_not_a_store(tmp_path: Path) -> None:
             Store.open(tmp_path / "file" / "below", create=create)
 
 
+def test_two_commands_that_make_one_store(tmp_path: Path) -> None:
+    """Both have looked before either has made it; the mark of the first stays."""
+    first, second = Store.at(tmp_path / "new"), Store.at(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    first.make()
+    before = (tmp_path / "new" / "store.json").stat()
+    second.make()
+    assert (tmp_path / "new" / "store.json").stat().st_ino == before.st_ino
+    assert second.list("quarantine") == []
+
+
 @pytest.mark.fault(18)
 @pytest.mark.parametrize(
     ("number", "text"),
