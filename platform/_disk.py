@@ -240,13 +240,10 @@ def probe(folder: Path) -> None:
     """Write, sync and remove a file in a folder; folders that this takes are removed as well."""
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
-        for last in (*(False for _ in range(9)), True):
-            make_folder(folder)
-            try:
+        for _ in range(9):
+            with contextlib.suppress(FileNotFoundError):  # another probe removes what it has made
                 return _write_probe(folder)
-            except FileNotFoundError:  # another command has just removed what its own probe made
-                if last:
-                    raise
+        _write_probe(folder)
     finally:
         with contextlib.suppress(OSError):  # another command uses it already
             for place in made:
@@ -254,6 +251,7 @@ def probe(folder: Path) -> None:
 
 
 def _write_probe(folder: Path) -> None:
+    make_folder(folder)
     name = folder / f".probe.{attempt()}.tmp"
     file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:

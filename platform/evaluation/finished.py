@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 from rich.table import Table
@@ -230,14 +230,17 @@ def _images_in(name: str, row: Row, root: Path) -> ImageSet:
     return dataset
 
 
-def pretext(store: Store, stage: str) -> "torch.Tensor":
-    """The features (n, D) float32 of the scored images by a finished pretraining."""
-    return tensors.loaded(store.stage_artefact(stage, "features"))["features"].float()
+class Pretext(NamedTuple):
+    """The space that runs on a pretraining share; of the scored images."""
+
+    features: "torch.Tensor"  # (n, D) float32
+    neighbours: "torch.Tensor"  # (n, k) int64, the nearest others of each, the nearest first
 
 
-def neighbours(store: Store, stage: str) -> "torch.Tensor":
-    """The nearest others (n, k) int64 of the scored images by a finished pretraining."""
-    return tensors.loaded(store.stage_artefact(stage, "features"))["neighbours"].long()
+def pretext(store: Store, stage: str) -> Pretext:
+    """What a finished pretraining, or a frozen encoder, hands to the runs on it."""
+    held = tensors.loaded(store.stage_artefact(stage, "features"))
+    return Pretext(held["features"].float(), held["neighbours"].long())
 
 
 def _three(value: Value) -> tuple[float, float, float]:
@@ -304,7 +307,7 @@ def _found_anew(
     assert record.model is not None
     assert named is not None
     config: Config = configs.build(record.config, json.loads(str(row["config_json"])))
-    points = pretext(store, str(row["stage_id"])).numpy()
+    points = pretext(store, str(row["stage_id"])).features.numpy()
     seed = row["seed"]
     assert isinstance(seed, int)
     model = record.model(config, points, seed)

@@ -209,7 +209,7 @@ def _chosen(run: Finished) -> dict[str, Value]:
         if stage is None:
             features = model.features(torch.from_numpy(dataset.score)).cpu()
         else:
-            features = finished.pretext(run.store, str(stage))
+            features = finished.pretext(run.store, str(stage)).features
         clean &= clean_set.agreeing(features, pseudo, k)
     truth = labels[dataset.score]
     classes, accuracy = match(pseudo.numpy(), truth, p.shape[1])

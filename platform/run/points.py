@@ -76,9 +76,13 @@ def own_reference(x: Array) -> tuple[Array, Reference | None]:
         index = np.sort(np.random.default_rng(0).choice(len(x), REFERENCE, replace=False))
     if len(x) < 2:
         return index, None
-    mine = x[index]
-    near = neighbours(torch.from_numpy(mine), min(NEIGHBOURS, len(mine) - 1))
-    return index, Reference(mine, near.numpy())
+    return index, reference(x[index])
+
+
+def reference(x: Array) -> Reference:
+    """Points (n, d), n >= 2, as the space in which partitions of them are compared."""
+    near = neighbours(torch.from_numpy(x), min(NEIGHBOURS, len(x) - 1))
+    return Reference(x, near.numpy())
 
 
 def fit(

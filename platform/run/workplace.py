@@ -16,7 +16,6 @@ from deep_clustering.methods._method import (
     OnFeatures,
     Pretrain,
 )
-from deep_clustering.methods.clustering.kmeans import neighbours
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.images import Images
 from deep_clustering.methods.images.stacks import Stacks
@@ -28,7 +27,8 @@ from deep_clustering.platform.evaluation import tensors
 from deep_clustering.platform.metrics.arrays import Array
 from deep_clustering.platform.metrics.reference import Reference
 from deep_clustering.platform.request import configs
-from deep_clustering.platform.request.jobs import FEATURES, NEIGHBOURS, Job
+from deep_clustering.platform.request.jobs import FEATURES, Job
+from deep_clustering.platform.run import points
 from deep_clustering.platform.run.checkpoints import LONGEST_PAUSE
 from deep_clustering.platform.store.store import Store
 
@@ -164,14 +164,13 @@ class Workplace:
             known = self._artefact(outputs, "outputs")
             rows = torch.searchsorted(known["index"], torch.from_numpy(dataset.score))
             x = known.get("pretext", known["features"])[rows].half().float()
-            near = neighbours(x, min(NEIGHBOURS, len(x) - 1))
-            self._references = {outputs: Reference(x.numpy(), near.numpy())}
+            self._references = {outputs: points.reference(x.numpy())}
         return self._references[outputs]
 
     def features(self, stage: str) -> Array:
         """The features (n, d) float32 of the scored images by a finished pretraining."""
-        points: Array = self._artefact(stage, "features")["features"].float().numpy()
-        return points
+        found: Array = self._artefact(stage, "features")["features"].float().numpy()
+        return found
 
     def _artefact(self, stage: str, name: str) -> dict[str, Tensor]:
         return tensors.loaded(self.store.stage_artefact(stage, name))

@@ -157,7 +157,12 @@ class History:
         """
         if self.search is None:
             return
-        space = self.search.space
+        space, each = self.search.space, len(self.search.directions)
+        counts: dict[TrialState, set[int | None]] = {  # of values, as Optuna demands it
+            TrialState.COMPLETE: {each},
+            TrialState.PRUNED: {None, each},
+            TrialState.FAIL: {None},
+        }
         for asked in self.asked.values():
             if asked.number < 0 or asked.generation < 1:
                 raise ValueError(f"there is no trial {asked.number} of {asked.generation} at once")
@@ -166,11 +171,6 @@ class History:
                 space[name].to_internal_repr(value)
         for ended in self.ended.values():
             datetime.datetime.fromisoformat(ended.when)
-            counts: dict[TrialState, set[int | None]] = {  # of values, as Optuna demands it
-                TrialState.COMPLETE: {len(self.search.directions)},
-                TrialState.PRUNED: {None, len(self.search.directions)},
-                TrialState.FAIL: {None},
-            }
             count = None if ended.values is None else len(ended.values)
             if count not in counts[TrialState[ended.state]] or any(
                 map(math.isnan, ended.values or ())

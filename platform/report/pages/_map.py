@@ -1,19 +1,16 @@
 """A map of the features of a run's pictures, coloured by what is known of them."""
 
-from typing import Any
-
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from deep_clustering.methods.consensus import components
 from deep_clustering.platform.metrics import embedding
+from deep_clustering.platform.metrics.arrays import Array
 from deep_clustering.platform.report.charts import scatter
 from deep_clustering.platform.report.markup.parts import Figures
 from deep_clustering.platform.report.pages._draft import Draft, RunRow
 from deep_clustering.platform.report.pages._words import percent
-
-Rows = NDArray[np.floating[Any]]
 
 #: Points of a map.
 _POINTS = 1500
@@ -25,7 +22,7 @@ def shown(
     draft: Draft,
     row: RunRow,
     taken: pl.DataFrame,
-    x: Rows,
+    x: Array,
     labels: pl.Series | None,
 ) -> Figures:
     """The features in a plane, coloured by cluster, by confidence, and by label where there is one.
@@ -67,7 +64,7 @@ def shown(
     return Figures(figures)
 
 
-def _plane(x: Rows) -> tuple[NDArray[np.float64], float]:
+def _plane(x: Array) -> tuple[NDArray[np.float64], float]:
     """The two principal components (n, 2), and the share of the spread that they hold."""
     plane = components(x, 2)(x).astype(np.float64)
     spread = float(x.var(0, dtype=np.float64).sum())

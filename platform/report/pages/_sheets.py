@@ -40,13 +40,12 @@ def sheets(draft: Draft, album: Album, row: RunRow, predictions: pl.DataFrame) -
     if p is not None and (parts := _pairs(album, taken, p)):
         found.append(Section(title="Clusters that may be one", parts=parts))
     if row["stage_id"] is not None and draft.store.stage_ready(row["stage_id"]):
-        stage = row["stage_id"]
-        x = directions(finished.pretext(draft.store, stage).numpy())
-        parts = suspects.two(album, taken, x)
-        if parts:
+        space = finished.pretext(draft.store, row["stage_id"])
+        x = directions(space.features.numpy())
+        if parts := suspects.two(album, taken, x):
             found.append(Section(title="Clusters that may be two", parts=parts))
         if len(x) >= 2:
-            near = suspects.Near.of(x, finished.neighbours(draft.store, stage).numpy())
+            near = suspects.Near.of(x, space.neighbours.numpy())
             if parts := suspects.nowhere(album, taken, near):
                 found.append(Section(title="Pictures that belong nowhere", parts=parts))
             if parts := suspects.duplicates(album, taken, near):

@@ -1,17 +1,16 @@
 """What the features of a run's pictures cast doubt on: clusters that may be two, pictures that are
 like no other, and pictures that are nearly the same."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from deep_clustering.methods.consensus import ConsensusConfig, fit
+from deep_clustering.platform.metrics.arrays import Array
 from deep_clustering.platform.report.markup.parts import Heading, Paragraph, Part, Sheet
 from deep_clustering.platform.report.pages._album import Album
-
-Rows = NDArray[np.floating[Any]]
 
 #: Pictures of a sheet, and sheets of a kind.
 _EACH, _SHEETS = 6, 6
@@ -28,7 +27,7 @@ _NEAR, _FENCE = 5, 3.0
 _ROUNDING = 1e-6
 
 
-def two(album: Album, taken: pl.DataFrame, x: Rows) -> list[Part]:
+def two(album: Album, taken: pl.DataFrame, x: Array) -> list[Part]:
     """Clusters that two-means cuts in the same two, whichever half of them it sees.
 
     Args:
@@ -79,10 +78,10 @@ class Near(NamedTuple):
     """
 
     others: NDArray[np.int64]
-    cosines: Rows
+    cosines: Array
 
     @classmethod
-    def of(cls, x: Rows, others: NDArray[np.int64]) -> "Near":
+    def of(cls, x: Array, others: NDArray[np.int64]) -> "Near":
         """Of features (n, D) of length 1, whose nearest others (n, k) are known."""
         asked = others[:, :_NEAR]
         cosines = [np.einsum("nd,nd->n", x, x[column]) for column in asked.T]
