@@ -34,6 +34,7 @@ class Proven(Generic[P, R]):
         case: the arguments -> what needs a proof of its own (device, shapes compiled for).
         differs: the arguments -> what is wrong with the fast form, None if nothing; it computes
             the small part with both.
+        together: the arguments -> what is given up with a case of it; by default each case alone.
     """
 
     def __init__(
@@ -44,11 +45,14 @@ class Proven(Generic[P, R]):
         plain: Callable[P, R],
         case: Callable[P, Hashable],
         differs: Callable[P, str | None],
+        together: Callable[P, Hashable] | None = None,
     ) -> None:
         self._name = name
         self._fast, self._plain = fast, plain
         self._case, self._differs = case, differs
-        self._passed: dict[Hashable, bool] = {}
+        self._together = together or case
+        self._passed: set[Hashable] = set()
+        self._rejected: set[Hashable] = set()
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if self.passed(*args, **kwargs):
@@ -57,12 +61,12 @@ class Proven(Generic[P, R]):
             except torch.OutOfMemoryError:
                 raise  # the plain form takes no less
             except Exception as error:
-                self._reject(self._case(*args, **kwargs), said(error))
+                self._reject(said(error), *args, **kwargs)
         return self._plain(*args, **kwargs)
 
     def passed(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Whether the fast form computes this; the first call of a case finds out."""
-        if not _allowed:
+        if not _allowed or self._together(*args, **kwargs) in self._rejected:
             return False
         case = self._case(*args, **kwargs)
         if case not in self._passed:
@@ -72,13 +76,14 @@ class Proven(Generic[P, R]):
                 raise
             except Exception as error:
                 wrong = said(error)
-            self._passed[case] = True
             if wrong is not None:
-                self._reject(case, wrong)
-        return self._passed[case]
+                self._reject(wrong, *args, **kwargs)
+                return False
+            self._passed.add(case)
+        return True
 
-    def _reject(self, case: Hashable, wrong: str) -> None:
-        self._passed[case] = False
+    def _reject(self, wrong: str, *args: P.args, **kwargs: P.kwargs) -> None:
+        self._rejected.add(self._together(*args, **kwargs))
         warn(self._name, wrong)
 
 

@@ -22,6 +22,7 @@ from deep_clustering.methods.images.pictures import Frame, Pictures
 from deep_clustering.methods.images.view import View
 from deep_clustering.methods.learning.recorded import Numbers, Recorded, Work, recorder
 from deep_clustering.methods.learning.state import Parts, pack, prepare, unpack
+from deep_clustering.methods.networks.compiled import pays
 from deep_clustering.methods.networks.encoders import Encoder, autocast, features_of, place
 
 #: (side of the views in pixels, replicas) -> an encoder with fresh weights, on the CPU.
@@ -114,11 +115,13 @@ class Learner(ABC):
         self._clean = self._clean_view(enlargement, frame)
         self._mean = images.mean if mean is None else torch.tensor(mean, device=device)
         self._std = images.std if std is None else torch.tensor(std, device=device)
+        compiles = pays(replicas, self.epochs * len(self._index) * self._side**2)
         self._encoders: dict[str, Encoder] = {}
         for name, build in encoders.items():
             with seeded(seed, name):
                 self._encoders[name] = build(self._side, replicas)
             place(self._encoders[name], device)
+            self._encoders[name].compiles = compiles
         self._main = next(iter(self._encoders))
         self._steps = 0
         self._recorder = recorder(replicas)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from deep_clustering.methods._fields import Stem, StemWeights, not_one_of
 from deep_clustering.methods.compute.replicas import Replicas
+from deep_clustering.methods.networks import compiled
 from deep_clustering.methods.networks.batchnorm import BatchNorm
 
 #: Up to this side (pixels) a ResNet takes the stem for small images: 3x3, stride 1, no pooling.
@@ -20,9 +21,14 @@ SMALL_SIDE = 40
 
 
 class Encoder(nn.Module):
-    """Images (n, 3, S, S) to features (n, dimension)."""
+    """Images (n, 3, S, S) to features (n, dimension).
+
+    Attributes:
+        compiles: whether its passes in training mode are compiled, see `compiled`.
+    """
 
     dimension: int
+    compiles: bool = False
 
 
 class Seen(Encoder):
@@ -250,7 +256,8 @@ def features_of(network: nn.Module, view: Tensor) -> Tensor:
     """
     if view.dim() == 4:
         view = view.contiguous(memory_format=torch.channels_last)
-    return network(view)
+    compiles = isinstance(network, Encoder) and network.compiles and network.training
+    return (compiled.COMPILED if compiles else compiled.plain)(network, view)
 
 
 def autocast(precision: str, device: torch.device) -> Callable[[], AbstractContextManager[None]]:
