@@ -1,6 +1,7 @@
 """What runs would cost: by the store, else by a short probe, else by the paper's table."""
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -168,6 +169,7 @@ def _probed(jobs: list[Job]) -> dict[str, float]:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
+            env={**os.environ, "TORCH_COMPILE_DISABLE": "1"},  # a few steps would wait for it
         ) as child:
             try:
                 out, _ = child.communicate(

@@ -6,13 +6,15 @@ import os
 import threading
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TypeVar
 
 import torch
 from ray import train
 
 from deep_clustering.methods.compute.replicas import Replicas
-from deep_clustering.platform.errors import StorageError
+from deep_clustering.platform.data.dataset import default_root
+from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.request.jobs import Job
 from deep_clustering.platform.run import failure, record
 from deep_clustering.platform.run._eager import optimisers_without_compiler
@@ -73,6 +75,17 @@ def _prepare() -> None:
     import sklearn.metrics  # noqa: F401
 
 
+def keep_programs(place: Path) -> None:
+    """Let PyTorch's compiler keep there what it makes, for all lanes, unless it was told where.
+
+    Several processes may write there at once. Where it cannot be written PyTorch's own place stays.
+    """
+    with contextlib.suppress(OSError):
+        place.mkdir(parents=True, exist_ok=True)
+        if os.access(place, os.W_OK | os.X_OK):
+            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(place))
+
+
 def serve(given: dict[str, Settings]) -> None:
     """The loop of one worker; `given` holds the `Settings` under "settings"."""
     from ray.train.torch import get_device
@@ -82,6 +95,9 @@ def serve(given: dict[str, Settings]) -> None:
     torch.set_num_threads(settings.threads)
     device = get_device()
     torch.backends.cudnn.benchmark = device.type == "cuda"  # shapes never change within a run
+    if device.type == "cuda":
+        with contextlib.suppress(InputError):  # there is no home folder
+            keep_programs(default_root() / "programs")
     world = train.get_context().get_world_size()
     replicas = Replicas.joined(device) if world > 1 else Replicas.alone(device)
     place = Workplace(

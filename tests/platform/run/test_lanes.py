@@ -1,8 +1,12 @@
 """How many lanes fit, decided by the request and the machine alone."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from deep_clustering.platform.errors import EnvironmentProblem
+from deep_clustering.platform.run.lane import keep_programs
 from deep_clustering.platform.run.session import Machine, room
 
 
@@ -59,3 +63,18 @@ def test_a_process_has_no_more_cores_than_its_machine() -> None:
     mixed = [Machine(64), Machine(8, gpus=4)]
     found = room(mixed, None, parallel=9)
     assert (found.lanes, found.threads, found.gpus) == (4, 2, 1)
+
+
+def test_lanes_share_what_the_compiler_makes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "own")
+    keep_programs(tmp_path / "others")
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "own"
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    (tmp_path / "file").write_text("")
+    keep_programs(tmp_path / "file")
+    assert "TORCHINDUCTOR_CACHE_DIR" not in os.environ
+    keep_programs(tmp_path / "data" / "programs")
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "data" / "programs")
+    assert (tmp_path / "data" / "programs").is_dir()
