@@ -103,9 +103,10 @@ def warn(name: str, wrong: str) -> None:
 
 
 def said(error: Exception) -> str:
-    """An error in a line."""
+    """An error in a line, and in a second one where the first only announces it."""
     lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0][:200]}"
+    told = " ".join(lines[: 1 + lines[0].endswith(":")])
+    return f"{type(error).__name__}: {told[:200]}"
 
 
 @contextmanager

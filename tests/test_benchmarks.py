@@ -45,7 +45,8 @@ def test_every_part_ends_with_its_figures(tmp_path: Path) -> None:
     )
     names = {part: [row["name"] for row in told["rows"]] for part, told in parts.items()}
     assert list(names) == [
-        *("data", "correct", "tests", "fast", "peaks", "step", "epochs", "run", "packed")
+        *("data", "correct", "tests", "fast", "peaks", "step", "epochs", "compiled", "run"),
+        "packed",
     ]
     assert {part: told["how"] for part, told in parts.items()} == dict.fromkeys(names, "done")
     wrong = [row for row in parts["correct"]["rows"] if row["ok"] is not True]
@@ -54,6 +55,7 @@ def test_every_part_ends_with_its_figures(tmp_path: Path) -> None:
     assert "inertia, n=60 K=10" in names["fast"]
     for method in ("CDC", "MoCo", "SimCLR", "DPAC", "SCAN", "RUC"):
         assert f"{method}, two steps, bf16" in names["correct"]
+    assert "MoCo step, plain" in names["compiled"]
     assert "MoCo epoch 1 of 1" in names["run"]
     assert "CDC epoch 1 of 1" in names["run"]
     assert "packed against one" in names["packed"]

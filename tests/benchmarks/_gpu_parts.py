@@ -409,6 +409,13 @@ def _load(arguments: argparse.Namespace, setting: Setting) -> Iterator[Row]:
     yield from ()
 
 
+def _compiled(arguments: argparse.Namespace, setting: Setting) -> Iterator[Row]:
+    """A step as it stands, as a graph, and as a graph of compiled encoders."""
+    import _gpu_compiled
+
+    yield from _gpu_compiled.rows(setting, pictures(arguments, setting)[0])
+
+
 def _run(arguments: argparse.Namespace, setting: Setting) -> Iterator[Row]:
     import _gpu_run
 
@@ -424,6 +431,7 @@ _PARTS = {
     "peaks": _peaks,
     "step": _step,
     "epochs": _epochs,
+    "compiled": _compiled,
     "run": _run,
     "packed": _packed,
     "load": _load,

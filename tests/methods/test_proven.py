@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from deep_clustering.methods._proven import Proven, plainly
+from deep_clustering.methods._proven import Proven, plainly, said
 
 
 def plain(x: int) -> int:
@@ -68,3 +68,35 @@ def test_a_form_that_fails_is_not_used_whenever_it_fails() -> None:
 
     with pytest.warns(RuntimeWarning, match="NotImplementedError"):
         assert proven(broken, [])(3) == 6
+
+
+def test_cases_that_are_given_up_together_are_not_tried_one_by_one() -> None:
+    asked: list[int] = []
+
+    def differs(x: int) -> str | None:
+        asked.append(x)
+        return None if x < 10 else "it makes something else"
+
+    double = Proven(
+        "doubling",
+        fast=plain,
+        plain=plain,
+        case=lambda x: x,
+        differs=differs,
+        together=lambda x: x % 2,
+    )
+    assert double(3) == 6
+    with pytest.warns(RuntimeWarning, match="something else"):
+        assert double(11) == 22
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert [double(x) for x in (11, 13, 3, 4)] == [22, 26, 6, 8]
+    assert asked == [3, 11, 4]
+
+
+def test_an_error_is_said_in_a_line() -> None:
+    assert said(ValueError("a\nb")) == "ValueError: a"
+    assert said(ValueError("backend='inductor' raised:\n  no compiler\nb")) == (
+        "ValueError: backend='inductor' raised:   no compiler"
+    )
+    assert said(ValueError()) == "ValueError: "
