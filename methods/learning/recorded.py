@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import gc
 import math
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -49,15 +51,37 @@ def recorder(replicas: Replicas) -> Recorder | None:
 
     def record(work: Callable[[], tuple[Tensor, ...]]) -> Recording:
         gc.collect()  # what only cycles hold would be freed in between
-        made = torch.cuda.CUDAGraph()
+        made, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
         with torch.cuda.device(device):
             stream = torch.cuda.Stream(device)
             # Other threads, as one that writes a checkpoint, may use the GPU meanwhile.
-            with torch.cuda.graph(made, stream=stream, capture_error_mode="thread_local"):
+            with (
+                _left(stream, pool),
+                torch.cuda.graph(made, pool=pool, stream=stream, capture_error_mode="thread_local"),
+            ):
                 outputs = work()
         return outputs, made.replay
 
     return record
+
+
+@contextmanager
+def _left(stream: torch.cuda.Stream, pool: tuple[int, int]) -> Iterator[None]:
+    """Around a recording that may fail: what PyTorch leaves in place then is put in order.
+
+    That is its stream as the current one, and an allocator that waits for the recording to end: it
+    would no longer give memory back, and fail where it is asked to.
+    """
+    with torch.cuda.stream(stream):
+        try:
+            yield
+        except BaseException:
+            with suppress(RuntimeError):
+                number = torch.cuda.current_device()
+                # Refused where the recording came to an end; then the graph gives its memory back.
+                torch._C._cuda_endAllocateToPool(number, pool)
+                torch._C._cuda_releasePool(number, pool)
+            raise
 
 
 class Numbers:
@@ -156,7 +180,7 @@ class Recorded:
                 [*held, *(f"result {i}" for i in range(len(results)))],
             )
         except Exception as error:
-            wrong = _proven.said(error)
+            wrong = _cause(error)
         counts.write(counted)
         if wrong is None:
             return replayed
@@ -189,6 +213,21 @@ class _Tape:
         self._again()
         self._counts.add(self._counted)
         return tuple(x.clone() for x in self._outputs)
+
+
+def _cause(error: Exception) -> str:
+    """The first of a chain of errors in a line, with its place in the methods.
+
+    A recording that is cut short ends with an error of its own, which says nothing of the reason.
+    """
+    while isinstance(error.__context__, Exception):
+        error = error.__context__
+    folder = Path(__file__).parents[1]
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [x for x in frames if Path(x.filename).is_relative_to(folder)]
+    if not places:
+        return _proven.said(error)
+    return f"{_proven.said(error)}, at {Path(places[-1].filename).name}:{places[-1].lineno}"
 
 
 @contextmanager

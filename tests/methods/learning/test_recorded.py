@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from deep_clustering.methods._proven import plainly
 from deep_clustering.methods.algorithms.cdc import CDC
@@ -146,14 +147,34 @@ def looking(module: Mean) -> Work:
     return lambda x: module.follow(x * float(x.max() > 0))
 
 
+def misfit(module: Mean) -> Work:
+    """Fails in the layer, where it is recorded."""
+
+    def work(x: Tensor) -> tuple[Tensor, ...]:
+        recorded = isinstance(_get_current_dispatch_mode(), tape.Tape)
+        return module.follow(x[:, :1] if recorded else x)
+
+    return work
+
+
 def none_left(work: object) -> Any:
     raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def cut_short(work: Callable[[], tuple[Tensor, ...]]) -> Any:
+    """Ends as a GPU ends a recording in which something was refused."""
+    try:
+        return tape.record(work)
+    except RuntimeError:
+        raise torch.AcceleratorError("operation failed due to a previous error")  # noqa: B904
 
 
 BROKEN: dict[str, tuple[Callable[[Mean], Work], Recorder, str]] = {
     "a number of its own": (moving, tape.record, "(computed plainly twice|mean.mean is off)"),
     "a number from outside": (stepped, tape.record, "mean.mean is off by .* where it changes by"),
     "a look at a value": (looking, tape.record, "RuntimeError: _local_scalar_dense: operation not"),
+    "a look at a value, on a GPU": (looking, cut_short, "RuntimeError: _local_scalar_dense"),
+    "a layer that refuses": (misfit, tape.record, r"RuntimeError: .*, at batchnorm.py:\d+"),
     "no memory": (lambda module: module.follow, none_left, "OutOfMemoryError: CUDA out of memory"),
 }
 
