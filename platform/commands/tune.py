@@ -19,7 +19,6 @@ from deep_clustering.platform.encoders import names as encoders
 from deep_clustering.platform.errors import EnvironmentProblem, InputError, nearest
 from deep_clustering.platform.metrics import objectives as known
 from deep_clustering.platform.metrics.metric import Metric
-from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.configs import Value
 from deep_clustering.platform.request.jobs import stages_at_once
 from deep_clustering.platform.request.labels import decided
@@ -296,7 +295,7 @@ def _print_best(
     before = decided(
         request.method,
         request.dataset.name,
-        configs.flatten(request.config),
+        request.values,
         encoders.find(options.encoder, options.architecture) if options.encoder else None,
     )
     how += f"; before, labels were used {' and '.join(before)}" * bool(before)

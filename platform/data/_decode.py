@@ -16,7 +16,8 @@ from deep_clustering.platform.data._cache import Content, Prepared, Progress, wo
 from deep_clustering.platform.data._formats import readable
 from deep_clustering.platform.data._text import printable, quoted
 from deep_clustering.platform.data.folder import Listing
-from deep_clustering.platform.data.pixels import WHOLE, pixels, stored_side, upright
+from deep_clustering.platform.data.pixels import pixels, upright
+from deep_clustering.platform.data.sides import WHOLE, stored_side
 from deep_clustering.platform.errors import InputError
 
 _CHUNK = 64  # files per task of the thread pool

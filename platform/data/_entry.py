@@ -8,7 +8,7 @@ from typing import Literal
 
 from deep_clustering.platform.data import _cache
 from deep_clustering.platform.data._cache import Content, Prepared, Progress
-from deep_clustering.platform.data.pixels import WHOLE
+from deep_clustering.platform.data.sides import WHOLE
 
 Triple = tuple[float, float, float]
 
@@ -88,10 +88,13 @@ class Order:
 Builder = Callable[[Order, Path], Content]  # writes the samples into the folder of that path
 
 
-def built(build: Builder) -> Callable[[Order], Prepared]:
+@dataclass(frozen=True)
+class Built:
     """An entry's `prepare` for a dataset whose files never change: built once, then opened."""
 
-    def prepare(order: Order) -> Prepared:
-        return _cache.obtain(order.root, order.key, partial(build, order), name=order.entry.name)
+    build: Builder
 
-    return prepare
+    def __call__(self, order: Order) -> Prepared:
+        """The prepared arrays."""
+        build = partial(self.build, order)
+        return _cache.obtain(order.root, order.key, build, name=order.entry.name)

@@ -15,12 +15,18 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from deep_clustering.platform.data import _arrays, _imagenet, _openml, _pictures
-from deep_clustering.platform.data._entry import Entry, ImageEntry, PointEntry, built
-from deep_clustering.platform.data.pixels import LARGEST
+from deep_clustering.methods._method import Later
+from deep_clustering.platform.data._cache import Content, Prepared
+from deep_clustering.platform.data._entry import Built, Entry, ImageEntry, PointEntry
 from deep_clustering.platform.data.protocols import HELD_OUT
+from deep_clustering.platform.data.sides import LARGEST
 
 _BOTH = ("all", "train-test", "train")
+
+
+def _built(where: str, **given: object) -> Built:
+    """By a function that is imported when it is called: "file of this folder:function"."""
+    return Built(partial(Later[Content](f"{__package__}.{where}"), **given))
 
 
 def _imagenet_entry(
@@ -28,48 +34,49 @@ def _imagenet_entry(
 ) -> ImageEntry:
     return ImageEntry(
         name=name, summary=summary, classes=classes, side=LARGEST, any_side=True, count=count,
-        origin="imagenet", protocols=protocols, separate=protocols, prepare=_imagenet.prepare,
+        origin="imagenet", protocols=protocols, separate=protocols,
+        prepare=Later[Prepared](f"{__package__}._imagenet:prepare"),
     )  # fmt: skip
 
 
 _ENTRIES: tuple[Entry, ...] = (
     ImageEntry(
         name="digits", summary="scikit-learn's handwritten digits, 8x8 grey; needs no network",
-        classes=10, side=8, count=1797, origin="built in", prepare=built(_arrays.digits),
+        classes=10, side=8, count=1797, origin="built in", prepare=_built("_arrays:digits"),
         mean=(0.3053,) * 3, std=(0.3759,) * 3,
     ),
     ImageEntry(
         name="mnist", summary="MNIST, 60,000 train and 10,000 test images of digits, 28x28 grey",
-        classes=10, side=28, count=70_000, origin="download", prepare=built(_arrays.mnist),
+        classes=10, side=28, count=70_000, origin="download", prepare=_built("_arrays:mnist"),
         protocols=("all", "test"), mean=(0.1307,) * 3, std=(0.3081,) * 3,
     ),
     ImageEntry(
         name="coil100",
         summary="COIL-100, 100 objects from 72 sides each, all 7,200 images of 128x128",
-        classes=100, side=128, count=7200, origin="download", prepare=built(_pictures.coil),
+        classes=100, side=128, count=7200, origin="download", prepare=_built("_pictures:coil"),
     ),
     PointEntry(
         name="isolet", summary="spoken letters, 7,797 vectors of 617 numbers (OpenML 300)",
         classes=26, dimensions=617, count=7797, origin="download",
-        prepare=built(partial(_openml.build, number=300)),
+        prepare=_built("_openml:build", number=300),
     ),
     PointEntry(
         name="pendigits",
         summary="digits written with a pen, 10,992 vectors of 16 numbers (OpenML 32)",
         classes=10, dimensions=16, count=10_992, origin="download",
-        prepare=built(partial(_openml.build, number=32)),
+        prepare=_built("_openml:build", number=32),
     ),
     ImageEntry(
         name="cifar10", summary="CIFAR-10, 50,000 train and 10,000 test images of 32x32",
         classes=10, side=32, count=60_000, origin="download", protocols=_BOTH,
-        prepare=built(partial(_arrays.cifar, kind="CIFAR10", label_key="labels")),
+        prepare=_built("_arrays:cifar", kind="CIFAR10", label_key="labels"),
         mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010),
     ),
     ImageEntry(
         name="cifar20",
         summary="CIFAR-100 with its 20 coarse labels, 50,000 and 10,000 images of 32x32",
         classes=20, side=32, count=60_000, origin="download", protocols=_BOTH,
-        prepare=built(partial(_arrays.cifar, kind="CIFAR100", label_key="coarse_labels")),
+        prepare=_built("_arrays:cifar", kind="CIFAR100", label_key="coarse_labels"),
         same_samples=("cifar100",),
         mean=(0.5071, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2762),
     ),
@@ -77,7 +84,7 @@ _ENTRIES: tuple[Entry, ...] = (
         name="cifar100",
         summary="CIFAR-100 with its 100 fine labels, 50,000 and 10,000 images of 32x32",
         classes=100, side=32, count=60_000, origin="download", protocols=_BOTH,
-        prepare=built(partial(_arrays.cifar, kind="CIFAR100", label_key="fine_labels")),
+        prepare=_built("_arrays:cifar", kind="CIFAR100", label_key="fine_labels"),
         same_samples=("cifar20",),
         mean=(0.5071, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2762),
     ),
@@ -85,7 +92,7 @@ _ENTRIES: tuple[Entry, ...] = (
         name="stl10",
         summary="STL-10, 5,000 train, 8,000 test, 100,000 unlabelled for pretraining, 96x96",
         classes=10, side=96, count=113_000, origin="download", protocols=_BOTH,
-        prepare=built(_arrays.stl10),
+        prepare=_built("_arrays:stl10"),
         mean=(0.4914, 0.4823, 0.4466), std=(0.247, 0.243, 0.261),
     ),
     _imagenet_entry(
@@ -110,24 +117,24 @@ _ENTRIES: tuple[Entry, ...] = (
         name="tiny-imagenet",
         summary="Tiny-ImageNet, 200 classes, the 100,000 train images of 64x64",
         classes=200, side=64, count=100_000, origin="download", protocols=("train", "train-val"),
-        separate=("train-val",), prepare=built(_pictures.tiny_imagenet),
+        separate=("train-val",), prepare=_built("_pictures:tiny_imagenet"),
     ),
     ImageEntry(
         name="svhn", summary="house numbers, 73,257 train and 26,032 test images of 32x32",
-        classes=10, side=32, count=99_289, origin="download", prepare=built(_arrays.svhn),
+        classes=10, side=32, count=99_289, origin="download", prepare=_built("_arrays:svhn"),
         protocols=("train-test", "all", "train"),
         mean=(0.4377, 0.4438, 0.4728), std=(0.1980, 0.2010, 0.1970),
     ),
     ImageEntry(
         name="textures", summary="Describable Textures (DTD), 47 classes, all 5,640 images",
         classes=47, side=64, count=5640, origin="download", any_side=True,
-        prepare=built(_pictures.textures),
+        prepare=_built("_pictures:textures"),
     ),
     ImageEntry(
         name="places365",
         summary="Places365, 365 classes, the 36,500 validation images (256 px version)",
         classes=365, side=64, count=36_500, origin="download", any_side=True,
-        prepare=built(_pictures.places365),
+        prepare=_built("_pictures:places365"),
     ),
 )  # fmt: skip
 
@@ -158,6 +165,8 @@ def status(entry: Entry, root: Path) -> Status:
         return Status(kind="ready", text="ready")
     if entry.origin == "download":
         return Status(kind="downloadable", text="downloadable")
+    from deep_clustering.platform.data import _imagenet  # what reads pictures can wait
+
     place = _imagenet.folder(root)
     if (place / "train").is_dir():
         return Status(kind="readable", text="ready to be prepared")

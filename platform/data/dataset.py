@@ -10,13 +10,13 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from deep_clustering.platform.data import _cache, _decode, _tables, protocols
+from deep_clustering.platform.data import _cache, protocols
 from deep_clustering.platform.data._cache import Prepared, Progress
 from deep_clustering.platform.data._entry import (
     IMAGENET_MEAN,
@@ -30,8 +30,8 @@ from deep_clustering.platform.data._entry import (
 from deep_clustering.platform.data._text import quoted
 from deep_clustering.platform.data.catalogue import CATALOGUE
 from deep_clustering.platform.data.folder import list_folder, list_images, located
-from deep_clustering.platform.data.pixels import ENLARGEMENT, LARGEST, WHOLE, view_side
 from deep_clustering.platform.data.protocols import TEST
+from deep_clustering.platform.data.sides import ENLARGEMENT, LARGEST, WHOLE, view_side
 from deep_clustering.platform.errors import InputError, nearest
 from deep_clustering.platform.places import HOMELESS, absolute
 
@@ -163,6 +163,7 @@ def open(source: Source, progress: Progress | None = None) -> Dataset:
     return _open_named(source, progress)
 
 
+@cache
 def outline(entry: Entry, protocol: str | None = None) -> Dataset:
     """A named dataset of the right sizes without its samples, for saying what would run.
 
@@ -171,6 +172,7 @@ def outline(entry: Entry, protocol: str | None = None) -> Dataset:
     """
     count = entry.count or 1300 * entry.classes  # ImageNet has about 1,300 train images per class
     every = np.arange(count)
+    every.setflags(write=False)
     common: dict[str, Any] = {
         "name": entry.name,
         "labels": np.broadcast_to(np.int64(0), (count,)),
@@ -294,6 +296,8 @@ def _common(name: str, prepared: Prepared, protocol: str, repeat: str) -> dict[s
     if prepared.duplicates:
         notes += (f"{prepared.duplicates} of {len(prepared.split)} {repeat}",)
     if prepared.skipped:
+        from deep_clustering.platform.data import _decode
+
         notes += (
             f"{len(prepared.skipped)} images are left out: {_decode.listed(prepared.skipped)}",
         )
@@ -319,6 +323,8 @@ def _common(name: str, prepared: Prepared, protocol: str, repeat: str) -> dict[s
 
 
 def _open_folder(source: Source, progress: Progress | None) -> ImageSet:
+    from deep_clustering.platform.data import _decode  # what reads pictures can wait
+
     place = located(source.spec.removeprefix("folder:"))
     if source.side is not None:
         _check_side(source.side)
@@ -350,6 +356,8 @@ def _open_folder(source: Source, progress: Progress | None) -> ImageSet:
 
 
 def _open_table(source: Source) -> PointSet:
+    from deep_clustering.platform.data import _tables  # what reads tables can wait
+
     table = _tables.located(source.spec.removeprefix("table:"))
     _refuse_side(quoted(table.name), source.side)
     protocol = protocols.chosen(quoted(table.name), source.protocol, ("all",))

@@ -46,8 +46,9 @@ from deep_clustering.platform.data.catalogue import (
     same_samples,
 )
 from deep_clustering.platform.data.dataset import ImageSet, Source
-from deep_clustering.platform.data.pixels import WHOLE, squares
+from deep_clustering.platform.data.pixels import squares
 from deep_clustering.platform.data.protocols import HELD_OUT
+from deep_clustering.platform.data.sides import WHOLE
 from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.evaluation import finished
 from deep_clustering.platform.evaluation.contract import (

@@ -45,12 +45,17 @@ def fields(config_class: type[Config]) -> Mapping[str, object]:
 
 def defaults(config_class: type[Config]) -> dict[str, Value]:
     """Dotted field name -> default; a field without one is left out."""
+    return dict(_defaults(config_class))
+
+
+@functools.cache
+def _defaults(config_class: type[Config]) -> Mapping[str, Value]:
     hints = _hints(config_class)
     values: dict[str, Value] = {}
     for field in dataclasses.fields(config_class):
         kind = hints[field.name]
         if dataclasses.is_dataclass(kind):
-            inner = defaults(typing.cast(type, kind))
+            inner = _defaults(typing.cast(type, kind))
             values |= {f"{field.name}.{k}": v for k, v in inner.items()}
         elif field.default is not dataclasses.MISSING:
             values[field.name] = field.default
@@ -127,18 +132,17 @@ def build(config_class: type[C], *layers: Mapping[str, Value]) -> C:
 def _assemble(config_class: type[C], values: Mapping[str, Value], wrong: list[str]) -> C | None:
     hints = _hints(config_class)
     given: dict[str, object] = {}
-    for field in dataclasses.fields(config_class):
-        kind = hints[field.name]
-        if dataclasses.is_dataclass(kind):
-            prefix = field.name + "."
+    for name, nested in _nested(config_class).items():
+        if nested:
+            prefix = name + "."
             inner = {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
             mistakes: list[str] = []
-            nested = _assemble(typing.cast(type, kind), inner, mistakes)
-            if nested is not None:  # else its default stands in, so that the rest is checked too
-                given[field.name] = nested
+            part = _assemble(typing.cast(type, hints[name]), inner, mistakes)
+            if part is not None:  # else its default stands in, so that the rest is checked too
+                given[name] = part
             wrong.extend(prefix + m for m in mistakes)
-        elif field.name in values:
-            given[field.name] = _normal(kind, values[field.name])
+        elif name in values:
+            given[name] = _normal(hints[name], values[name])
     try:
         return config_class(**given)
     except (ValueError, TypeError) as error:
@@ -180,20 +184,30 @@ def identity(config: Config) -> dict[str, Value]:
 
     A field is a later one if its metadata say "added" (`methods._fields.doc`).
     """
+    return told_apart(config, flatten(config))
+
+
+def told_apart(config: Config, flat: Mapping[str, Value]) -> dict[str, Value]:
+    """`identity` of a configuration whose values are known by their names."""
     unchanged = _unchanged(config)
-    return {name: value for name, value in flatten(config).items() if name not in unchanged}
+    return {name: value for name, value in flat.items() if name not in unchanged}
 
 
 def _unchanged(config: Config) -> set[str]:
     """Dotted names of fields that were added and have their default."""
-    names: set[str] = set()
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            names |= {f"{field.name}.{name}" for name in _unchanged(value)}
-        elif field.metadata.get("added") and value == field.default:
-            names.add(field.name)
+    kind = type(config)
+    names = {name for name, default in _added(kind).items() if getattr(config, name) == default}
+    for name, nested in _nested(kind).items():
+        if nested:
+            names |= {f"{name}.{inner}" for inner in _unchanged(getattr(config, name))}
     return names
+
+
+@functools.cache
+def _added(config_class: type[Config]) -> Mapping[str, object]:
+    """Fields that were added -> their defaults."""
+    known = dataclasses.fields(config_class)
+    return {field.name: field.default for field in known if field.metadata.get("added")}
 
 
 def canonical(value: object) -> str:

@@ -161,6 +161,7 @@ def of_run(
         given: what it stands on that its configuration does not say.
     """
     flat = configs.flatten(config)
+    own = configs.told_apart(config, flat)
     before: list[Job] = []
     needs: dict[str, str] = {}
     if given is not None and given.features is not None:
@@ -173,7 +174,7 @@ def of_run(
         if isinstance(need, Pretrain) and FEATURES in needs:
             continue  # a frozen encoder stands in its place
         if isinstance(need, Pretrain):
-            start = pretraining(name, method, config, seed, dataset, source)
+            start = _pretraining(name, method, flat, own, seed, dataset, source)
             needs[need.name] = _stand_on((start,), before)
         elif isinstance(need, Neighbours):
             start = next(job for job in before if job.kind == ENCODER)
@@ -187,7 +188,7 @@ def of_run(
     identity: dict[str, Value] = {
         "method": name,
         "version": method.version,
-        "config": configs.identity(config),
+        "config": own,
         "seed": seed,
         "stage": stage,
         "dataset": dataset.fingerprint,
@@ -224,16 +225,31 @@ def pretraining(
     name: str, method: Method, config: Config, seed: int, dataset: Dataset, source: Source
 ) -> Job:
     """The pretraining of a run of a method that has one; arguments as in `of_run`."""
-    own = _pretrain(configs.flatten(config))
+    flat = configs.flatten(config)
+    own = configs.told_apart(config, flat)
+    return _pretraining(name, method, flat, own, seed, dataset, source)
+
+
+def _pretraining(
+    name: str,
+    method: Method,
+    flat: Mapping[str, Value],
+    own: Mapping[str, Value],
+    seed: int,
+    dataset: Dataset,
+    source: Source,
+) -> Job:
+    """See `pretraining`; of the configuration its values, and what of them tells runs apart."""
+    values = _pretrain(flat)
     # Seed None means the run's own seed: then every seed has a pretraining of its own.
-    fixed, epochs = own.get("seed"), own["epochs"]
+    fixed, epochs = values.get("seed"), values["epochs"]
     assert fixed is None or isinstance(fixed, int)
     assert isinstance(epochs, int)
     used = seed if fixed is None else fixed
     identity: dict[str, Value] = {
         "method": name,
         "version": method.version,
-        "config": _pretrain(configs.identity(config)),
+        "config": _pretrain(own),
         "seed": used,
         "dataset": dataset.fingerprint,
         "protocol": dataset.protocol,
@@ -243,7 +259,7 @@ def pretraining(
         kind=ENCODER,
         method=name,
         version=method.version,
-        config=own,
+        config=values,
         seed=used,
         dataset=dataset.fingerprint,
         protocol=dataset.protocol,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -13,8 +14,8 @@ from deep_clustering.platform.data import catalogue
 from deep_clustering.platform.data import dataset as datasets
 from deep_clustering.platform.data.catalogue import CATALOGUE, Entry, ImageEntry, PointEntry
 from deep_clustering.platform.data.dataset import Dataset, ImageSet, PointSet, Progress, Source
-from deep_clustering.platform.data.pixels import view_side
 from deep_clustering.platform.data.protocols import HELD_OUT
+from deep_clustering.platform.data.sides import view_side
 from deep_clustering.platform.encoders import names as encoders
 from deep_clustering.platform.encoders.names import Encoder
 from deep_clustering.platform.errors import InputError, nearest
@@ -123,10 +124,15 @@ class Request:
 
     def configure(self, changes: Mapping[str, Value]) -> Config:
         """This request's configuration with some fields changed, checked against the dataset."""
-        kind, own = self.record.config, configs.flatten(self.config)
+        kind, own = self.record.config, self.values
         config: Config = configs.build(kind, own, changes, settled(kind, own, changes))
         check_sizes(config, self.dataset, _part(self.asked))
         return config
+
+    @cached_property
+    def values(self) -> Mapping[str, Value]:
+        """The configuration by dotted names of fields."""
+        return configs.flatten(self.config)
 
     @property
     def follows(self) -> Mapping[str, Value]:
@@ -549,7 +555,7 @@ def _base(
         return Origin(
             asked=text,
             work=lambda seed: request.wanted([seed]).jobs,
-            known=known_of(request.record, configs.flatten(request.config)),
+            known=known_of(request.record, request.values),
         )
     return found_run(text, store, prepared)
 

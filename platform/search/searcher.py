@@ -13,7 +13,6 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from deep_clustering.platform.errors import InputError, StorageError
-from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.configs import Value
 from deep_clustering.platform.request.request import Wanted
 from deep_clustering.platform.run.progress import Line
@@ -145,7 +144,7 @@ class StudySearcher(Searcher):
         if self._again:
             return self._again.popleft()
         if number == 0 and self._settings.sampler != "grid":
-            flat = configs.flatten(self._settings.request.config)
+            flat = self._settings.request.values
             return {name: flat[name] for name in self._settings.space}
         return self._proposals.of(number, self._study.by_number)
 

@@ -322,6 +322,7 @@ def expand(
     requests: dict[str, Request] = {}
     arms: list[Arm] = []
     seeds = list(seeds)
+    there = {method: variants(method) for method, _ in methods(suite)}
     for name in datasets:
         by_method: dict[tuple[str, str | None, str | None], Request] = {}
         mine: list[Arm] = []
@@ -332,18 +333,17 @@ def expand(
             request = by_method[key]
             requests.setdefault(request.dataset.name, request)
             if suite.rows:
-                mine.append(_arm_of(row, key[0], request, seeds))
+                mine.append(_arm_of(row, there[key[0]], request, seeds))
         arms += mine
         if mine and all(arm.impossible for arm in mine):
             raise InputError(f"{suite.name} on {mine[0].dataset}: {mine[0].impossible}")
     return Expansion(suite=suite, requests=requests, arms=tuple(arms))
 
 
-def _arm_of(row: Row, method: str, request: Request, seeds: list[int]) -> Arm:
-    there = variants(method)
+def _arm_of(row: Row, there: Mapping[str, Variant], request: Request, seeds: list[int]) -> Arm:
     changes = combined(there[name] for name in row.variants) | dict(row.changes)
     try:
-        config = request.configure(resolved(changes, configs.flatten(request.config)))
+        config = request.configure(resolved(changes, request.values))
     except InputError as error:
         return Arm(row=row, request=request, impossible=str(error))
     return Arm(row=row, request=request, config=config).with_seeds(seeds)

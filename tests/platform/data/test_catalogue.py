@@ -7,11 +7,11 @@ import pytest
 
 from deep_clustering.platform.data import _cache, _imagenet, catalogue, dataset
 from deep_clustering.platform.data._cache import Content
-from deep_clustering.platform.data._entry import Entry, ImageEntry, Order, PointEntry, built
+from deep_clustering.platform.data._entry import Built, Entry, ImageEntry, Order, PointEntry
 from deep_clustering.platform.data.catalogue import CATALOGUE, held_out_protocol, status
 from deep_clustering.platform.data.dataset import ImageSet, PointSet, Source
-from deep_clustering.platform.data.pixels import view_side
 from deep_clustering.platform.data.protocols import HELD_OUT, PROTOCOLS, TEST, TRAIN
+from deep_clustering.platform.data.sides import view_side
 from deep_clustering.platform.errors import InputError
 
 every_entry = pytest.mark.parametrize("entry", CATALOGUE.values(), ids=CATALOGUE)
@@ -35,7 +35,9 @@ def test_a_record_is_complete(entry: Entry) -> None:
     assert entry.classes > 1
     assert entry.count is None or entry.count > entry.classes
     assert entry.origin in ("built in", "download", "imagenet")
-    assert callable(entry.prepare)
+    prepare = entry.prepare
+    later = prepare.build.func if isinstance(prepare, Built) else prepare
+    assert callable(later.find())
 
 
 @every_entry
@@ -118,7 +120,7 @@ def test_a_new_dataset_is_a_record_with_its_builder(
 
     toy = PointEntry(
         name="toy", summary="three samples", classes=2, count=3, dimensions=2, origin="built in",
-        protocols=("train-test",), prepare=built(build),
+        protocols=("train-test",), prepare=Built(build),
     )  # fmt: skip
     monkeypatch.setitem(catalogue.CATALOGUE, "toy", toy)
     opened = dataset.open(Source("toy", tmp_path))
