@@ -53,6 +53,8 @@ def test_every_part_ends_with_its_figures(tmp_path: Path) -> None:
     wrong += [row for row in parts["fast"]["rows"] if row["ok"] is False]
     assert wrong == []
     assert "inertia, n=60 K=10" in names["fast"]
+    assert "the passes without gradient of CDC: plain" in names["fast"]
+    assert "the step of MoCo: plain" in names["fast"]
     for method in ("CDC", "MoCo", "SimCLR", "DPAC", "SCAN", "RUC"):
         assert f"{method}, two steps, bf16" in names["correct"]
     assert "MoCo step, plain" in names["compiled"]
@@ -62,6 +64,14 @@ def test_every_part_ends_with_its_figures(tmp_path: Path) -> None:
     assert encoder.exists()
     lines = (tmp_path / "gpu.jsonl").read_text().splitlines()
     assert len(lines) == sum(len(told["rows"]) for told in parts.values())
+
+
+def test_a_part_that_fails_takes_no_other_with_it(tmp_path: Path) -> None:
+    parts = carried_out(tmp_path, "--only", "data,peaks", "--data", "absent.tar")
+    assert parts["data"]["how"].startswith("FileNotFoundError: ")
+    assert parts["data"]["rows"] == []
+    assert parts["peaks"]["how"] == "done"
+    assert len(parts["peaks"]["rows"]) == 2
 
 
 def test_a_part_whose_time_is_up_keeps_what_it_has_and_the_next_one_comes(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -82,6 +82,15 @@ class Row:
 
 def _digits(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def attempted(name: str, found: Callable[[], Iterator[Row]]) -> Iterator[Row]:
+    """The rows that are found; an error is one of them, and ends no more than these."""
+    try:
+        yield from found()
+    except Exception as error:
+        said = (str(error).strip().splitlines() or [""])[0]
+        yield Row(name=f"{name}: {type(error).__name__}: {said}", value=1, unit="", at_most=0.0)
 
 
 def seconds(

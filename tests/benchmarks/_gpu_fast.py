@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _bench import MEAN, STD, Row, Setting, seconds
+from _bench import MEAN, STD, Row, Setting, attempted, seconds
 from kmeans_reference import features
 
 from deep_clustering.methods.images.contrastive import Contrastive
@@ -31,16 +31,8 @@ def rows(setting: Setting) -> Iterator[Row]:
         "randaugment": RandAugment(side),
     }
     for name, view in views.items():
-        yield from _told(f"view {name}", partial(_view, name, view, n, setting))
-    yield from _told("mini-clusters", partial(_mini_clusters, setting))
-
-
-def _told(name: str, found: Callable[[], Iterator[Row]]) -> Iterator[Row]:
-    try:
-        yield from found()
-    except Exception as error:
-        said = (str(error).strip().splitlines() or [""])[0]
-        yield Row(name=f"{name}: {type(error).__name__}: {said}", value=1, unit="", at_most=0.0)
+        yield from attempted(f"view {name}", partial(_view, name, view, n, setting))
+    yield from attempted("mini-clusters", partial(_mini_clusters, setting))
 
 
 def _view(name: str, view: Any, n: int, setting: Setting) -> Iterator[Row]:

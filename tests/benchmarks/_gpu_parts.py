@@ -20,7 +20,7 @@ from typing import Any
 import _bench
 import numpy as np
 import torch
-from _bench import MEAN, ROOT, STD, Row, Setting
+from _bench import MEAN, ROOT, STD, Row, Setting, attempted
 from torch import Tensor
 
 from deep_clustering.methods._fields import Precision
@@ -36,6 +36,8 @@ from deep_clustering.methods.pretraining.moco import MoCo
 COUNT, TINY_COUNT = 60_000, 240
 #: Runs that are packed on one card.
 PACKED = 4
+#: Seconds that a group of NCCL gets.
+_NCCL = 25.0
 
 
 def carry_out(arguments: argparse.Namespace) -> None:
@@ -110,10 +112,13 @@ def _correct(arguments: argparse.Namespace, setting: Setting) -> Iterator[Row]:
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     sys.path.insert(0, str(ROOT / "tests"))
-    yield from _views(setting)
-    yield from _kmeans(setting)
-    yield from _steps(setting)
-    yield from _normalised(arguments, setting)
+    yield from attempted("views", partial(_views, setting))
+    yield from attempted("k-means", partial(_kmeans, setting))
+    yield from attempted("steps", partial(_steps, setting))
+    yield from attempted("normalised", partial(_normalised, arguments, setting))
+    if setting.cuda:
+        for world in (1, 2):
+            yield from attempted("NCCL", partial(_by_nccl, world, arguments, setting))
 
 
 def _views(setting: Setting) -> Iterator[Row]:
@@ -211,11 +216,42 @@ def _normalised(arguments: argparse.Namespace, setting: Setting) -> Iterator[Row
         for name, value in expected.items()
     )
     yield Row(name="normalised in two processes", value=off, unit="", at_most=1e-6)
-    for kind, told in together[0].items():
+    yield from _kernels(together[0])
+
+
+def _kernels(found: Any) -> Iterator[Row]:
+    """What a process says of the kernels of the normalisation."""
+    for kind, told in found.items():
         if kind != "normalised":
             (said,) = told
             wrong = 0.0 if said == "right" else 1.0
             yield Row(name=f"  its kernels, {kind}: {said}", value=wrong, unit="", at_most=0.0)
+
+
+def _by_nccl(world: int, arguments: argparse.Namespace, setting: Setting) -> Iterator[Row]:
+    """The same through NCCL, which carries real groups: alone, and two that share the card.
+
+    The second is more than NCCL promises; that it is refused is no fault.
+    """
+    from support import normalised_joined, ranks
+
+    name = f"NCCL, {world} on one card"
+    folder = arguments.work / f"ranks of nccl {world}"
+    folder.mkdir()
+    where: dict[str, Any] = {"device": str(setting.device), "backend": "nccl", "world": world}
+    environment = _bench.paths(arguments.work)
+    try:
+        _, together = ranks.results(
+            normalised_joined, folder, environment=environment, limit=_NCCL, **where
+        )
+    except AssertionError as error:
+        lines = [x.strip() for x in str(error).splitlines() if "rror" in x or "uplicate" in x]
+        yield Row(name=f"{name}, refused: {(lines or ['?'])[-1]}", value=1, unit="")
+    except subprocess.TimeoutExpired:
+        yield Row(name=f"{name}, not done in {_NCCL:g} s", value=1, unit="")
+    else:
+        yield Row(name=name, value=0, unit="refusals")
+        yield from _kernels(together[0])
 
 
 def _losses(model: Any, state: dict[str, Tensor]) -> dict[str, float]:
@@ -236,20 +272,30 @@ def _tests(arguments: argparse.Namespace, setting: Setting) -> Iterator[Row]:
         return
     # The others may need what a bare machine lacks; so may options of plugins of pytest.
     files = [x for x in (ROOT / "tests/methods").rglob("test_*.py") if "mark.gpu" in x.read_text()]
-    ran = subprocess.run(
+    with subprocess.Popen(
         [
-            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu"),
-            *("--noconftest", "-o", "addopts=", "-o", "filterwarnings=default", *map(str, files)),
+            *(sys.executable, "-m", "pytest", "-q", "-rfE", "-p", "no:cacheprovider", "-m", "gpu"),
+            *("--noconftest", "-o", "addopts=", "-o", "filterwarnings=default"),
+            *("--continue-on-collection-errors", *map(str, files)),
         ],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         cwd=ROOT,
-        env=_bench.paths(arguments.work),
-    )
+        env=_bench.paths(arguments.work) | {"COLUMNS": "200"},
+    ) as tests:
+        try:
+            said, _ = tests.communicate(timeout=arguments.limit)
+        except subprocess.TimeoutExpired:
+            tests.kill()
+            said, _ = tests.communicate()
+            yield Row(name="GPU tests, time was up", value=1, unit="", at_most=0.0)
     for word in ("passed", "failed", "error"):
-        number = re.search(rf"(\d+) {word}", ran.stdout)
+        number = re.search(rf"(\d+) {word}", said)
         most = {} if word == "passed" else {"at_most": 0.0}
         yield Row(name=f"GPU tests {word}", value=int(number[1]) if number else 0, unit="", **most)
+    for line in re.findall(r"^(?:FAILED|ERROR) (.*)", said, re.MULTILINE):
+        yield Row(name=f"  {line}", value=1, unit="")
 
 
 # ---- how fast
@@ -278,18 +324,34 @@ def _fast(arguments: argparse.Namespace, setting: Setting) -> Iterator[Row]:
 
     yield from _gpu_fast.rows(setting)
     images, _ = pictures(arguments, setting)
-    name, model = next(_models(images, setting))
-    few = partial(epoch, model, len(images), 0, setting, most=3)
+    seen = set()
+    for name, build in _models(images, setting):
+        if (method := name.split(",")[0]) not in seen:
+            seen.add(method)
+            found = partial(_forms, name, build, len(images), setting)
+            yield from attempted(f"step of {name}", found)
+
+
+def _forms(name: str, build: Callable[[], Any], count: int, setting: Setting) -> Iterator[Row]:
+    """Which fast forms a step uses, why not the others, and what they gain."""
+    model = build()
+    few = partial(epoch, model, count, 0, setting, most=3)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", RuntimeWarning)
-        few()  # each form proves itself
+        for _ in range(3):
+            few()  # each form proves itself
+        for piece in model.pieces:
+            replayed = float(piece.form == "replayed")
+            # One that this configuration has no use for was never called.
+            aim = {"at_least": 1.0} if setting.cuda and piece.form != "plain so far" else {}
+            yield Row(name=f"{piece.name}: {piece.form}", value=replayed, unit="", **aim)
         took = _bench.seconds(few, setting, repeats=2)
     refused = [str(x.message) for x in caught if "fast form" in str(x.message)]
-    with plainly():
-        plain = _bench.seconds(few, setting, repeats=2)
-    yield Row(name="fast forms refused", value=len(refused), unit="", at_most=0.0)
+    yield Row(name=f"{name}, forms refused", value=len(refused), unit="", at_most=0.0)
     for said in refused:
         yield Row(name=said, value=1, unit="", at_most=0.0)
+    with plainly():
+        plain = _bench.seconds(few, setting, repeats=2)
     value, ratio = took / 3 * 1e3, plain / took
     yield Row(name=f"step of {name}", value=value, unit="ms", ratio=ratio, of="x plain")
 
@@ -297,20 +359,26 @@ def _fast(arguments: argparse.Namespace, setting: Setting) -> Iterator[Row]:
 def _epochs(arguments: argparse.Namespace, setting: Setting) -> Iterator[Row]:
     """Whole epochs, without evaluation."""
     images, _ = pictures(arguments, setting)
-    for name, model in _models(images, setting):
-        begun = time.monotonic()
-        epoch(model, len(images), 0, setting, most=4)  # choice of kernels, allocations
-        warm = time.monotonic() - begun
-        begun = time.monotonic()
-        epoch(model, len(images), 1, setting)
-        took = time.monotonic() - begun
-        yield Row(name=f"epoch of {name}", value=took, unit="s")
-        yield Row(name="  images", value=len(images) / took, unit="1/s")
-        yield Row(name="  first four steps", value=warm, unit="s")
+    for name, build in _models(images, setting):
+        yield from attempted(f"epoch of {name}", partial(_epoch, name, build, len(images), setting))
 
 
-def _models(images: Images, setting: Setting) -> Iterator[tuple[str, Any]]:
-    """CDC on a ResNet-34, MoCo on a ResNet-34 and a ResNet-18, in CIFAR-10's sizes.
+def _epoch(name: str, build: Callable[[], Any], count: int, setting: Setting) -> Iterator[Row]:
+    model = build()
+    begun = time.monotonic()
+    epoch(model, count, 0, setting, most=4)  # choice of kernels, allocations
+    warm = time.monotonic() - begun
+    epoch(model, count, 0, setting, most=6)  # proofs of what is replayed
+    begun = time.monotonic()
+    epoch(model, count, 1, setting)
+    took = time.monotonic() - begun
+    yield Row(name=f"epoch of {name}", value=took, unit="s")
+    yield Row(name="  images", value=count / took, unit="1/s")
+    yield Row(name="  first four steps", value=warm, unit="s")
+
+
+def _models(images: Images, setting: Setting) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """How to build CDC on a ResNet-34, MoCo on a ResNet-34 and a ResNet-18, in CIFAR-10's sizes.
 
     In bfloat16 on a GPU; CDC in float32, the default, as well.
     """
@@ -330,11 +398,11 @@ def _models(images: Images, setting: Setting) -> Iterator[tuple[str, Any]]:
         small |= {"backbone": "small" if setting.tiny else backbone, "precision": precision}
         first = MoCoConfig(blur=0.0, **small)
         if method == "MoCo":
-            yield f"MoCo, {backbone}", MoCo(first, seed=0, **alone)
+            yield f"MoCo, {backbone}", partial(MoCo, first, seed=0, **alone)
         else:
             sizes |= {"precision": precision}
             config = CDCConfig(pretrain=first, initialisation="random", **sizes)
-            yield f"CDC, {backbone}, {precision}", CDC(config, seed=0, **alone)
+            yield f"CDC, {backbone}, {precision}", partial(CDC, config, seed=0, **alone)
 
 
 def epoch(

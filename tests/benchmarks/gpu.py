@@ -9,17 +9,20 @@ installation, Ray, Optuna or polars. `--data` is the packed archive of CIFAR-10'
 (SPLIT/CLASS/FILE); without it pictures of the same number and size are made up.
 
 Each part is a process of its own with a limit of time, so that none can take the others'. A figure
-is written the moment it is known, to FILE.jsonl beside the output; the table and the JSON file at
-the end have all of them. The second form is a whole pretraining and training.
+is written the moment it is known, to FILE.jsonl beside the output, and printed and put into the
+JSON file at once. The second form is a whole pretraining and training.
 """
 
 import argparse
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +56,7 @@ class Ended:
     """How a part ended."""
 
     seconds: float
-    how: str  # "done", "time was up", or the last line of its error
+    how: str  # "done", "time was up", "it has not ended", or the last line of its error
     rows: list[dict[str, Any]]
 
 
@@ -68,6 +71,7 @@ def main() -> int:
     lines = arguments.output.with_suffix(".jsonl")
     lines.write_text("")
     parts: dict[str, Ended] = {}
+    machine = _bench.machine(_bench.device(arguments.device))
     with tempfile.TemporaryDirectory(prefix="deep-clustering-gpu-") as work:
         for name in arguments.only:
             left = arguments.seconds - (time.monotonic() - begun)
@@ -76,8 +80,12 @@ def main() -> int:
             most = left if len(arguments.only) == 1 else min(PARTS[name] * scale, left)
             if name != arguments.only[-1]:
                 most = min(most, left - _KEPT * scale)
-            parts[name] = _part(name, max(0.0, most), Path(work), lines, arguments.device)
-            _write(arguments.output, parts)
+
+            def told(ended: Ended, name: str = name) -> None:
+                parts[name] = ended
+                _write(arguments.output, machine, parts)
+
+            _part(name, max(0.0, most), Path(work), lines, arguments.device, told)
     print(f"\n{'part':<10}{'seconds':>8}  how it ended")
     for name, ended in parts.items():
         print(f"{name:<10}{ended.seconds:>8.1f}  {ended.how}")
@@ -86,37 +94,61 @@ def main() -> int:
     return 0 if all(ended.how == "done" for ended in parts.values()) else 1
 
 
-def _part(name: str, seconds: float, work: Path, lines: Path, device: str) -> Ended:
-    """Carries out a part in a process of its own; its rows are printed when it has ended."""
+def _part(
+    name: str, seconds: float, work: Path, lines: Path, device: str, told: Callable[[Ended], None]
+) -> None:
+    """Carries out a part in a process of its own; `told` gets what it has so far, and its end."""
     begun, before = time.monotonic(), lines.stat().st_size
     command = [sys.executable, __file__, *sys.argv[1:], "--part", name]
     own = max(1.0, 0.9 * seconds - 5)  # what it plans with: its imports come before
     command += ["--work", str(work), "--lines", str(lines), "--limit", f"{own:.0f}"]
-    how = "no time was left"
     environment = dict(os.environ)
     if name != "compiled" and seconds < _COMPILING:
         environment["TORCH_COMPILE_DISABLE"] = "1"
     if _bench.device(device).type == "cpu":
         environment["TRITON_INTERPRET"] = "1"  # its programs then run on the CPU, for the part fast
-    if seconds >= 1:
-        with subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment
-        ) as child:
-            try:
-                _, error = child.communicate(timeout=seconds + _grace(seconds))
-                told = error.decode(errors="replace").strip().splitlines() or ["it was killed"]
-                how = "done" if child.returncode == 0 else told[-1]
-            except subprocess.TimeoutExpired:
-                child.kill()
-                how = "time was up"
+    print(f"\n{name}", flush=True)
+    if seconds < 1:
+        told(Ended(0.0, "no time was left", []))
+        return
+    errors = work / f"{name}.errors"
+    rows: list[dict[str, Any]] = []
+    with errors.open("wb") as file:
+        # A group of its own: with it ends whatever it has started.
+        child = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=file, env=environment, process_group=0
+        )
+    until = begun + seconds + _grace(seconds)
+    try:
+        running, size = True, before
+        while running:
+            running = child.poll() is None and time.monotonic() < until
+            if lines.stat().st_size == size:
+                time.sleep(0.1)
+                continue
+            size, known, rows = lines.stat().st_size, len(rows), _rows(lines, before)
+            for row in rows[known:]:
+                given = {k: v for k, v in row.items() if k not in ("ok", "part")}
+                print(_bench.Row(**given).line(), flush=True)
+            told(Ended(time.monotonic() - begun, "it has not ended", rows))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+    if child.returncode is None:
+        how = "time was up"
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(10)  # a process that a driver holds may outlast its end
+    else:
+        wrong = errors.read_text(errors="replace").strip().splitlines() or ["it was killed"]
+        how = "done" if child.returncode == 0 else wrong[-1]
+    told(Ended(time.monotonic() - begun, how, rows))
+
+
+def _rows(lines: Path, before: int) -> list[dict[str, Any]]:
+    """The whole lines of the file from a place on."""
     with lines.open() as file:
         file.seek(before)
-        rows = [json.loads(line) for line in file if line.endswith("\n")]
-    print(f"\n{name}")
-    for row in rows:
-        given = {k: v for k, v in row.items() if k not in ("ok", "part")}
-        print(_bench.Row(**given).line(), flush=True)
-    return Ended(time.monotonic() - begun, how, rows)
+        return [json.loads(line) for line in file if line.endswith("\n")]
 
 
 def _grace(seconds: float) -> float:
@@ -124,11 +156,11 @@ def _grace(seconds: float) -> float:
     return min(10.0, seconds / 10)
 
 
-def _write(output: Path, parts: dict[str, Ended]) -> None:
+def _write(output: Path, machine: dict[str, Any], parts: dict[str, Ended]) -> None:
     """The JSON file, whole or as it was before."""
     told = {n: {"seconds": p.seconds, "how": p.how, "rows": p.rows} for n, p in parts.items()}
     beside = output.with_suffix(".partial")
-    beside.write_text(json.dumps({"machine": _bench.machine(), "parts": told}, indent=1))
+    beside.write_text(json.dumps({"machine": machine, "parts": told}, indent=1))
     os.replace(beside, output)
 
 

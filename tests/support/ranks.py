@@ -1,14 +1,15 @@
 """A group of two processes: what each of them computes, beside what one computes alone.
 
 A file that takes part has `everything(replicas)`, and ends with `join(everything)` where it is run:
-`python -m support.FILE RANK FOLDER DEVICE`; results go to FOLDER. They talk through gloo, which
-takes two processes on one GPU.
+`python -m support.FILE RANK FOLDER DEVICE BACKEND WORLD`; results go to FOLDER. They talk through
+gloo unless something else is said: it takes two processes on one GPU.
 """
 
 import contextlib
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 
@@ -24,9 +25,14 @@ Results = dict[str, dict[str, torch.Tensor]]
 def join(everything: Callable[[Replicas], Results]) -> None:
     """One process of the group."""
     torch.set_num_threads(1)
-    rank, folder, device = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+    rank, world = int(sys.argv[1]), int(sys.argv[5])
+    folder, device, backend = Path(sys.argv[2]), sys.argv[3], sys.argv[4]
     dist.init_process_group(
-        "gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=WORLD
+        backend,
+        init_method=f"file://{folder / 'meeting'}",
+        rank=rank,
+        world_size=world,
+        timeout=timedelta(minutes=5),  # more than any test takes
     )
     torch.save(everything(Replicas.joined(device)), folder / f"{rank}.pt")
     dist.destroy_process_group()
@@ -37,28 +43,40 @@ def results(
     folder: Path,
     device: str = "cpu",
     environment: Mapping[str, str] | None = None,
+    *,
+    backend: str = "gloo",
+    world: int = WORLD,
+    limit: float | None = None,
 ) -> tuple[Results, list[Results]]:
-    """What this process computes alone on the CPU, and each process of a group on a device."""
+    """What this process computes alone on the CPU, and each process of a group on a device.
+
+    Raises:
+        AssertionError: a process failed; says all that it wrote.
+        subprocess.TimeoutExpired: one took longer than `limit` seconds.
+    """
     with contextlib.ExitStack() as stack:
         workers = [
             stack.enter_context(
                 subprocess.Popen(
-                    [sys.executable, "-m", module.__name__, str(rank), str(folder), device],
+                    [
+                        *(sys.executable, "-m", module.__name__, str(rank), str(folder)),
+                        *(device, backend, str(world)),
+                    ],
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
                     text=True,
                     env=environment,
                 )
             )
-            for rank in range(WORLD)
+            for rank in range(world)
         ]
         for worker in workers:
             stack.callback(worker.kill)
         alone = module.everything(Replicas.alone())
         for worker in workers:
-            output, _ = worker.communicate()
+            output, _ = worker.communicate(timeout=limit)
             assert worker.returncode == 0, output
-    files = [folder / f"{rank}.pt" for rank in range(WORLD)]
+    files = [folder / f"{rank}.pt" for rank in range(world)]
     return alone, [torch.load(file, map_location="cpu") for file in files]
 
 
