@@ -225,16 +225,16 @@ def _outlined(asked: "Asked", root: Path) -> "Request":
 
 def variants(method: str | None) -> Answer:
     """The variants of a method, or how many each method has."""
-    from deep_clustering.platform.suites import suites as registered
+    from deep_clustering.platform.suites.variants import variants as registered
 
     console = Console(highlight=False)
     if method is None:
-        known = [{"method": n, "variants": list(registered.variants(n))} for n in registry.names()]
+        known = [{"method": n, "variants": list(registered(n))} for n in registry.names()]
         _show(console, known, {"method": "method", "variants": "variants"})
         return Answer(tables={"variants": known})
     table = _table("variant", "what it is")
     of_method: list[Mapping[str, object]] = []
-    for name, variant in registered.variants(method).items():
+    for name, variant in registered(method).items():
         fields = " ".join(f"{k}={_text(v)}" for k, v in variant.changes.items())
         without = f"without {variant.removes}; " if variant.removes else ""
         table.add_row(name, f"[cyan]{escape(fields)}[/]  {escape(without + variant.source)}")

@@ -29,7 +29,6 @@ from deep_clustering.platform.data._entry import (
 )
 from deep_clustering.platform.data._text import quoted
 from deep_clustering.platform.data.catalogue import CATALOGUE
-from deep_clustering.platform.data.folder import list_folder, list_images, located
 from deep_clustering.platform.data.protocols import TEST
 from deep_clustering.platform.data.sides import ENLARGEMENT, LARGEST, WHOLE, view_side
 from deep_clustering.platform.errors import InputError, nearest
@@ -324,6 +323,7 @@ def _common(name: str, prepared: Prepared, protocol: str, repeat: str) -> dict[s
 
 def _open_folder(source: Source, progress: Progress | None) -> ImageSet:
     from deep_clustering.platform.data import _decode  # what reads pictures can wait
+    from deep_clustering.platform.data.folder import list_folder, list_images, located
 
     place = located(source.spec.removeprefix("folder:"))
     if source.side is not None:

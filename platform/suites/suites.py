@@ -5,12 +5,10 @@ jobs: what two suites share has one run id and is computed once.
 """
 
 import dataclasses
-import importlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from types import ModuleType
 
 from deep_clustering.ablations._suite import Row, Suite, against_full
 from deep_clustering.ablations._variants import Times, Variant, combined, resolved, unknown
@@ -24,6 +22,7 @@ from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.jobs import Job
 from deep_clustering.platform.request.request import Request, Wanted, base_words, together
 from deep_clustering.platform.suites._files import built, from_python, from_toml
+from deep_clustering.platform.suites.variants import module, variants
 
 #: Smallest difference of accuracy and of ECE that a suite made up on the command line tells.
 _MARGIN = 0.005
@@ -31,24 +30,11 @@ _MARGIN = 0.005
 FULL = "full"
 
 
-def variants(method: str) -> dict[str, Variant]:
-    """The variants of a method; none when it has no ablation file.
-
-    Raises:
-        InputError: no such method.
-    """
-    registry.method(method)
-    if method not in registry.names("ablations"):
-        return {}
-    there: dict[str, Variant] = getattr(_module(method), "VARIANTS", {})
-    return there
-
-
 def known() -> dict[str, Suite]:
     """All suites of the files in `ablations/`, checked, in the order of file and declaration."""
     suites: dict[str, Suite] = {}
     for name in registry.names("ablations"):
-        suites |= {suite.name: suite for suite in getattr(_module(name), "SUITES", ())}
+        suites |= {suite.name: suite for suite in getattr(module(name), "SUITES", ())}
     for folder in registry.folders("ablations"):
         for path in sorted(folder.glob("[!.]*.toml")):
             suite = from_toml(path)
@@ -206,10 +192,6 @@ def check(suite: Suite) -> None:
     wrong += unknown(suite.evaluations, contract.names(), "evaluation")
     if wrong:
         raise InputError(f"suite {suite.name}:\n" + "\n".join(wrong))
-
-
-def _module(name: str) -> ModuleType:
-    return importlib.import_module(f"deep_clustering.ablations.{name}")
 
 
 def _short(name: str, chosen: list[str]) -> str:

@@ -12,9 +12,10 @@ from deep_clustering.ablations._variants import Times, Variant, applied, combine
 from deep_clustering.methods.cdc import CDCConfig
 from deep_clustering.platform import registry
 from deep_clustering.platform.suites import suites
+from deep_clustering.platform.suites import variants as declared
 from support import trials
 
-METHODS = [name for name in registry.names("ablations") if suites.variants(name)]
+METHODS = [name for name in registry.names("ablations") if declared.variants(name)]
 SUITES = list(suites.known().values())
 
 
@@ -63,7 +64,7 @@ def test_every_table_and_figure_is_a_suite_or_says_why_it_is_none():
 def test_every_variant_changes_the_configuration_and_names_its_source(method):
     config = registry.method(method).config()
     before = flat(config)
-    for variant in suites.variants(method).values():
+    for variant in declared.variants(method).values():
         changed = flat(applied(config, variant.changes))
         assert changed != before, variant.name
         assert {k for k in before if before[k] != changed[k]} <= set(variant.changes)

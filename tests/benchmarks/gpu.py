@@ -32,7 +32,8 @@ import _bench
 #: Seconds that all parts have together.
 WHOLE = 480.0
 
-#: Part -> seconds of these that it may take at most, in the order in which they run.
+#: Part -> seconds of these that it may take at most, in the order in which they run; the last one
+#: may take all that is left.
 PARTS = {
     "data": 60.0,
     "correct": 100.0,
@@ -75,11 +76,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="deep-clustering-gpu-") as work:
         for name in arguments.only:
             left = arguments.seconds - (time.monotonic() - begun)
-            # One part alone has all the time; among others each has its own limit.
+            # Each has its own limit, and the last one all that is left.
             scale = arguments.seconds / WHOLE
-            most = left if len(arguments.only) == 1 else min(PARTS[name] * scale, left)
+            most = left
             if name != arguments.only[-1]:
-                most = min(most, left - _KEPT * scale)
+                most = min(PARTS[name] * scale, left - _KEPT * scale)
 
             def told(ended: Ended, name: str = name) -> None:
                 parts[name] = ended
