@@ -4,7 +4,7 @@ Each becomes one memory-mapped array with labels kept apart and a fingerprint of
 
     dataset     what a dataset is (images or points), and `open`
     catalogue   the named datasets, one record each; protocols: what is trained on and scored
-    folder      the layout of a folder of images; pixels: how a file becomes pixels
+    folder      the layout of a folder of images; pixels: how a file becomes pixels; sides: how many
     _tables     the user's own tables of numbers
     _arrays, _pictures, _openml, _imagenet    how the named datasets are built, from what
     _download   published archives, _decode image files into one array, _cache arrays on disk

@@ -2,10 +2,16 @@
 
 `platform tune cdc --dataset digits --trials 8` and `plain_tune.py --trials 8` in turns, each from
 an empty start with its pretraining: wall and CPU seconds, processes at once, and the largest memory
-of all processes together, pages that several share counted once.
+of all processes together, pages that several share counted once. And how long a person waits for
+the first epochs, as the view on a terminal shows them.
 """
 
 import contextlib
+import os
+import pty
+import re
+import select
+import signal
 import statistics
 import subprocess
 import sys
@@ -20,6 +26,17 @@ import psutil
 from _bench import ROOT, Row, Setting
 
 _LOOK = 0.5  # seconds between two looks at the processes
+_PATIENCE = 600.0  # seconds for the first epochs
+
+#: What the view draws once an epoch of a pretraining, or of a trial, is done.
+_EPOCHS = {
+    "of the pretraining": re.compile(rb"\b[1-9]\d*/\d+ epochs"),
+    "of a trial": re.compile(rb"running +[1-9]\d*/\d+"),
+}
+_DRAWN = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")  # colours and moves of the cursor
+
+
+_SEARCH = ["-m", "deep_clustering.platform.start", "tune", "cdc", "--dataset", "digits"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +65,7 @@ def rows(setting: Setting) -> Iterator[Row]:
     for _ in range(_times(setting)):
         with tempfile.TemporaryDirectory(prefix="deep-clustering-benchmark-") as folder:
             where = ["--store", f"{folder}/store", "--data", f"{folder}/data"]
-            search = ["-m", "deep_clustering.platform.start", "tune", "cdc", "--dataset", "digits"]
-            ours.append(cost([*search, "--trials", "8", *where]))
+            ours.append(cost([*_SEARCH, "--trials", "8", *where]))
         plain.append(cost([str(Path(__file__).with_name("plain_tune.py")), "--trials", "8"]))
     aims = {"wall": 1.0, "cpu": None, "processes": None, "memory": None}
     for name, unit in (("wall", "s"), ("cpu", "s"), ("processes", ""), ("memory", "MiB")):
@@ -63,6 +79,46 @@ def rows(setting: Setting) -> Iterator[Row]:
             of="x plain",
             at_most=aims[name],
         )
+    waited = [first_epochs() for _ in range(_times(setting))]
+    for what, most in (("of the pretraining", 8.0), ("of a trial", None)):
+        value = statistics.median(each[what] for each in waited)
+        yield Row(name=f"first epoch {what}", value=value, unit="s", at_most=most)
+
+
+def first_epochs() -> dict[str, float]:
+    """Seconds from the start of a search to the first epochs that its view shows, to half a second.
+
+    Raises:
+        RuntimeError: it ended before, or took longer than ten minutes.
+    """
+    found: dict[str, float] = {}
+    drawn = b""
+    terminal, end = pty.openpty()
+    with tempfile.TemporaryDirectory(prefix="deep-clustering-benchmark-") as folder:
+        command = [sys.executable, *_SEARCH, "--trials", "2"]
+        command += ["--store", f"{folder}/store", "--data", f"{folder}/data"]
+        environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "40"}
+        begun = time.monotonic()
+        with subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=end
+        ) as child:
+            while found.keys() != _EPOCHS.keys() and time.monotonic() < begun + _PATIENCE:
+                if select.select([terminal], [], [], 0.1)[0]:
+                    drawn = (drawn + os.read(terminal, 1 << 16))[-(1 << 16) :]
+                elif child.poll() is not None:
+                    break
+                for what, pattern in _EPOCHS.items():
+                    if what not in found and pattern.search(_DRAWN.sub(b"", drawn)):
+                        found[what] = time.monotonic() - begun
+            child.send_signal(signal.SIGINT)
+            while child.poll() is None:  # it says that it stops, and somebody has to read that
+                if select.select([terminal], [], [], 0.1)[0]:
+                    os.read(terminal, 1 << 16)
+        os.close(end)
+        os.close(terminal)
+    if found.keys() != _EPOCHS.keys():
+        raise RuntimeError(_DRAWN.sub(b"", drawn).decode(errors="replace"))
+    return found
 
 
 def cost(arguments: list[str]) -> Cost:

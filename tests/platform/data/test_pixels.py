@@ -22,27 +22,6 @@ def pixels(path: Path, side: int = 4) -> np.ndarray:
         return rule.pixels(rule.upright(image), side)
 
 
-@pytest.mark.parametrize(
-    ("sizes", "side"),
-    [
-        ([(28, 28), (28, 28)], 28),  # equal squares keep their side
-        ([(256, 256)], 256),
-        ([(8, 8)], 8),
-        ([(6, 6)], 32),  # too small for any network
-        ([(512, 512), (512, 512)], 500),  # photographs
-        ([(300, 300), (300, 300)], 300),
-        ([(28, 28), (30, 30)], 32),  # not below 32
-        ([(100, 300), (96, 97), (90, 90)], 96),  # median shorter side 96
-        ([(95, 300), (95, 97)], 64),
-        ([(640, 255), (480, 255)], 96),
-        ([(640, 480), (500, 375), (40, 40)], 500),
-        ([(400, 256), (400, 300)], 400),  # no larger than the largest
-    ],
-)
-def test_stored_side(sizes: list[tuple[int, int]], side: int) -> None:
-    assert rule.stored_side(np.array(sizes)) == side
-
-
 def test_rgb_is_kept_bit_for_bit(tmp_path: Path) -> None:
     array = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     Image.fromarray(array).save(tmp_path / "a.png")
@@ -209,7 +188,6 @@ def test_whole_pictures_are_kept_pixel_by_pixel_where_they_fit(tmp_path: Path) -
     assert np.array_equal(pixels(tmp_path / "a.png", 280), np.asarray(shorter).transpose(2, 0, 1))
     assert pixels(tmp_path / "a.png", 256).shape == (3, 256, 256)
     assert pixels(tmp_path / "a.png", 255).shape == (3, 255, 255)  # a centred square
-    assert (rule.view_side(255), rule.view_side(256), rule.view_side(500)) == (255, 224, 224)
 
 
 @pytest.mark.parametrize("side", [8, 12, 30])
