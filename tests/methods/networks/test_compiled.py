@@ -4,6 +4,7 @@ On the CPU: PyTorch's compiler makes C++ there. Where it takes too long a form s
 """
 
 import copy
+import re
 import shutil
 import warnings
 from collections.abc import Callable
@@ -173,6 +174,29 @@ def test_what_is_wrong_is_refused_once_and_trains_plainly(
     assert len(asked) == before
     assert all(torch.equal(a, b) for a, b in zip(told, expected, strict=True))
     assert all(torch.equal(state[name], value) for name, value in theirs.items())
+
+
+def test_what_rounding_hides_is_told_by_its_share() -> None:
+    g = torch.Generator().manual_seed(0)
+    exact = {f"gradient of {i}": torch.randn(1000, generator=g) for i in range(4)}
+
+    def rough(share: float) -> State:
+        return {k: share * x + 0.7 * torch.randn(1000, generator=g) for k, x in exact.items()}
+
+    expected, found = rough(0.5), rough(0.5)
+    assert compiled.wrong(exact, expected, found) is None
+    assert compiled.wrong(exact, exact, exact) is None
+    whole = {"gradient of 0": torch.tensor([0.0, 4.0]), "gradient of 1": torch.ones(4)}
+    doubled = {name: 2 * x for name, x in whole.items()}
+    said = compiled.wrong(whole, whole, doubled)
+    assert said == "its gradient of 0 is off by 4 where it is 4 long"
+    nothing = found | {"gradient of 2": torch.zeros(1000)}
+    said = str(compiled.wrong(exact, expected, nothing))
+    assert re.search(r"gradient of 2 is off by -[45]\d% of", said)  # the plain one has a half
+    said = str(compiled.wrong(exact, expected, rough(0.6)))
+    assert re.search(r"its gradients are off by \+(\d|1\d)% of", said)
+    broken = found | {"gradient of 3": torch.full((1000,), torch.nan)}
+    assert "gradient of 3 is off by nan" in str(compiled.wrong(exact, expected, broken))
 
 
 # ---- PyTorch's compiler
