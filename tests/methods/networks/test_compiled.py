@@ -15,13 +15,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from deep_clustering.methods._proven import plainly
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.learning import learner
 from deep_clustering.methods.networks import compiled
 from deep_clustering.methods.networks.batchnorm import BatchNorm
 from deep_clustering.methods.networks.compiled import Compile, Pass
 from deep_clustering.methods.networks.encoders import Encoder, autocast, features_of, place
-from support import trials
+from support import tape, trials
 
 State = dict[str, Tensor]
 
@@ -112,6 +113,26 @@ def test_a_proof_leaves_no_trace_and_networks_of_the_same_layers_share_it(
         assert len(asked) == 3
         features_of(frozen.eval(), torch.ones(12, 3, 8, 8))  # type: ignore[func-returns-value]
         assert len(asked) == 3
+
+
+def test_a_step_is_recorded_once_its_encoders_are_compiled(
+    use: Callable[[Compile], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learner, "recorder", lambda replicas: tape.record)
+    with plainly():
+        plain = trials.moco()
+        expected = trials.stepped(plain, 16, 7)
+    asked: list[Pass] = []
+    use(standing_in(asked))
+    monkeypatch.setattr(learner, "pays", lambda replicas, pixels: True)
+    model = trials.moco()
+    told = trials.stepped(model, 16, 7)
+    assert model.pieces[0].form == "replayed"
+    assert len(asked) == 2
+    assert all(torch.equal(told[name], value) for name, value in expected.items())
+    theirs = plain.state()
+    assert all(torch.equal(value, theirs[name]) for name, value in model.state().items())
+    assert int(theirs["encoder.bn1.num_batches_tracked"]) == 14
 
 
 class _Scaled(torch.autograd.Function):
