@@ -45,7 +45,7 @@ def test_every_part_ends_with_its_figures(tmp_path: Path) -> None:
     )
     names = {part: [row["name"] for row in told["rows"]] for part, told in parts.items()}
     assert list(names) == [
-        *("data", "correct", "tests", "fast", "peaks", "step", "epochs", "compiled", "run"),
+        *("data", "correct", "tests", "fast", "peaks", "step", "epochs", "run", "compiled"),
         "packed",
     ]
     assert {part: told["how"] for part, told in parts.items()} == dict.fromkeys(names, "done")

@@ -499,8 +499,8 @@ _PARTS = {
     "peaks": _peaks,
     "step": _step,
     "epochs": _epochs,
-    "compiled": _compiled,
     "run": _run,
+    "compiled": _compiled,
     "packed": _packed,
     "load": _load,
 }

@@ -42,8 +42,8 @@ PARTS = {
     "peaks": 20.0,
     "step": 60.0,
     "epochs": 90.0,
-    "compiled": 150.0,
     "run": 120.0,
+    "compiled": 120.0,
     "packed": 45.0,
 }
 #: And that the last part keeps when those before it take all of their time.
