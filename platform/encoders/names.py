@@ -133,11 +133,11 @@ def _side(pixels: str) -> int | None:
 
 def _published(full: str, text: str, side: int | None) -> Encoder:
     library, _, model = full.partition(":")
-    if full == BUNDLED:  # its makers' values: 127 and 128 of 255
+    if full == BUNDLED:  # its makers' values: 224 pixels, 127 and 128 of 255
         own = Encoder(
             name=text,
             architecture="bundled",
-            side=128,
+            side=224,
             mean=(127 / 255,) * 3,
             std=(128 / 255,) * 3,
             labels="imagenet",

@@ -16,6 +16,8 @@ RANGE = range(2, 21)
 _IMAGES = 5
 #: Differences of up to this many standard errors tell two numbers not apart.
 ERRORS = 2.0
+#: What the most stable number is not, see `verdict`.
+_COARSE = "Halves agree most on coarse groups: there may be more kinds than that."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +77,11 @@ def close(order: list[Candidate]) -> list[Candidate]:
 
 
 def verdict(order: list[Candidate]) -> str:
-    """What the data say about the number of clusters, in one or two sentences."""
+    """What the data say about the number of clusters, in a few sentences.
+
+    The most stable number is seldom above that of the kinds which a person would name, and often
+    below it: README, Measured, has how often on folders whose kinds are known.
+    """
     best, others = order[0], close(order)
     if best.excess <= ERRORS * best.error:
         return (
@@ -91,5 +97,5 @@ def verdict(order: list[Candidate]) -> str:
     else:
         text = f"{best.clusters} clusters are more stable than every other number that was tried."
     if best.clusters == max(c.clusters for c in order) >= RANGE[-1]:
-        text += " It is the largest one that was tried; say --clusters for more."
-    return text
+        return f"{text} It is the largest one that was tried; say --clusters for more."
+    return f"{text} {_COARSE}"

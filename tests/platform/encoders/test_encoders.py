@@ -73,7 +73,7 @@ def test_a_batch_does_not_change_the_features_of_an_image() -> None:
 
 def test_a_side_follows_an_at() -> None:
     assert names.find(f"{BUNDLED}@64").side == 64
-    assert names.find(BUNDLED).side == 128
+    assert names.find(BUNDLED).side == 224
     with pytest.raises(InputError, match="32 to 1024 pixels, got 8"):
         names.find(f"{BUNDLED}@8")
 

@@ -36,7 +36,14 @@ def test_a_clear_choice_and_none_at_all() -> None:
 
 
 def test_the_end_of_the_range_is_named() -> None:
-    assert "say --clusters for more" in verdict(candidates(k19=(0.1, 0.01), k20=(0.5, 0.01)))
+    last = verdict(candidates(k19=(0.1, 0.01), k20=(0.5, 0.01)))
+    assert "say --clusters for more" in last
+    assert "coarse groups" not in last
+
+
+def test_the_most_stable_number_is_not_called_the_true_one() -> None:
+    assert "there may be more kinds" in verdict(candidates(k4=(0.1, 0.01), k5=(0.5, 0.01)))
+    assert "there may be more kinds" in verdict(candidates(k4=(0.49, 0.01), k5=(0.5, 0.01)))
 
 
 def test_a_number_needs_five_images_a_cluster() -> None:
