@@ -39,6 +39,7 @@ from deep_clustering.methods.differences.cdc import DIFFERENCES
 from deep_clustering.methods.pretraining.configs import MoCoConfig
 
 Initialisation = Literal["prototype", "random"]
+Grouping = Literal["activations", "features"]
 Heads = Literal["dual", "single", "single-calibrated"]
 Selection = Literal["calibrated", "flexmatch", "freematch"]
 Filter = Literal["gsf", "ppf"]
@@ -68,6 +69,11 @@ class CDCSettings(abc.ABC):
     mini_clusters: int = doc(500, "K, regions per batch; Sec. 4.1")
     hidden: int = doc(512, "H, hidden units of the heads and prototypes behind them; Table 6")
     initialisation: Initialisation = doc("prototype", "of the heads, Sec. 3.3; Table 2-I")
+    grouping: Grouping = doc(
+        "activations",
+        "what is clustered for the second prototypes; features by the run's seed",
+        added=True,
+    )
     heads: Heads = doc("dual", "one head without or with the calibration loss: Table 2-III and IV")
     stop_gradient: bool = doc(
         True, "calibration loss stops before the encoder, Sec. 3.1; Table 2-V"
@@ -124,7 +130,7 @@ class CDCSettings(abc.ABC):
                 *positive(self, *counts, "encoder_lr", "head_lr", "kmeans_restarts"),
                 *choice(self, initialisation=Initialisation, heads=Heads, selection=Selection),
                 *choice(self, calibration_loss=Calibration, precision=Precision),
-                *choice(self, target_view=TargetView),
+                *choice(self, target_view=TargetView, grouping=Grouping),
                 *not_negative(self, "epochs", "weight_decay", "entropy_weight", "focal_gamma"),
                 *not_negative(self, "focal_warmup", "l1_weight", "operations", "cutout"),
                 *share(self, "label_smoothing", "flexmatch_threshold", "freematch_momentum"),
@@ -293,16 +299,21 @@ def _views(config: CDCConfig, side: int) -> tuple[CachedView, ...]:
 _REGIONS = 2
 
 
-def _regions(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Few mini-clusters on a frozen encoder, by the number of clusters and not by a data set.
+def _frozen(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Few mini-clusters on a frozen encoder, and clusters that start from its features.
 
     A mini-cluster's mean prediction can only say how unsure a region is where the region has
     pictures enough: 500 in a batch of 1,000 leave two. The paper takes so many where training makes
     the features of a cluster alike, and few, two for each class, where they stay apart (Sec. 4.3,
     VI). Nothing moves the features of a frozen encoder, so that it is the second case on all data.
     One for each cluster is no better: README, Measured.
+
+    Of a few thousand images the 512 first prototypes are means of a handful each, and what is close
+    to them says less than the features do. These are all that a frozen encoder gives, and the same
+    in every run: so each run clusters them by its own seed, or all seeds would share one start.
     """
-    return {"mini_clusters": min(_REGIONS * values["clusters"], values["batch_size"])}
+    regions = min(_REGIONS * values["clusters"], values["batch_size"])
+    return {"mini_clusters": regions, "grouping": "features"}
 
 
 METHOD = Method(
@@ -319,7 +330,7 @@ METHOD = Method(
         views=_views,
         build=Later("deep_clustering.methods.algorithms.cdc_on_features:CDCOnFeatures"),
         restore=Later("deep_clustering.methods.algorithms.cdc_on_features:CDCOnFeatures.restore"),
-        changes=_regions,
+        changes=_frozen,
     ),
     needs=(
         Pretrain(

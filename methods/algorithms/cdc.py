@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from deep_clustering.methods.algorithms._cdc_batch import Batch, Observed, Slice
 from deep_clustering.methods.cdc import CDCSettings
 from deep_clustering.methods.clustering.batches import mini_clusters, never_waits
+from deep_clustering.methods.clustering.kmeans import kmeans
 from deep_clustering.methods.compute.aside import Aside, side_stream
 from deep_clustering.methods.compute.random import generator
 from deep_clustering.methods.compute.replicas import Replicas
@@ -24,7 +25,7 @@ from deep_clustering.methods.images.view import View
 from deep_clustering.methods.images.weak import Weak
 from deep_clustering.methods.learning.clusterer import Clusterer, negative_entropy
 from deep_clustering.methods.learning.learner import Context, Parts, adam, evaluation
-from deep_clustering.methods.learning.prototypes import prototypes
+from deep_clustering.methods.learning.prototypes import prototypes, standardise
 from deep_clustering.methods.learning.selection import (
     Fixed,
     FlexMatch,
@@ -35,6 +36,9 @@ from deep_clustering.methods.learning.selection import (
 from deep_clustering.methods.learning.state import unpack
 from deep_clustering.methods.networks.batchnorm import BatchNorm
 from deep_clustering.methods.networks.encoders import Encoder, described
+
+#: Starts of the k-means on features: of ten, the best is still a matter of luck there.
+_STARTS = 30
 
 # --- Losses and targets, in the order of the paper ------------------------------------------------
 
@@ -361,12 +365,16 @@ class CDC(Clusterer):
         self._require_a_batch()
         return INITIALISATIONS[self.config.initialisation](self)
 
-    def _given_labels(self) -> Tensor | None:
-        """Clusters (n,) of the images trained on that the prototypes are to have; None finds them.
+    def _given_labels(self, features: Tensor) -> Tensor | None:
+        """Clusters (n,) that the prototypes are to have; None finds them among activations.
 
-        CDC finds its own.
+        Args:
+            features: (n, D) of the images trained on.
         """
-        return None
+        if self.config.grouping == "activations":
+            return None
+        clusters = self.config.clusters
+        return kmeans(standardise(features), clusters, restarts=_STARTS, seed=self._seed).labels
 
     def _install_prototypes(self) -> dict[str, float]:
         config = self.config
@@ -378,7 +386,7 @@ class CDC(Clusterer):
         features = self._of_all(self.features)
         # K-means seed 0 for every run, as in the release: the prototypes follow from the features.
         first, second = prototypes(
-            features, config.hidden, config.clusters, 0, self._given_labels()
+            features, config.hidden, config.clusters, 0, self._given_labels(features)
         )
         for head in self._heads.values():
             head.install(first, second)

@@ -46,9 +46,9 @@ class CDCFrom(CDC):
         check_outputs(base, config.clusters, self._index)
         take_encoder(base, self._encoder, config.backbone)
 
-    def _given_labels(self) -> Tensor | None:
+    def _given_labels(self, features: Tensor) -> Tensor | None:
         if self.config.start == "features":
-            return None
+            return super()._given_labels(features)
         assert self._base is not None
         rows = torch.searchsorted(self._base.index, self._index)
         return self._base.probabilities[rows].argmax(1).to(self._device)

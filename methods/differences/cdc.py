@@ -267,7 +267,8 @@ DIFFERENCES = (
         paper="nothing: the encoder is trained, by the clustering loss",
         release="nothing",
         default="the encoder stays; every image has `views` weak and strong views, drawn once; "
-        "batches, selection, prototypes and losses as in the paper; two mini-clusters for each "
+        "batches, selection and losses as in the paper; clusters start from a k-means of the "
+        "features by the run's seed; two mini-clusters for each "
         "cluster, as on CIFAR-20, since nothing makes the features of a cluster alike; the hole of "
         "`cutout` keeps its share of the side; `target_view=weak` sets confidences by how the head "
         "sees another view of each image",

@@ -132,6 +132,7 @@ def test_ids_are_made_as_in_the_first_release(asked: Request) -> None:
         "pretrain.frame",
         "pretrain.enlargement",
         "target_view",
+        "grouping",
         "views",
     }  # fields that came afterwards, as by default
     flat = {k: v for k, v in configs.flatten(asked.config).items() if k not in later}
