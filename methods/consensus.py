@@ -55,7 +55,7 @@ class ConsensusConfig:
     unit: bool = doc(False, "rows divided by their Euclidean length first, as for features")
     dimensions: int = doc(50, "principal components that are kept")
     restarts: int = doc(10, "starts of the k-means on all points, the best by inertia is kept")
-    resamples: int = doc(10, "pairs of disjoint halves")
+    resamples: int = doc(30, "pairs of disjoint halves; of ten, near numbers change places")
     starts: int = doc(3, "starts of the k-means on a half, for the stability")
     sample: int = doc(4000, "points of a pair of halves at most")
 

@@ -52,7 +52,7 @@ class PictureClusters(ClusterMixin, BaseEstimator):
         unit: bool | None = None,
         dimensions: int = 50,
         restarts: int = 10,
-        resamples: int = 10,
+        resamples: int = 30,
         random_state: int = 0,
         data: str | Path | None = None,
     ) -> None:
