@@ -96,7 +96,8 @@ def parse(config_class: type[Config], items: Iterable[str]) -> dict[str, Value]:
             try:
                 values[name] = _typed(known[name], text)
             except ValueError as error:
-                wrong.append(f"{name}: {error}, got '{text}'")
+                near = nearest(text, _words(known[name]))
+                wrong.append(f"{name}: {error}, got '{text}'" + (f".{near}" if near else ""))
     _refuse(wrong)
     return values
 
@@ -227,6 +228,14 @@ def _refuse(wrong: list[str]) -> None:
         raise InputError("\n".join([f"{len(wrong)} mistakes:", *(f"  {line}" for line in wrong)]))
 
 
+def _words(kind: object) -> tuple[str, ...]:
+    """The words that are values of a kind; none where it has others."""
+    options = typing.get_args(kind)
+    if typing.get_origin(kind) is typing.Literal:
+        return options
+    return tuple(word for option in options for word in _words(option))
+
+
 def _typed(kind: object, text: str) -> Value:
     origin, options = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
@@ -242,7 +251,7 @@ def _typed(kind: object, text: str) -> Value:
         raise ValueError(f"{last}{also}")
     if origin is typing.Literal:
         if text not in options:
-            raise ValueError(f"one of {', '.join(options)}{nearest(text, options)}")
+            raise ValueError(f"must be one of {', '.join(options)}")
         return text
     if origin is tuple:
         parts = [p for p in text.strip("()[] ").split(",") if p.strip()]
