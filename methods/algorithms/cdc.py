@@ -384,7 +384,8 @@ class CDC(Clusterer):
                 "choose a smaller hidden"
             )
         features = self._of_all(self.features)
-        # K-means seed 0 for every run, as in the release: the prototypes follow from the features.
+        # K-means seed 0 for every run, as in the release: the prototypes follow from the features,
+        # and from the clusters where these are given.
         first, second = prototypes(
             features, config.hidden, config.clusters, 0, self._given_labels(features)
         )

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 
 from deep_clustering.methods.consensus import ConsensusConfig, fit
 from deep_clustering.methods.images.images import Images
@@ -76,12 +75,8 @@ def rows(
 
 def search(x: np.ndarray) -> list[Candidate]:
     """Every number of clusters of points (n, d), the most stable one first."""
-    found = []
-    with threadpool_limits(1):
-        for count in numbers(len(x)):
-            info = fit(ConsensusConfig(clusters=count, unit=True), x, 0).info
-            found.append(Candidate.of(count, {"run_id": "", **info}))
-    return ranked(found)
+    infos = {k: fit(ConsensusConfig(clusters=k, unit=True), x, 0).info for k in numbers(len(x))}
+    return ranked(Candidate.of(k, {"run_id": "", **info}) for k, info in infos.items())
 
 
 if __name__ == "__main__":

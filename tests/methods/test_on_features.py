@@ -188,9 +188,14 @@ def test_dpac_on_features_equals_the_written_steps() -> None:
         assert float(losses["clustering_loss"]) == pytest.approx(float(loss.detach()), abs=1e-6)
         assert float(losses["representation_loss"]) == 0
     found = model._heads["clustering"].state_dict()
-    # Normalisation takes a bias before it away: what Adam moves that by is made of rounding.
+    # Normalisation takes a bias before it away: it has a gradient of rounding alone, which Adam
+    # turns into a step of up to its rate; the running mean follows.
     norms = [i for i, layer in enumerate(head) if isinstance(layer, BatchNorm)]
     loose = {name for i in norms for name in (f"{i - 1}.bias", f"{i}.running_mean")}
     for name, value in head.state_dict().items():
-        assert name in loose or torch.allclose(found[name], value, atol=1e-6), name
+        most = 2 * 3 * config.head_lr if name in loose else 1e-6  # three steps, of both
+        assert torch.allclose(found[name], value, atol=most), name
+    # What it does with a batch tells no bias apart, and everything else.
+    seen = [one.train()(weak) for one in (head, model._heads["clustering"])]
+    assert torch.allclose(*seen, atol=1e-5)
     assert F.mse_loss(model.features(torch.arange(60)), clean) == 0
