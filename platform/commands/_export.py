@@ -24,7 +24,7 @@ _FIRST = (
 )
 #: A table of at most this many columns is shown as it is.
 _FEW = 12
-#: Rows shown when no limit was given.
+#: Rows shown at most.
 _ROWS = 50
 _WIDEST = 32  # characters of one cell
 _QUOTED_OR_DOTTED = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|`[^`]*`|[A-Za-z_]\w*(?:\.\w+)+""")
@@ -114,18 +114,17 @@ def _first(error: BaseException) -> str:
 # ---- showing
 
 
-def show(frame: pl.DataFrame, console: Console, *, rows: int = _ROWS) -> None:
+def show(frame: pl.DataFrame, console: Console) -> None:
     """Print a table as wide as the console; says what it leaves out.
 
     Args:
         frame: any table. One with many columns is shown with the most telling first, without
             those that are null throughout.
-        rows: at most so many.
     """
     if frame.height == 0:
         console.print("no rows")
         return
-    part = frame.head(rows)
+    part = frame.head(_ROWS)
     names = part.columns
     if len(names) > _FEW:
         full = [n for n in names if part[n].null_count() < part.height]

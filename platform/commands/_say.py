@@ -41,12 +41,13 @@ def title(request: Request, what: str) -> str:
     return f"{request.method}{base} on {source}{request.dataset.name}, {what}"
 
 
-def where(console: Console, store: Store, query: str) -> None:
-    """The lines that read the results."""
+def where(console: Console, store: Store, *queries: str) -> None:
+    """The lines that read the results; a query is an expression of `results` over `store`."""
     console.print("[bold]read the results[/]")
     console.print("  from deep_clustering.platform import results", soft_wrap=True)
     console.print(f"  store = {store.uri!r}", soft_wrap=True, markup=False)
-    console.print(f'  {query}.sort("acc", descending=True).collect()', soft_wrap=True, markup=False)
+    for query in queries:
+        console.print(f"  {query}.collect()", soft_wrap=True, markup=False)
 
 
 def going_on(console: Console, what: str, command: str) -> None:

@@ -231,19 +231,21 @@ def _evaluations(expansion: suites.Expansion, root: Path) -> _Evaluations:
     context = Context(root=root)
     jobs: dict[str, tuple[Job, str]] = {}
     impossible: dict[str, str] = {}
-    for name, things in expansion.suite.evaluations.items():
-        for arm in expansion.arms:
-            dataset = expansion.requests[arm.dataset].dataset
-            for job in arm.runs:
-                for thing in things:
-                    if thing in impossible or not isinstance(dataset, ImageSet):
-                        continue
-                    try:
-                        subject = Subject.of_job(job, dataset)
-                        planned = evaluations.planned(name, subject, thing, context)
-                        jobs[planned.id] = (planned, thing)
-                    except PlatformError as error:  # its cells stay empty
-                        impossible[thing] = str(error)
+    wanted = (
+        (name, job, expansion.requests[arm.dataset].dataset, thing)
+        for name, things in expansion.suite.evaluations.items()
+        for arm in expansion.arms
+        for job in arm.runs
+        for thing in things
+    )
+    for name, job, dataset, thing in wanted:
+        if thing in impossible or not isinstance(dataset, ImageSet):
+            continue
+        try:
+            planned = evaluations.planned(name, Subject.of_job(job, dataset), thing, context)
+            jobs[planned.id] = (planned, thing)
+        except PlatformError as error:  # its cells stay empty
+            impossible[thing] = str(error)
     return _Evaluations(jobs=tuple(jobs.values()), impossible=impossible)
 
 
@@ -349,11 +351,8 @@ def _close(computed: _Computed, store: Store, options: Ablate) -> int:
         console.print(_settled(judged, computed.most), style="dim", markup=False)
     for remark in suite.current.remarks:
         console.print(f"note: {remark}", style="yellow", markup=False)
-    console.print("[bold]read the results[/]")
-    console.print("  from deep_clustering.platform import results", soft_wrap=True)
-    console.print(f"  store = {store.uri!r}", soft_wrap=True, markup=False)
-    for query in ("suite", "cells", "verdicts"):
-        console.print(f'  results.{query}("{name}", store).collect()', soft_wrap=True, markup=False)
+    tables = ("suite", "cells", "verdicts")
+    say.where(console, store, *(f'results.{table}("{name}", store)' for table in tables))
     option = say.store_option(store)
     say.going_on(console, "see it all", f"platform report {name}{option}")
     store.tidy()

@@ -16,7 +16,7 @@ from deep_clustering.platform.request.jobs import Job, stages_at_once
 from deep_clustering.platform.request.options import Train, command_line, text
 from deep_clustering.platform.request.request import Request, Wanted
 from deep_clustering.platform.run import _ray
-from deep_clustering.platform.run.progress import Line
+from deep_clustering.platform.run.progress import Line, numbers_in
 from deep_clustering.platform.store.store import Plan, Store
 
 
@@ -56,11 +56,11 @@ def _close(store: Store, request: Request, runs: tuple[Job, ...], options: Train
     """What is said at the end; returns the exit code."""
     console = Console(highlight=False)
     finished, failures = store.finished(), store.failures()
-    rows = {job.id: store.metrics_of(job.id) for job in runs if job.id in finished}
+    rows = {job.id: numbers_in(store.run_row(job.id)) for job in runs if job.id in finished}
     console.print(_table(say.shown(request), runs, rows, failures))
     if any(values.get("collapsed") for values in rows.values()):
         console.print("a run collapsed: nearly all images are in one cluster", style="bold red")
-    say.where(console, store, "results.runs(store)")
+    say.where(console, store, 'results.runs(store).sort("acc", descending=True)')
     if rows and request.record.fit is not None:
         command = f"platform results predictions --output FILE{say.store_option(store)}"
         say.going_on(console, "the cluster of every sample", command)

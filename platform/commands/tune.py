@@ -239,7 +239,8 @@ def _close(
         _print_best(console, settings, best, good, options)
     if share is not None and share.trials:
         console.print(_shared(share, described(options.sampler, trials)), style="dim")
-    say.where(console, store, f'results.study("{study.name}", store)')
+    query = f'results.study("{study.name}", store).sort("acc", descending=True)'
+    say.where(console, store, query)
     more = command_line(options, trials=trials * 2, retry=None)
     say.going_on(console, "more trials", more)
     store.tidy()

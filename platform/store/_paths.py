@@ -56,17 +56,13 @@ class Paths:
 
     def damaged(self) -> list[str]:
         """Paths of records that are not what was written."""
-        return [path for path in self._listed() if not self.sound(path)]
+        return [path for path in self._listed() if self.one(path) is None]
 
-    def sound(self, path: str) -> bool:
-        """Whether a record is what was written."""
-        try:
-            _decoded(path, self._files.read(path))
-        except FileNotFoundError:
-            return True
-        except (Damaged, OSError):
-            return False
-        return True
+    def one(self, path: str) -> Found | None:
+        """The record in a file; None when it is damaged or gone."""
+        with contextlib.suppress(Damaged, OSError):
+            return _decoded(path, self._files.read(path))
+        return None
 
     def renamed(
         self, tables: Iterable[pl.DataFrame], files: Collection[str]
@@ -116,9 +112,8 @@ def _decoded(path: str, data: bytes) -> Found:
     Raises:
         Damaged: it is not what was written.
     """
-    said = decoded(path, data)
-    check, body = said.pop("check", None), said
-    if check != short(encoded(body)):
+    body = decoded(path, data)
+    if body.pop("check", None) != short(encoded(body)):
         raise Damaged(path, "its checksum does not match")
     try:
         return Found(str(body["dataset"]), tuple(map(str, body["paths"])))

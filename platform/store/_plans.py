@@ -60,10 +60,6 @@ class Plan:
         """How much it says: runs and notes."""
         return len(self.runs) + sum(map(len, self.details.values()))
 
-    def __or__(self, other: "Plan") -> "Plan":
-        """The union; what both say stands in it once."""
-        return united((self, other))
-
     def within(self, other: "Plan") -> bool:
         """Whether this plan says nothing that the other one does not say too."""
         return (

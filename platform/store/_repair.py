@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from deep_clustering.platform._disk import GIVEN_UP, attempt_in, given_up
@@ -113,18 +113,13 @@ class Upkeep:
             for kind in ("runs", "epochs"):
                 yield from self._copies(kind)
             for path in self._plans.damaged():
-                yield Finding(
-                    Problem(path, "damaged", "damaged plan"), partial(self._set_plan_aside, path)
-                )
+                yield self._to_set_aside(path, "plan", self._plans.one)
             for path in self._seals.damaged():
-                yield Finding(
-                    Problem(path, "damaged", "damaged note of what was here"),
-                    partial(self._set_seal_aside, path),
-                )
+                yield self._to_set_aside(path, "note of what was here", self._seals.one)
             for path in self._paths.damaged():
-                yield Finding(
-                    Problem(path, "damaged", "damaged record of the names in a folder"),
-                    partial(self._set_paths_aside, path),
+                then = "; the next command that opens the folder writes it anew"
+                yield self._to_set_aside(
+                    path, "record of the names in a folder", self._paths.one, then
                 )
             for folder in SEALED:
                 for name in self._seals.lost(folder):
@@ -241,23 +236,18 @@ class Upkeep:
         self._files.delete(name)
         return "removed; the files it copies are not concerned"
 
-    def _set_plan_aside(self, path: str) -> str:
-        if self._plans.one(path) is not None:
-            return "it can be read again"
-        set_aside(self._files, path)
-        return "moved to quarantine/"
+    def _to_set_aside(
+        self, path: str, what: str, read: Callable[[str], object | None], then: str = ""
+    ) -> Finding:
+        """A damaged file without which all results are there; `read` gives None while it is."""
 
-    def _set_seal_aside(self, path: str) -> str:
-        if self._seals.one(path) is not None:
-            return "it can be read again"
-        set_aside(self._files, path)
-        return "moved to quarantine/"
+        def mend() -> str:
+            if read(path) is not None:
+                return "it can be read again"
+            set_aside(self._files, path)
+            return f"moved to quarantine/{then}"
 
-    def _set_paths_aside(self, path: str) -> str:
-        if self._paths.sound(path):
-            return "it can be read again"
-        set_aside(self._files, path)
-        return "moved to quarantine/; the next command that opens the folder writes it anew"
+        return Finding(Problem(path, "damaged", f"damaged {what}"), mend)
 
 
 def _leave_to_owner() -> str:

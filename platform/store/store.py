@@ -178,10 +178,6 @@ class Store:
 
     # ---- what there is
 
-    def has_run(self, id: str) -> bool:
-        """Whether a run is finished: its row is there and undamaged."""
-        return self._rows.result("runs", checked_id(id)) is not None
-
     def finished(self) -> set[str]:
         """Ids of the finished runs."""
         return self._rows.finished("runs")
@@ -197,17 +193,6 @@ class Store:
         done = runs | {id for id in asked - runs if self.stage_ready(id)}
         self._rows.see_all(asked - done)
         return done
-
-    def failed(self, *statuses: str) -> set[str]:
-        """Ids of runs without a result, whose last attempt failed, was stopped or interrupted.
-
-        Args:
-            statuses: only those that ended like this; all when none is given.
-        """
-        rows = self.rows().filter(pl.col("status") != "ok")
-        if statuses:
-            rows = rows.filter(pl.col("status").is_in(statuses))
-        return set(rows["run_id"])
 
     def failures(self, ids: Collection[str] | None = None) -> dict[str, str]:
         """Run id -> reason, of runs without a result whose last attempt failed.
@@ -225,11 +210,6 @@ class Store:
             InputError: no such run.
         """
         return self._runs.row(id)
-
-    def metrics_of(self, id: str) -> dict[str, Any]:
-        """The numbers of a finished run's row, without its configuration."""
-        row = self.run_row(id)
-        return {k: v for k, v in row.items() if isinstance(v, (int, float)) and "." not in k}
 
     def rows(self, kind: str = "runs", ids: Collection[str] | None = None) -> pl.DataFrame:
         """One row per id: its result, or what its last attempt without one left.
@@ -527,15 +507,14 @@ class Store:
         """All bytes of a file; OSError when it cannot be read."""
         return self._files.read(path)
 
-    def write_bytes(self, path: str, data: bytes, exclusive: bool = False) -> None:
-        """Write a file whole and durably.
+    def write_bytes(self, path: str, data: bytes) -> None:
+        """Write a file whole and durably, in place of an older one.
 
         Raises:
-            FileExistsError: `exclusive`, and it is there.
             StorageError: it was not written.
         """
         with saving(self._files, path):
-            self._files.write(path, data, exclusive=exclusive)
+            self._files.write(path, data)
 
     def exists(self, path: str) -> bool:
         """Whether there is such a file or folder."""

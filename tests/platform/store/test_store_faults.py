@@ -112,7 +112,7 @@ def test_a_commit_under_failing_calls_is_absent_or_complete(
         tripped = failing.calls > at
         again = Store.open(place)
         if acknowledged is None:
-            if again.has_run(id):
+            if again.done([id]):
                 assert whole(again, id) == 0.75
             commit(again, id, 0.75)
         assert whole(again, id) == 0.75
@@ -182,7 +182,7 @@ def _check(store: Store, operation: str, acknowledged: bool) -> None:
             assert store.run_row("older")["acc"] == 0.125
     if acknowledged:
         there = {
-            "commit": lambda: store.has_run("new"),
+            "commit": lambda: "new" in store.finished(),
             "failure": lambda: store.failures() == {"lost": "out of memory"},
             "stage": lambda: store.stage_ready("shared"),
             "plan": lambda: "new" in store.read_plan("study", "s").run_ids,
@@ -190,7 +190,7 @@ def _check(store: Store, operation: str, acknowledged: bool) -> None:
             "repair": lambda: store.verify() == [],
         }
         assert there[operation]()
-    if store.has_run("new"):
+    if store.done(["new"]):
         assert whole(store, "new") == 0.75
     if store.stage_ready("shared"):
         assert store.stage_artefact("shared", "encoder").read_bytes() == b"weights"
@@ -349,7 +349,7 @@ def test_a_damaged_row_harms_only_its_run_and_is_done_again(tmp_path: Path) -> N
     with pytest.warns(StoreDamage):
         assert store.finished() == {"run-0", "run-2"}
     with pytest.warns(StoreDamage):
-        assert not store.has_run("run-1")
+        assert not store.done(["run-1"])
     assert [(p.path, p.kind) for p in store.verify()] == [("runs/run-1.ok.parquet", "damaged")]
     with pytest.warns(StoreDamage):
         assert commit(store, "run-1", 0.9)

@@ -51,7 +51,7 @@ def test_a_broken_upload_is_not_a_result(address: str) -> None:
     path = store.list("runs")[0]
     store.write_bytes(path, store.read_bytes(path)[:-50])
     with pytest.warns(StoreDamage):
-        assert not store.has_run("a")
+        assert not store.done(["a"])
     with pytest.warns(StoreDamage):
         assert commit(store, "a", 0.75)
     assert whole(store, "a") == 0.75

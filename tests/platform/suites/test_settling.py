@@ -4,6 +4,7 @@ import math
 import numpy as np
 import pytest
 
+from deep_clustering.platform.store._plans import united
 from deep_clustering.platform.store.store import Plan
 from deep_clustering.platform.suites import evidence, outlook, plans, settling, suites
 from deep_clustering.platform.suites.claims import JudgedClaim
@@ -115,7 +116,7 @@ def test_only_rows_of_open_claims_get_seeds(expansion):
 def test_the_same_command_again_takes_up_the_seeds_that_were_added(expansion):
     more = settling.grown(expansion, [judged("random-init", 2)], 20)
     plan = plans.plan_of(expansion, Plan(), "2026-01-01T00:00", "a")
-    plan |= plans.plan_of(more, plan, "2026-01-02T00:00", "a")
+    plan = united([plan, plans.plan_of(more, plan, "2026-01-02T00:00", "a")])
     asked = set(plans.current(plan).run_ids)
     assert seeds(settling.resumed(expansion, asked, 20)) == [5, 5, 3]
     assert seeds(settling.resumed(expansion, asked, 4)) == [4, 4, 3]
