@@ -23,6 +23,7 @@ from deep_clustering.platform._disk import attempt
 from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.store import _backends, _segments, schema
 from deep_clustering.platform.store._mark import renew
+from deep_clustering.platform.store._plans import united
 from deep_clustering.platform.store.store import FORMAT, Plan, PlannedRun, Store, StoreDamage
 from support import memory
 from support.store_rows import commit, epochs, predictions, probabilities, run, stage, whole
@@ -383,7 +384,7 @@ def test_what_a_plan_says_more_than_another() -> None:
     assert not large.within(small)
     assert not small.within(Plan.of(["a"], "y"))
     assert not Plan(details={"d": ({"k": 1},)}).within(Plan(details={"d": ({"k": 2},)}))
-    assert small | large == large | small == large
+    assert united([small, large]) == united([large, small]) == large
 
 
 def test_a_growing_plan_stays_one_file(store: Store) -> None:

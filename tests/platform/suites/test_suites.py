@@ -7,6 +7,7 @@ import pytest
 
 from deep_clustering.ablations._variants import Times
 from deep_clustering.platform.errors import InputError
+from deep_clustering.platform.store._plans import united
 from deep_clustering.platform.store.store import Plan
 from deep_clustering.platform.suites import plans, suites
 from support.small import SETS, images, resolved
@@ -201,10 +202,7 @@ def small(tmp_path_factory):
 
 def joined(*plans):
     """As the store keeps and joins them."""
-    union = Plan()
-    for plan in plans:
-        union |= Plan.from_json(json.loads(json.dumps(plan.as_json())))
-    return union
+    return united(Plan.from_json(json.loads(json.dumps(plan.as_json()))) for plan in plans)
 
 
 def test_the_same_command_again_adds_nothing_to_the_plan(small):
