@@ -69,7 +69,7 @@ def dry_run(plan: Plans, options: Ablate, store: Store) -> None:
     same = {job.id for job in todo["pretraining"]} == {job.id for job in todo["training"]}
     absent = {name for name, r in expansion.requests.items() if not r.dataset.here}
     most = [] if plan.furthest is None else work.missing(plan.furthest.wanted, store, options.retry)
-    times = estimates.compared([*todo.values(), most], store, absent=absent)
+    times = estimates.estimates([*todo.values(), most], store, absent)
     for (way, jobs), time in zip(todo.items(), times, strict=False):
         if way == asked or not same:
             wanted = {job.id for job in expansions[way].runs}

@@ -104,12 +104,12 @@ def jobs(todo: Iterable[Job], asked: Collection[str]) -> str:
 
 def cost(todo: Iterable[Job], store: Store) -> str:
     """What computing some jobs would take, for a dry run."""
-    from deep_clustering.platform.run.estimates import estimate
+    from deep_clustering.platform.run.estimates import estimates
 
     todo = list(todo)
     if not todo:
         return ""
-    known = estimate(todo, store)
+    (known,) = estimates([todo], store)
     if not known.source:
         return "; nothing tells the time it would take"
     more = f", {known.unknown} jobs not counted" if known.unknown else ""

@@ -16,7 +16,6 @@ import warnings
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -91,12 +90,9 @@ class Checkpoint:
     history: History
 
 
-class _Held(NamedTuple):
-    """A copy of a state that is not written yet."""
-
-    epoch: int
-    state: dict[str, Tensor]
-    history: History
+def on_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as they are written to a file."""
+    return {k: v.detach().to("cpu").contiguous() for k, v in state.items()}
 
 
 class CheckpointDamage(UserWarning):
@@ -119,7 +115,7 @@ class Checkpoints:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
         self._longest = longest
-        self._held: _Held | None = None
+        self._held: Checkpoint | None = None  # a copy that is not written yet
         self._last = time.monotonic()  # when the newest was begun
         self._cost = 0.0  # seconds that it took, in the loop and beside it
 
@@ -129,7 +125,7 @@ class Checkpoints:
     def __exit__(self, kind: type | None, *_: object) -> None:
         if kind is not None and self._held is not None:
             with contextlib.suppress(Exception):  # the error that ended the job is the one to tell
-                self.save(*self._held)
+                self.save(self._held.epoch, self._held.state, self._held.history)
         self._writer.shutdown()
         if kind is None:
             self._settle()
@@ -151,7 +147,7 @@ class Checkpoints:
             self.save(epoch, state, history)
         else:
             copies = {name: tensor.detach().clone() for name, tensor in state.items()}
-            self._held = _Held(epoch, copies, history)
+            self._held = Checkpoint(epoch=epoch, state=copies, history=history)
 
     def save(self, epoch: int, state: Mapping[str, Tensor], history: History) -> None:
         """Begin to make the state after `epoch` epochs durable, then to drop all but the last two.
@@ -167,7 +163,7 @@ class Checkpoints:
             StorageError: the checkpoint before it could not be written.
         """
         begun = time.monotonic()
-        data = save({k: v.detach().to("cpu").contiguous() for k, v in state.items()})
+        data = save(on_cpu(state))
         told = json.dumps(history.as_json())
         self._settle()
         self._last = time.monotonic()

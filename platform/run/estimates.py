@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 #: A probe that has not taken two steps by then is given up, seconds.
 _PATIENCE = 90.0
-#: Steps of a probe end after this time, seconds.
-_LOOK = 5.0
+#: Steps of a probe, at most, and seconds after which no further one is begun.
+_STEPS, _LOOK = 12, 5.0
 #: Bytes of one row of predictions as it is stored, about.
 _PREDICTION = 30
 
@@ -41,36 +41,27 @@ class Estimate:
     unknown: int = 0  # jobs that nothing tells the time of
 
 
-def estimate(
-    jobs: Iterable[Job], store: Store, *, probe: bool = True, absent: Set[str] = frozenset()
-) -> Estimate:
-    """Time of jobs that are to be computed.
+def estimates(
+    alternatives: Sequence[Sequence[Job]], store: Store, absent: Set[str] = frozenset()
+) -> list[Estimate]:
+    """Time of each of several sets of jobs that are to be computed.
+
+    One time of an epoch counts for all jobs of a kind, a method and a dataset. It is that of
+    finished jobs in the store, else of a few steps that are taken of one of them here, else the
+    one that the paper prints.
 
     Args:
-        jobs: runs and stages.
-        store: whose finished jobs tell the time of others of the same method and dataset.
-        probe: take a few steps of one run and one stage of each dataset that is here, where the
-            store has nothing.
+        alternatives: runs and stages.
+        store: whose finished jobs tell the time of others.
         absent: names of the datasets that are not here, for which no step can be taken.
     """
-    return compared([list(jobs)], store, probe=probe, absent=absent)[0]
-
-
-def compared(
-    alternatives: Sequence[Sequence[Job]],
-    store: Store,
-    *,
-    probe: bool = True,
-    absent: Set[str] = frozenset(),
-) -> list[Estimate]:
-    """`estimate` of each of several sets of jobs, from the same seconds of an epoch."""
     first: dict[_Group, Job] = {}
     for job in (job for jobs in alternatives for job in jobs):
         first.setdefault(_group(job), job)
     prices = {group: _stored(job, store) for group, job in first.items()}
     open_jobs = [first[group] for group, price in prices.items() if price is None]
     can_be = [job for job in open_jobs if _name(job) not in absent and _has_steps(job)]
-    probed = _probed(can_be) if probe and can_be else {}
+    probed = _probed(can_be) if can_be else {}
     for job in open_jobs:
         each = probed.get(job.id)
         if each is not None:
@@ -181,7 +172,7 @@ def _probed(jobs: list[Job]) -> dict[str, float]:
         for line in out.splitlines():
             seconds |= json.loads(line)
     except (OSError, ValueError):
-        return seconds
+        pass  # what it told until then counts
     return seconds
 
 
@@ -240,13 +231,11 @@ def _epoch(job: Job, samples: "Samples", device: "torch.device") -> float:
         )
     batch = index[: trainable.batch_size].to(device)
     times: list[float] = []
-    while len(times) < 2 or sum(times) < _LOOK:
+    while len(times) < 2 or (len(times) < _STEPS and sum(times) < _LOOK):
         begun = time.monotonic()
         losses = trainable.step(batch)
         [float(value) for value in losses.values()]  # waits for the device
         times.append(time.monotonic() - begun)
-        if len(times) == 12:
-            break
     return statistics.median(times[1:]) * (len(index) // trainable.batch_size)
 
 

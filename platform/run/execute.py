@@ -36,7 +36,7 @@ from deep_clustering.platform.request.jobs import (
 )
 from deep_clustering.platform.run import evaluations, passes, points, record, stages
 from deep_clustering.platform.run._loop import train
-from deep_clustering.platform.run.checkpoints import Checkpoints, EpochRow
+from deep_clustering.platform.run.checkpoints import Checkpoints, EpochRow, on_cpu
 from deep_clustering.platform.run.failure import Cancelled, Diverged
 from deep_clustering.platform.run.progress import Numbers, Observer, numbers_in
 from deep_clustering.platform.run.workplace import Workplace
@@ -107,18 +107,16 @@ def _train(job: Job, place: Workplace, observer: Observer) -> Numbers:
     outcome = of_model(trainable, dataset, reference)
     model = on_cpu(trainable.model_state())
     place.store.write_model(job.id, save_tensors(model))
+    work = record.measured(
+        started=training.started,
+        seconds=training.seconds,
+        device=place.device,
+        workers=place.replicas.world,
+        resumed_at=training.resumed_at,
+    )
     row: record.Row = {
         **training.rows[-1].values,
-        **record.described(job),
-        **record.measured(
-            started=training.started,
-            seconds=training.seconds,
-            device=place.device,
-            workers=place.replicas.world,
-            resumed_at=training.resumed_at,
-        ),
-        **record.of_dataset(dataset),
-        **place.provenance,
+        **record.finished(job, dataset, work, place.provenance),
         **outcome.values,
         "parameters": _parameters(model),
         "encoder_kmeans_acc": canary,
@@ -162,13 +160,8 @@ def _fit(job: Job, place: Workplace, observer: Observer) -> Numbers:
     values = of_partition(fitted, asked, dataset, within, reference)
     numbers = {k: v for k, v in numbers_in(values).items() if not isinstance(v, bool)}
     epoch = EpochRow(epoch=1, seconds=seconds, values=numbers)
-    row: record.Row = {
-        **record.described(job),
-        **record.measured(started=started, seconds=seconds, device=device),
-        **record.of_dataset(dataset),
-        **place.provenance,
-        **values,
-    }
+    work = record.measured(started=started, seconds=seconds, device=device)
+    row = record.finished(job, dataset, work, place.provenance) | values
     p = fitted.probabilities
     place.store.commit_run(
         row,
@@ -198,8 +191,3 @@ def _parameters(model: Mapping[str, Tensor]) -> int:
     return sum(
         t.numel() for n, t in model.items() if t.is_floating_point() and ".running_" not in n
     )
-
-
-def on_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors as they are written to a file."""
-    return {k: v.detach().to("cpu").contiguous() for k, v in state.items()}

@@ -101,15 +101,10 @@ def _pass(job: Job, place: Workplace, observer: Observer, seen: View | None, see
                     number, {"features": parts[0]}, History(seconds=spent, started=started)
                 )
                 last = time.monotonic()
-    row: record.Row = {
-        **record.described(job),
-        **record.measured(
-            started=started,
-            seconds=seconds + time.monotonic() - begun,
-            device=place.device,
-            resumed_at=resumed,
-        ),
-        **record.of_dataset(dataset),
-        **place.provenance,
-    }
-    return _Done(torch.cat(parts), row)
+    work = record.measured(
+        started=started,
+        seconds=seconds + time.monotonic() - begun,
+        device=place.device,
+        resumed_at=resumed,
+    )
+    return _Done(torch.cat(parts), record.finished(job, dataset, work, place.provenance))

@@ -22,6 +22,8 @@ from deep_clustering.platform.store.store import Store
 
 #: Columns of a row.
 Row = dict[str, Value]
+#: Columns about the code, which every row of a command carries.
+Provenance = Mapping[str, str | bool | None]
 
 
 def now() -> str:
@@ -79,7 +81,18 @@ def measured(
     }
 
 
-def of_dataset(dataset: Dataset) -> Row:
+def finished(job: Job, dataset: Dataset, work: Row, provenance: Provenance) -> Row:
+    """The columns of all finished work but evaluations, without what it came to.
+
+    Args:
+        dataset: the job's.
+        work: what `measured` gives.
+        provenance: see `Workplace`.
+    """
+    return {**described(job), **work, **_of_dataset(dataset), **provenance}
+
+
+def _of_dataset(dataset: Dataset) -> Row:
     """The columns about the samples."""
     row: Row = {"dataset": dataset.name, "skipped_images": len(dataset.skipped)}
     if isinstance(dataset, ImageSet):
@@ -129,7 +142,7 @@ def failure(
     job: Job,
     store: Store,
     failure: Failure,
-    provenance: Mapping[str, str | bool | None],
+    provenance: Provenance,
     traceback: str | None = None,
 ) -> None:
     """Record why a run has no result, with the epochs it did; a stage leaves no row.

@@ -19,7 +19,7 @@ from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.jobs import ENCODER, NEIGHBOURS, Job
 from deep_clustering.platform.run import points, record
 from deep_clustering.platform.run._loop import train
-from deep_clustering.platform.run.checkpoints import Checkpoints
+from deep_clustering.platform.run.checkpoints import Checkpoints, on_cpu
 from deep_clustering.platform.run.progress import Observer
 from deep_clustering.platform.run.workplace import Workplace
 
@@ -36,19 +36,15 @@ def encoder(job: Job, place: Workplace, observer: Observer) -> None:
     features = trainable.features(torch.from_numpy(dataset.score)).float().cpu()
     if place.replicas.rank != 0:
         return
-    weights = {k: v.detach().cpu().contiguous() for k, v in trainable.encoder_state().items()}
-    row: record.Row = {
-        **record.described(job),
-        **record.measured(
-            started=training.started,
-            seconds=training.seconds,
-            device=place.device,
-            workers=place.replicas.world,
-            resumed_at=training.resumed_at,
-        ),
-        **record.of_dataset(dataset),
-        **place.provenance,
-    }
+    weights = on_cpu(trainable.encoder_state())
+    work = record.measured(
+        started=training.started,
+        seconds=training.seconds,
+        device=place.device,
+        workers=place.replicas.world,
+        resumed_at=training.resumed_at,
+    )
+    row = record.finished(job, dataset, work, place.provenance)
     artefacts = {"encoder": save_tensors(weights), "features": shared(features)}
     place.store.commit_stage(row, artefacts)
     Checkpoints(place.store, job.id).clear()
@@ -96,12 +92,8 @@ def neighbours(job: Job, place: Workplace, observer: Observer) -> None:
     trainable.load_encoder(place.encoder(job.needs["encoder_state"]))
     embedding = trainable.embedding(torch.from_numpy(index)).float().cpu()
     near = nearest(torch.nn.functional.normalize(embedding), count).int()
-    row: record.Row = {
-        **record.described(job),
-        **record.measured(started=started, seconds=time.monotonic() - begun, device=place.device),
-        **record.of_dataset(dataset),
-        **place.provenance,
-    }
+    work = record.measured(started=started, seconds=time.monotonic() - begun, device=place.device)
+    row = record.finished(job, dataset, work, place.provenance)
     place.store.commit_stage(row, {"neighbours": save_tensors({"neighbours": near})})
 
 
@@ -132,14 +124,9 @@ def outputs(job: Job, place: Workplace, observer: Observer) -> None:
         features = torch.from_numpy(_points(place, base, dataset))
         weights = {}
     pretext = _restored(job, place, base)
-    row: record.Row = {
-        **record.described(job),
-        **record.measured(started=started, seconds=time.monotonic() - begun, device=place.device),
-        **record.of_dataset(dataset),
-        **place.provenance,
-        "method": method,
-        "seed": base["seed"],
-    }
+    work = record.measured(started=started, seconds=time.monotonic() - begun, device=place.device)
+    row = record.finished(job, dataset, work, place.provenance)
+    row |= {"method": method, "seed": base["seed"]}
     tensors = {
         "index": torch.from_numpy(index.astype(np.int64)),
         "probabilities": probabilities.contiguous(),
@@ -148,10 +135,8 @@ def outputs(job: Job, place: Workplace, observer: Observer) -> None:
     if pretext is not None:
         tensors["pretext"] = pretext.features(torch.from_numpy(index)).float().cpu().contiguous()
         weights = weights or pretext.encoder_weights()
-    encoder = {name: value.cpu().contiguous() for name, value in weights.items()}
-    place.store.commit_stage(
-        row, {"outputs": save_tensors(tensors), "encoder": save_tensors(encoder)}
-    )
+    artefacts = {"outputs": save_tensors(tensors), "encoder": save_tensors(on_cpu(weights))}
+    place.store.commit_stage(row, artefacts)
 
 
 def _restored(job: Job, place: Workplace, base: record.Row) -> Pretraining | None:

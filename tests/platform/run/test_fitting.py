@@ -22,7 +22,7 @@ from deep_clustering.platform.report import report
 from deep_clustering.platform.request.jobs import Job
 from deep_clustering.platform.request.request import Request
 from deep_clustering.platform.run import points as fitting
-from deep_clustering.platform.run.estimates import disk, estimate
+from deep_clustering.platform.run.estimates import disk, estimates
 from deep_clustering.platform.run.execute import Workplace, execute
 from deep_clustering.platform.search import study as search
 from deep_clustering.platform.start import main
@@ -385,9 +385,9 @@ def test_a_run_has_a_report(
 def test_estimates_know_what_they_cannot_probe(lane: Workplace, root: Path) -> None:
     asked = resolved("kmeans", "digits", root=root)
     jobs = asked.wanted(range(3)).jobs
-    assert estimate(jobs, lane.store, probe=False).unknown == 3
+    assert estimates([jobs], lane.store)[0].unknown == 3
     run(lane, asked)
-    found = estimate(jobs[1:], lane.store, probe=False)
+    (found,) = estimates([jobs[1:]], lane.store)
     assert found.unknown == 0
     assert 0 < found.seconds < 600
     assert disk(jobs[1:], {"digits": 1797}, lane.store) < 2 * 100_000
