@@ -130,9 +130,7 @@ def replications(table: Iterable[Counted]) -> list[str]:
             words = replication(cell.unit, cell.n, cell.pretrainings, cell.runs)
             words += ", conditional on it" * (cell.unit == "training" and cell.pretrainings > 0)
             first, _, rest = words.partition(" ")
-            one = re.sub(
-                r"s\b", "", rest
-            )  # as of one: "1 pretraining" and "2 pretrainings" are of a kind
+            one = re.sub(r"s\b", "", rest)  # "1 pretraining", "2 pretrainings": of a kind
             numbers.setdefault(one, {})[int(first)] = words
     return [
         words[max(words)] if len(words) == 1 else f"{min(words)} to {words[max(words)]}"

@@ -73,24 +73,21 @@ class MeanDifference:
         return evidence.sample(self.n, self.delta, squares, freedom, variance)
 
 
-def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
-    """The t interval of a mean, None for fewer than two values.
+def interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """The 95 % t interval of a mean, None for fewer than two values.
 
     Args:
         values: of independent runs, any unit.
-        level: coverage, in (0, 1).
 
     Raises:
-        InputError: a value is not finite, or the level is not inside (0, 1).
+        InputError: a value is not finite.
     """
-    if not 0 < level < 1:
-        raise InputError(f"A level lies between 0 and 1, not at {level}; 0.95 is usual.")
     x = np.asarray(values, np.float64)
     if not np.isfinite(x).all():
         raise InputError("An interval needs finite values; leave out runs without a result.")
     if len(x) < 2:
         return None
-    half = float(special.stdtrit(len(x) - 1, (1 + level) / 2)) * _sd(x) / math.sqrt(len(x))
+    half = float(special.stdtrit(len(x) - 1, 0.975)) * _sd(x) / math.sqrt(len(x))
     return float(x.mean()) - half, float(x.mean()) + half
 
 
@@ -119,10 +116,14 @@ def by_unit(values: Mapping[Replicate, float], unit: Unit) -> list[float]:
     """One value a unit: seeds that share a pretraining are averaged where that is the unit."""
     if unit == "training":
         return list(values.values())
-    shared: dict[int | None, list[float]] = {}
+    return [math.fsum(group) / len(group) for group in _by_pretraining(values).values()]
+
+
+def _by_pretraining(values: Mapping[Replicate, float]) -> dict[int | None, list[float]]:
+    groups: dict[int | None, list[float]] = {}
     for key, value in values.items():
-        shared.setdefault(key.pretraining, []).append(value)
-    return [math.fsum(group) / len(group) for group in shared.values()]
+        groups.setdefault(key.pretraining, []).append(value)
+    return groups
 
 
 def mean_of(values: Mapping[Replicate, float]) -> Mean:
@@ -134,11 +135,9 @@ def mean_of(values: Mapping[Replicate, float]) -> Mean:
     check_finite(values)
     unit = unit_of(list(values))
     each = np.array(by_unit(values, unit), np.float64)
-    groups: dict[int | None, list[float]] = {}
-    for key, value in values.items():
-        groups.setdefault(key.pretraining, []).append(value)
-    freedom = sum(len(group) - 1 for group in groups.values())
-    within = sum(_sd(np.array(group)) ** 2 * (len(group) - 1) for group in groups.values() if group)
+    groups = _by_pretraining(values).values()
+    freedom = sum(len(group) - 1 for group in groups)
+    within = sum(_sd(np.array(group)) ** 2 * (len(group) - 1) for group in groups)
     return Mean(
         unit=unit,
         n=len(each),
@@ -209,10 +208,8 @@ def _comparable(
 
 def _of_pretrainings(values: Mapping[Replicate, float]) -> dict[Replicate, float]:
     """The mean on each pretraining."""
-    groups: dict[int | None, list[float]] = {}
-    for key, value in values.items():
-        groups.setdefault(key.pretraining, []).append(value)
-    return {Replicate(p, None): math.fsum(group) / len(group) for p, group in groups.items()}
+    groups = _by_pretraining(values).items()
+    return {Replicate(p, None): math.fsum(group) / len(group) for p, group in groups}
 
 
 def check_finite(*arms: Mapping[Replicate, float]) -> None:
