@@ -136,59 +136,54 @@ def ece_interval(
     confidence: ArrayLike,
     correct: ArrayLike,
     floor: Floor,
-    bins: int = BINS,
-    seed: int = 0,
 ) -> tuple[float, float]:
     """A 95 % interval of the calibration error, over samples of images of this size.
 
     The bootstrap's spread about what the error is after its bias, which the bootstrap shows as
     well: resampling adds to the error about as much as sampling did. From 0 where `ece` lies within
-    the 95 % of heads that are perfectly calibrated. Simulated coverage: 90 to 100 %.
+    the 95 % of heads that are perfectly calibrated. Simulated coverage: 90 to 100 %. The seed of
+    the bootstrap is fixed.
 
     Args:
         confidence: (N,) in [0, 1].
         correct: (N,) booleans.
         floor: `ece_floor` of these confidences.
-        bins: as in `ece`.
-        seed: of the bootstrap.
     """
     confidence, correct = finite(confidence), np.asarray(correct).astype(bool)
     n = len(confidence)
-    cells = _cells(confidence, bins)
-    counts = np.stack([_count(cells.part, ~correct, bins), _count(cells.part, correct, bins)], 1)
+    cells = _cells(confidence)
+    counts = np.stack([_count(cells.part, ~correct), _count(cells.part, correct)], 1)
     used = counts > 0
     drawn = np.zeros((_REPEATS, *counts.shape))
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     drawn[:, used] = rng.multinomial(n, counts[used] / n, _REPEATS)
     gaps = drawn[:, :, 1] - drawn.sum(2) * cells.mean
-    errors = np.abs(gaps.reshape(_REPEATS, bins, _PARTS).sum(2)).sum(1) / n
-    found = ece(confidence, correct, bins)
+    errors = np.abs(gaps.reshape(_REPEATS, BINS, _PARTS).sum(2)).sum(1) / n
+    found = ece(confidence, correct)
     reach = float(np.quantile(errors, 0.975) - errors.mean())
     bias = float(errors.mean()) - found
     low = 0.0 if found <= floor.point else max(0.0, found - bias - reach)
     return low, min(1.0, found + reach)
 
 
-def ece_floor(confidence: ArrayLike, bins: int = BINS, seed: int = 0) -> Floor:
+def ece_floor(confidence: ArrayLike) -> Floor:
     """The `ece` of a perfectly calibrated head with these confidences: noise, not error.
 
     Each image is right with exactly its confidence, simulated 1,000 times with a fixed seed.
 
     Args:
         confidence: (N,) in [0, 1].
-        bins: as in `ece`.
-        seed: of the simulation.
     """
     confidence = finite(confidence)
-    cells = _cells(confidence, bins)
+    cells = _cells(confidence)
     used = cells.count > 0
     # The number right among images of equal confidence is binomial.
-    right = np.random.default_rng(seed).binomial(
+    right = np.random.default_rng(0).binomial(
         cells.count[used], cells.mean[used], (_REPEATS, int(used.sum()))
     )
-    gaps = np.zeros((_REPEATS, bins * _PARTS))
+    gaps = np.zeros((_REPEATS, BINS * _PARTS))
     gaps[:, used] = right - cells.count[used] * cells.mean[used]
-    per_bin = gaps.reshape(_REPEATS, bins, _PARTS).sum(2)
+    per_bin = gaps.reshape(_REPEATS, BINS, _PARTS).sum(2)
     errors = np.abs(per_bin).sum(1) / len(confidence)
     return Floor(mean=float(errors.mean()), point=float(np.quantile(errors, 0.95)))
 
@@ -202,22 +197,22 @@ class _Cells:
     """
 
     part: Array  # (N,) of each image
-    count: Array  # (bins * parts,) images
+    count: Array  # (BINS * _PARTS,) images
     mean: Array  # confidence, 0 in an empty part
 
 
-def _cells(confidence: Array, bins: int) -> _Cells:
-    which, edges = _bins(confidence, bins)
+def _cells(confidence: Array) -> _Cells:
+    which, edges = _bins(confidence, BINS)
     clipped = np.minimum(confidence.astype(np.float64), 1)
-    offset = (clipped - edges[which]) * bins * _PARTS
+    offset = (clipped - edges[which]) * BINS * _PARTS
     part = which * _PARTS + np.clip(offset.astype(np.int64), 0, _PARTS - 1)
-    count = np.bincount(part, minlength=bins * _PARTS)
-    sums = np.bincount(part, clipped, bins * _PARTS)
+    count = np.bincount(part, minlength=BINS * _PARTS)
+    sums = np.bincount(part, clipped, BINS * _PARTS)
     return _Cells(part=part, count=count, mean=np.clip(sums / np.maximum(count, 1), 0, 1))
 
 
-def _count(part: Array, chosen: Array, bins: int) -> Array:
-    return np.bincount(part[chosen], minlength=bins * _PARTS)
+def _count(part: Array, chosen: Array) -> Array:
+    return np.bincount(part[chosen], minlength=BINS * _PARTS)
 
 
 def brier(probabilities: Array, own: Array) -> float:

@@ -31,7 +31,7 @@ from numpy.typing import ArrayLike
 
 from deep_clustering.platform.metrics.arrays import Array, finite
 from deep_clustering.platform.metrics.metric import PERCENT, Metric, Unit
-from deep_clustering.platform.metrics.partition import cluster_sizes, partition_flags
+from deep_clustering.platform.metrics.partition import partition_flags
 from deep_clustering.platform.metrics.reference import Reference
 
 METRICS = (
@@ -212,7 +212,7 @@ def of_partition(
     sizes = np.bincount(codes, minlength=clusters or 1)
     agreement = neighbour_agreement(codes, reference)
     fewest = FEWEST_SHARE * clusters if clusters else 0
-    reason = _guard(sizes, _within_reach(codes, reference), fewest=fewest)
+    reason = guard(sizes, _within_reach(codes, reference), fewest=fewest)
     none: dict[str, float | None] = {"confidence": None, "scan_consistency": None}
     if reason is not None:
         none["generalisation"] = WORST["generalisation"] if reference.narrow else None
@@ -225,28 +225,24 @@ def of_partition(
         **none,
         "generalisation": generalisation(codes, reference),
         "silhouette_umap": silhouette_umap(codes, reference),
-        "balance": _balance(sizes),
+        "balance": balance(sizes),
         "guarded": 0.0,
         "criteria_guard": None,
     }
 
 
-def guard(probabilities: ArrayLike, reference: Reference) -> str | None:
+def guard(sizes: Array, agreement: float, *, fewest: float) -> str | None:
     """Why a partition must not win a search, or None.
 
+    Args:
+        sizes: (C,) images in each cluster.
+        agreement: of neighbours, see `_within_reach`.
+        fewest: clusters in effect, the exponential of the entropy of their sizes.
+
     Returns:
-        "collapsed": see `partition.flags`. "too few clusters used": the exponential of the entropy
-        of the cluster sizes is below `FEWEST_SHARE` of C. "no better than random": the
-        neighbour agreement is below `LEAST_AGREEMENT`, where of each image so many neighbours
-        are asked as there are others in its cluster.
+        "collapsed": see `partition.flags`. "too few clusters used": there are fewer than `fewest`.
+        "no better than random": the agreement is below `LEAST_AGREEMENT`.
     """
-    p = np.asarray(probabilities)
-    finite(p.max(1))
-    agreement = _within_reach(p.argmax(1), reference)
-    return _guard(cluster_sizes(p), agreement, fewest=FEWEST_SHARE * p.shape[1])
-
-
-def _guard(sizes: Array, agreement: float, *, fewest: float) -> str | None:
     if "collapsed" in partition_flags(sizes):
         return "collapsed"
     if np.exp(_entropy(sizes)) < fewest:
@@ -472,18 +468,11 @@ def silhouette_umap(cluster: Array, reference: Reference) -> float | None:
     return float(silhouette_score(reference.embedded.points, codes))
 
 
-def balance(probabilities: ArrayLike) -> float:
-    """Entropy of the cluster sizes over log C, in [0, 1]; a constraint, not an objective.
+def balance(sizes: Array) -> float:
+    """Entropy of the cluster sizes (C,) over log C, in [0, 1]; a constraint, not an objective.
 
     Nothing in it says that like images are together: a balanced random partition has 1.
-
-    Args:
-        probabilities: (N, C).
     """
-    return _balance(cluster_sizes(probabilities))
-
-
-def _balance(sizes: Array) -> float:
     return _entropy(sizes) / float(np.log(len(sizes))) if len(sizes) > 1 else 0.0
 
 

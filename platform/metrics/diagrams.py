@@ -58,12 +58,11 @@ def cells(confidence: ArrayLike, correct: ArrayLike) -> Cells:
     )
 
 
-def corp(found: Cells, seed: int = 0) -> dict[str, Array]:
+def corp(found: Cells) -> dict[str, Array]:
     """The isotonic reliability diagram with its band (Dimitriadis, Gneiting, Jordan 2021).
 
     Args:
         found: of at least one image.
-        seed: of the calibrated heads behind the band.
 
     Returns:
         `confidence` of each cell with images, rising; `count`; `accuracy` by isotonic regression,
@@ -80,7 +79,7 @@ def corp(found: Cells, seed: int = 0) -> dict[str, Array]:
         fitted: Array = optimize.isotonic_regression(right / count, weights=count).x
         return fitted
 
-    drawn = np.random.default_rng(seed).binomial(count, confidence, (_REPEATS, len(count)))
+    drawn = np.random.default_rng(0).binomial(count, confidence, (_REPEATS, len(count)))
     low, high = np.quantile([isotonic(right) for right in drawn], [0.025, 0.975], axis=0)
     return {
         "confidence": confidence,

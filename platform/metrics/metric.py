@@ -1,6 +1,6 @@
 """The record that says what a metric is called, means and how it is shown."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 
@@ -56,7 +56,7 @@ class Metric:
         floor: the metric that says which values cannot be told from the best one.
         every_epoch: whether it is computed after every epoch, and not only at the end.
         headline: whether a report shows it on top.
-        short: head of its column in the live view.
+        short: head of its column in the live view; "": the name.
         view: its place among what the live view shows, the smallest first; None: only on request.
         source: where a table takes it from, if not from a column of its own name.
     """
@@ -80,7 +80,7 @@ class Metric:
     floor: str | None = None
     every_epoch: bool = False
     headline: bool = False
-    short: str = field(default="")
+    short: str = ""
     view: int | None = None
     source: Source | None = None
 

@@ -17,15 +17,14 @@ LABEL_FREE = "silhouette"
 DEFAULT_OBJECTIVE = LABEL_FREE
 
 
-def parse_objective(text: str, *, labelled: bool = True) -> tuple[Metric, ...]:
+def parse_objective(text: str) -> tuple[Metric, ...]:
     """The objectives of `--objective`, several separated by commas.
 
     Args:
         text: such as "acc,ece"; "label-free" stands for `LABEL_FREE`.
-        labelled: whether the dataset has labels.
 
     Raises:
-        InputError: an unknown name, one given twice, none at all, or a label metric without labels.
+        InputError: an unknown name, one given twice, or none at all.
     """
     names = [name.strip() for name in text.split(",") if name.strip()]
     names = [LABEL_FREE if name == "label-free" else name for name in names]
@@ -44,10 +43,7 @@ def parse_objective(text: str, *, labelled: bool = True) -> tuple[Metric, ...]:
             )
         if names.count(name) > 1:
             raise InputError(f"--objective: '{name}' is given twice; name each objective once.")
-    chosen = tuple(OBJECTIVES[name] for name in names)
-    if not labelled:
-        refuse_labels(chosen)
-    return chosen
+    return tuple(OBJECTIVES[name] for name in names)
 
 
 def refuse_labels(objectives: Iterable[Metric]) -> None:

@@ -72,8 +72,8 @@ class Reference:
             raise ValueError(f"the reference needs at least 2 images, got {len(x)}")
         if x.shape[1] == 1:
             self.neighbours = _neighbours_on_a_line(x[:, 0], self.neighbours.shape[1])
-        #: A power of two that brings the largest feature to about 1: squares stay in range.
         largest = np.abs(x).max(initial=0)
+        #: A power of two that brings the largest feature to about 1: squares stay in range.
         self.scale = float(np.ldexp(1.0, -int(np.clip(np.frexp(largest)[1], -1000, 1000))))
 
     def blocks(self) -> Iterator[tuple[slice, Array]]:

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from deep_clustering.platform.metrics.arrays import Array, finite
-from deep_clustering.platform.metrics.calibration import BINS, ece
+from deep_clustering.platform.metrics.calibration import ece
 from deep_clustering.platform.metrics.metric import PERCENT, Metric
 
 #: Points of the grid on [0, 1] on which residuals are smoothed.
@@ -102,16 +102,13 @@ def decomposition(confidence: ArrayLike, correct: ArrayLike) -> dict[str, float]
     }
 
 
-def ece_classwise(
-    probabilities: Array, assignment: ArrayLike, truth: ArrayLike, bins: int = BINS
-) -> float:
+def ece_classwise(probabilities: Array, assignment: ArrayLike, truth: ArrayLike) -> float:
     """The mean over clusters of the `ece` of "this image is of the cluster's class".
 
     Args:
         probabilities: (N, C).
         assignment: (C,) label that each cluster is matched with, negative for none.
         truth: (N,) labels.
-        bins: as in `ece`.
     """
     labels = np.asarray(truth)
     errors = [

@@ -121,7 +121,7 @@ def test_bad_objectives(text, message):
 
 def test_label_metrics_without_labels_name_the_label_free_ones():
     with pytest.raises(InputError) as caught:
-        objectives.parse_objective("acc,silhouette", labelled=False)
+        objectives.refuse_labels(objectives.parse_objective("acc,silhouette"))
     assert "objective acc needs labels" in str(caught.value)
     assert "choose from silhouette" in str(caught.value)
-    objectives.parse_objective("silhouette", labelled=False)
+    objectives.refuse_labels(objectives.parse_objective("silhouette"))
