@@ -11,6 +11,13 @@ from deep_clustering.platform.store.store import Store
 DOUBTFUL = 0.5
 
 
+def predictions(store: Store, row: Row) -> pl.DataFrame | None:
+    """The table of predictions of a run; None where it has none, or a damaged one (a warning)."""
+    file = row["predictions_file"]
+    frames = list(store.tables("predictions", [str(file)])) if file else []
+    return pl.concat(frames) if frames else None
+
+
 def assignments(store: Store, row: Row) -> pl.DataFrame:
     """A row for each scored image of a run.
 
@@ -25,11 +32,9 @@ def assignments(store: Store, row: Row) -> pl.DataFrame:
     Raises:
         InputError: the run has no table of predictions.
     """
-    file = row["predictions_file"]
-    tables = [] if file is None else list(store.tables("predictions", [str(file)]))
-    if not tables:
+    frame = predictions(store, row)
+    if frame is None:
         raise InputError(f"run {row['run_id']} has no table of predictions.")
-    frame = pl.concat(tables)
     named = "path" in frame.columns and frame["path"].null_count() == 0
     taken = frame.select("path" if named else "sample", "cluster", "confidence")
     p = final_probabilities(store, row, frame["cluster"].to_numpy())

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from deep_clustering.platform.evaluation import assignments
 from deep_clustering.platform.metrics import diagrams
 from deep_clustering.platform.metrics.agreement import match
 from deep_clustering.platform.metrics.arrays import Array
 from deep_clustering.platform.metrics.calibration import reliability
 from deep_clustering.platform.metrics.diagrams import Cells
 from deep_clustering.platform.metrics.rejection import risk_coverage
+from deep_clustering.platform.store.store import Store
 
 #: Bars of a histogram of confidences.
 BARS = 30
@@ -30,8 +32,8 @@ def heads(columns: Iterable[str]) -> list[str]:
 def judged(predictions: pl.DataFrame, head: str | None = None) -> pl.DataFrame:
     """Predictions of one head with `right`: whether the cluster is matched with the label.
 
-    Clusters are matched within each run, by counts alone: among equally good matchings the
-    probabilities, which are not stored, may have chosen another one for the metrics of `runs`.
+    Clusters are matched within each run, by counts alone: among equally good matchings the metrics
+    of `runs` may have another one, which probabilities chose.
 
     Args:
         predictions: of one or several runs.
@@ -152,7 +154,7 @@ def pooled(parts: Sequence[Bins]) -> Bins:
 class Reader:
     """Bins of runs; each run's predictions are read once, and only their counts are kept."""
 
-    def __init__(self, store: Any, rows: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, store: Store, rows: Mapping[str, Mapping[str, Any]]) -> None:
         self._store, self._rows = store, rows
         self._known: dict[str, dict[str, Bins]] = {}
 
@@ -163,11 +165,7 @@ class Reader:
         return self._known[run].get(head or "")
 
     def _read(self, run: str) -> dict[str, Bins]:
-        file = self._rows[run].get("predictions_file")
-        frames = list(self._store.tables("predictions", [file])) if file else []
-        if not frames or not sum(f.height for f in frames):
-            return {}
-        frame = pl.concat(frames)
-        if frame["confidence"].null_count() == frame.height:
-            return {}  # a method without confidences
+        frame = assignments.predictions(self._store, self._rows[run])
+        if frame is None or frame["confidence"].null_count() == frame.height:
+            return {}  # none, or of a method without confidences
         return {head: bins(judged(frame, head or None)) for head in ("", *heads(frame.columns))}

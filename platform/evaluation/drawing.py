@@ -15,8 +15,7 @@ class Densities:
     Attributes:
         heading: names the evaluation, above the figures of all rows of a suite.
         title: of the figure, said after the name of the row.
-        panels: title -> label of a curve -> a value for each image, (n,).
-        limits: ends of the axis of values.
+        panels: title -> label of a curve -> a value from 0 to 1 for each image, (n,).
         xlabel: what the values are.
         caption: sentences below the figure.
         columns: of `results.stages`, that say the same in numbers.
@@ -25,7 +24,6 @@ class Densities:
     heading: str
     title: str
     panels: Mapping[str, Mapping[str, Array]]
-    limits: tuple[float, float] = (0.0, 1.0)
     xlabel: str
     caption: str
     columns: Sequence[str]

@@ -51,6 +51,7 @@ from deep_clustering.platform.data.protocols import HELD_OUT
 from deep_clustering.platform.data.sides import WHOLE
 from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.evaluation import finished
+from deep_clustering.platform.evaluation.assignments import predictions
 from deep_clustering.platform.evaluation.contract import (
     Context,
     Evaluation,
@@ -236,14 +237,13 @@ def fitted(dataset: ImageSet, index: np.ndarray, side: int) -> tuple[np.ndarray,
 
 
 def _predictions(store: Store, row: Row) -> pl.DataFrame:
-    file = row["predictions_file"]
-    frames = list(store.tables("predictions", [str(file)])) if file else []
-    if not frames:
+    frame = predictions(store, row)
+    if frame is None:
         raise StorageError(
             f"the predictions of run {row['run_id']} are missing or damaged; "
             "`platform verify` lists what else is."
         )
-    return frames[0]
+    return frame
 
 
 def _held_out(row: Row, stored: pl.DataFrame, root: Path) -> np.ndarray | None:

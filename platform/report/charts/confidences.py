@@ -125,26 +125,24 @@ def densities(
     alt: str,
     panels: Mapping[str, Mapping[str, Array]],
     *,
-    limits: tuple[float, float],
     x: str,
 ) -> Chart:
     """Shares of values in bars of equal width, a curve for each label.
 
     Args:
-        panels: title -> label -> values (n,).
-        limits: ends of the axis; values outside are not drawn.
+        panels: title -> label -> values (n,), from 0 to 1.
         x: name of the axis.
     """
     with styled():
         figure, axes = panelled(list(panels), height=1.4, legend=0.2, share_y=False)
         for panel, series in zip(axes, panels.values(), strict=True):
             for place, (label, values) in enumerate(series.items()):
-                counts, edges = np.histogram(values, BARS, limits)
+                counts, edges = np.histogram(values, BARS, (0.0, 1.0))
                 share = 100 * counts / max(1, counts.sum())
                 colour = SERIES[place % 6]
                 panel.stairs(share, edges, fill=True, color=colour, alpha=0.25)
                 panel.stairs(share, edges, color=colour, lw=1.3, ls=DASHES[place % 6], label=label)
-            panel.set_xlim(*limits)
+            panel.set_xlim(0, 1)
             panel.locator_params(axis="y", nbins=4)
         legend(figure, axes)
         figure.supxlabel(x, fontsize=9.5)

@@ -90,7 +90,6 @@ def _figure(
         slug(kind, compared.dataset, group.label),
         f"{group.label} on {compared.dataset}: {drawing.title} ({listed(drawing.panels)}).",
         drawing.panels,
-        limits=drawing.limits,
         x=drawing.xlabel,
     )
     query = draft.query(

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from deep_clustering.platform.evaluation import bins, measures
+from deep_clustering.platform.evaluation.assignments import predictions as read_predictions
 from deep_clustering.platform.metrics.registry import HEADLINES, METRICS, names
 from deep_clustering.platform.report.charts.bars import columns
 from deep_clustering.platform.report.markup.parts import (
@@ -52,7 +53,7 @@ def build(draft: Draft, run: str) -> Page:
     """The page of a run of the store, whatever its status."""
     row = draft.store.rows("runs").filter(pl.col("run_id") == run).row(0, named=True)
     done = row["status"] == "ok"
-    predictions = _predictions(draft, row) if done else None
+    predictions = read_predictions(draft.store, row) if done else None
     # a method without heads has columns without a prefix
     heads = [] if predictions is None else bins.heads(predictions.columns) or [""]
     sections = [Section(title="Read first", parts=_first(draft, row))]
@@ -88,12 +89,6 @@ def _pictures(draft: Draft, row: RunRow, predictions: pl.DataFrame) -> list[Sect
 
 def _select(run: str) -> str:
     return f'results.runs(store).filter(pl.col("run_id") == {run!r})'
-
-
-def _predictions(draft: Draft, row: RunRow) -> pl.DataFrame | None:
-    files = [row["predictions_file"]] if row["predictions_file"] else []
-    frames = list(draft.store.tables("predictions", files))
-    return pl.concat(frames) if frames else None
 
 
 def _summary(draft: Draft, row: RunRow) -> list[str]:
