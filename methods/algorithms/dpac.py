@@ -18,8 +18,6 @@ from deep_clustering.methods.clustering.kmeans import kmeans
 from deep_clustering.methods.compute.random import derived, generator
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.dpac import DPACConfig
-
-#: Smallest weight of a pair in Eq. 11: with 0, a batch predicted as one cluster has no denominator.
 from deep_clustering.methods.images.pictures import Pictures
 from deep_clustering.methods.images.view import View
 from deep_clustering.methods.learning.clusterer import Clusterer, negative_entropy
@@ -35,6 +33,7 @@ from deep_clustering.methods.pretraining.representation import (
 )
 from deep_clustering.methods.pretraining.simclr import nt_xent
 
+#: Smallest weight of a pair in Eq. 11: with 0, a batch predicted as one cluster has no denominator.
 WEIGHT_FLOOR = 1e-12
 #: Smallest score of Eq. 9: below it a cluster has no mass at all, up to rounding.
 SCORE_FLOOR = 1e-300

@@ -434,13 +434,16 @@ def _row_scales(points: Array) -> Array:
     return scales
 
 
+def _few(points: Array) -> bool:
+    """Whether sweeps over all distances of points (N, D) are faster, and the matrix fits."""
+    n, d = points.shape
+    return n <= 2 * d and 8 * n * n <= _MATRIX_BYTES
+
+
 def _descend(points: Array, start: Array, visits: Array, rule: _Rule) -> _Found:
     """Sweeps from `start`, which is changed, until `rule` is satisfied; warns where it is not."""
     frame = _Frame.of(points, rule.metric)
-    n, d = points.shape
-    direct = rule.form == "direct" or (
-        rule.form == "auto" and n <= 2 * d and 8 * n * n <= _MATRIX_BYTES
-    )
+    direct = rule.form == "direct" or (rule.form == "auto" and _few(points))
     sweeps = (_Direct if direct else _Linear)(frame, start, visits, rule)
     objectives: list[float] = []
     settled = False
@@ -557,7 +560,6 @@ class _Direct:
 def fit(config: PACConfig, points: Array, seed: int) -> Fitted:
     """P of `points` (n, d) by `PAC`; see `Method.fit`."""
     points = prepared(points, unit=config.unit, clusters=config.clusters)
-    n, d = points.shape
     settings: dict[str, Any] = {
         "m": config.m,
         "metric": config.metric,
@@ -568,12 +570,12 @@ def fit(config: PACConfig, points: Array, seed: int) -> Fitted:
         "min_iter": config.min_iter,
         "max_iter": config.max_iter,
         "order": config.order,
-        "form": "direct" if n <= 2 * d and 8 * n * n <= _MATRIX_BYTES else "linear",  # as "auto"
+        "form": "direct" if _few(points) else "linear",  # as "auto", for both calls
         "random_state": seed,
     }
     with warnings.catch_warnings():  # two points of the same type: everything is compiled by them
         warnings.simplefilter("ignore", ConvergenceWarning)
-        PAC(2, **settings).fit(np.repeat(np.array([[1], [2]], np.float32), d, axis=1))
+        PAC(2, **settings).fit(np.repeat(np.array([[1], [2]], np.float32), points.shape[1], axis=1))
     estimator = PAC(config.clusters, **settings)
     with stopwatch() as seconds:
         estimator.fit(points)

@@ -1,4 +1,4 @@
-"""What CDC and DPAC share: heads on encoders, their predictions, and the weights that they save."""
+"""Heads on encoders, their predictions, and the weights that they save: what clusterers share."""
 
 from collections.abc import Callable, Mapping
 from typing import Self

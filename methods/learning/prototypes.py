@@ -89,11 +89,6 @@ def prototypes(
 ) -> tuple[Tensor, Tensor]:
     """Weights for Linear(d, hidden) -> BatchNorm -> ReLU -> Linear(hidden, clusters).
 
-    features: (n, d) of the whole data set, from the encoder in evaluation mode
-    seed: of the two k-means runs; 0 repeats the published seeds
-    labels: (n,) clusters of the samples, 0 to clusters - 1, in place of the second k-means
-    Returns W1 (hidden, d) and W2 (clusters, hidden), float32; the biases belong at zero.
-
     1. k-means with `hidden` clusters on standardised features: the centres are the first layer.
     2. Hidden activations of the raw features through it; the untrained BatchNorm in evaluation
        mode only divides by sqrt(1 + 1e-5).
@@ -101,6 +96,14 @@ def prototypes(
     4. Both are spread, separately. The second keeps to the hidden space of the first before that.
 
     Scaling all features by one positive number changes nothing but rounding.
+
+    Args:
+        features: (n, d) of the whole data set, from the encoder in evaluation mode.
+        seed: of the two k-means runs; 0 repeats the published seeds.
+        labels: (n,) clusters of the samples, 0 to clusters - 1, in place of the second k-means.
+
+    Returns:
+        W1 (hidden, d) and W2 (clusters, hidden), float32; the biases belong at zero.
 
     Raises:
         ValueError: fewer samples than `hidden` or `clusters`, or features that are not finite.
