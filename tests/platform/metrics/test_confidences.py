@@ -43,7 +43,6 @@ OF_PROBABILITIES = {
     "with_temperature": lambda p: temperature.with_temperature(p, [0, 1, 0, 1], RIGHT),
     "evaluate": evaluate,
     "criteria": lambda p: criteria.criteria(p, REFERENCE),
-    "guard": lambda p: criteria.guard(p, REFERENCE),
 }
 
 
