@@ -31,7 +31,7 @@ from decimal import Decimal
 from functools import cache
 from pathlib import Path
 
-from deep_clustering.methods._fields import nearest
+from deep_clustering.methods._nearest import nearest
 
 #: Runs behind a printed mean. DPAC says 10; CDC does not tell, and 3 is the least that is usual.
 RUNS: Mapping[str, int] = {"dpac": 10, "cdc": 3}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from deep_clustering.ablations._variants import Times, unknown
-from deep_clustering.methods._fields import not_one_of
+from deep_clustering.methods._nearest import not_one_of
 
 Direction = Literal["higher", "lower", "equal"]
 

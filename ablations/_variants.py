@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from deep_clustering.methods._fields import nearest
+from deep_clustering.methods._nearest import nearest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,10 +4,11 @@ Every mistake is collected, then one error names them all.
 """
 
 import dataclasses
-import difflib
 import typing
 from collections.abc import Iterable
 from typing import Literal, NamedTuple, Protocol, TypeVar
+
+from deep_clustering.methods._nearest import not_one_of
 
 T = TypeVar("T")
 
@@ -61,19 +62,6 @@ def doc(default: T, meaning: str, *, added: bool = False) -> T:
     metadata = {"meaning": meaning, "added": added}
     field: T = dataclasses.field(default=default, metadata=metadata)
     return field
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A sentence that names the closest known name, or nothing when none is close."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" Did you mean '{close[0]}'?" if close else ""
-
-
-def not_one_of(value: object, known: Iterable[object]) -> str:
-    """The sentence for a value that is none of the known ones, without its subject."""
-    names = [str(one) for one in known]
-    near = nearest(str(value), names)
-    return f"must be one of {', '.join(names)}; got {value!r}" + (f".{near}" if near else "")
 
 
 def check(config: object, rules: Iterable[Rule]) -> None:

@@ -3,7 +3,8 @@
 import errno
 import os
 
-from deep_clustering.methods._fields import nearest as nearest
+from deep_clustering.methods._nearest import nearest as nearest
+from deep_clustering.methods._nearest import not_one_of as not_one_of
 
 
 class PlatformError(Exception):

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deep_clustering.methods._fields import nearest
+from deep_clustering.methods._nearest import nearest
 
 #: What `resolve` can be told about the data, for `Scale(at_most=...)`.
 BOUNDS = ("images",)

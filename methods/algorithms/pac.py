@@ -29,10 +29,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from deep_clustering.methods._fields import (
-    not_one_of,
-)
 from deep_clustering.methods._method import Fitted
+from deep_clustering.methods._nearest import not_one_of
 from deep_clustering.methods.clustering.points import prepared, stopwatch
 from deep_clustering.methods.pac import Exponent, Form, Metric, Order, PACConfig, Weights
 

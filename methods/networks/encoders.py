@@ -11,7 +11,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from deep_clustering.methods._fields import Stem, StemWeights, not_one_of
+from deep_clustering.methods._fields import Stem, StemWeights
+from deep_clustering.methods._nearest import not_one_of
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.networks import compiled
 from deep_clustering.methods.networks.batchnorm import BatchNorm

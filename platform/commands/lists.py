@@ -17,10 +17,9 @@ from rich.text import Text
 
 from deep_clustering.ablations._absent import ABSENT
 from deep_clustering.ablations._suite import Suite
-from deep_clustering.methods._fields import not_one_of
 from deep_clustering.platform import registry
 from deep_clustering.platform.commands._answer import Answer, Rows
-from deep_clustering.platform.errors import InputError
+from deep_clustering.platform.errors import InputError, not_one_of
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.options import default_store
 

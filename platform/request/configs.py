@@ -7,6 +7,7 @@ pretraining); nested fields are written with a dot, `pretrain.epochs`.
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import math
 import types
@@ -15,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias, TypeVar
 
 from deep_clustering.methods._method import Config
-from deep_clustering.platform.errors import InputError, nearest
+from deep_clustering.platform.errors import InputError, nearest, not_one_of
 
 #: What JSON can hold.
 Value: TypeAlias = "bool | int | float | str | Sequence[Value] | Mapping[str, Value] | None"
@@ -96,8 +97,9 @@ def parse(config_class: type[Config], items: Iterable[str]) -> dict[str, Value]:
             try:
                 values[name] = _typed(known[name], text)
             except ValueError as error:
-                near = nearest(text, _words(known[name]))
-                wrong.append(f"{name}: {error}, got '{text}'" + (f".{near}" if near else ""))
+                words = _words(known[name])
+                said = not_one_of(text, words) if words else f"{error}, got '{text}'"
+                wrong.append(f"{name}: {said}")
     _refuse(wrong)
     return values
 
@@ -229,11 +231,14 @@ def _refuse(wrong: list[str]) -> None:
 
 
 def _words(kind: object) -> tuple[str, ...]:
-    """The words that are values of a kind; none where it has others."""
+    """The words that are all the values of a kind; none where it has others."""
     options = typing.get_args(kind)
     if typing.get_origin(kind) is typing.Literal:
         return options
-    return tuple(word for option in options for word in _words(option))
+    if kind is type(None):
+        return ("none",)
+    parts = [_words(option) for option in options]
+    return tuple(itertools.chain(*parts)) if all(parts) else ()
 
 
 def _typed(kind: object, text: str) -> Value:
@@ -251,7 +256,7 @@ def _typed(kind: object, text: str) -> Value:
         raise ValueError(f"{last}{also}")
     if origin is typing.Literal:
         if text not in options:
-            raise ValueError(f"must be one of {', '.join(options)}")
+            raise ValueError(f"needs {' or '.join(options)}")
         return text
     if origin is tuple:
         parts = [p for p in text.strip("()[] ").split(",") if p.strip()]

@@ -96,7 +96,7 @@ def test_values_take_the_type_of_their_field() -> None:
         ("pretrain.rate=fast", "pretrain.rate: needs a number, got 'fast'"),
         ("pretrain.rate=nan", "pretrain.rate: needs a finite number, got 'nan'"),
         ("pretrain.rate=inf", "pretrain.rate: needs a finite number, got 'inf'"),
-        ("kind=tow", "kind: must be one of one, two, got 'tow'. Did you mean 'two'?"),
+        ("kind=tow", "kind: must be one of one, two; got 'tow'. Did you mean 'two'?"),
         ("flip=1", "flip: needs true or false, got '1'"),
         ("threshold=high", "threshold: needs a number or none, got 'high'"),
         ("batch_size", "'batch_size' is not of the form field=value"),
