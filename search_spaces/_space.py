@@ -148,19 +148,18 @@ class Space(Mapping[str, Domain]):
         return len(self._domains)
 
 
-def space(config: type, nested: Mapping[str, Domain] | None = None, /, **fields: Domain) -> Space:
+def space(config: type, /, **domains: Domain) -> Space:
     """A search space over some fields of a configuration class.
 
     Args:
         config: a dataclass.
-        nested: dotted field -> range, for fields of a dataclass inside it ("pretrain.epochs").
-        **fields: field -> range.
+        **domains: field -> range; those of a dataclass inside it have dotted names, as in
+            `**{"pretrain.epochs": ...}`.
 
     Raises:
         ValueError: lists every field that does not exist (with the nearest one), and every range
             that its field cannot hold or that leans on something that does not exist.
     """
-    domains = {**fields, **(nested or {})}
     kinds = _kinds(config)
     wrong: list[str] = []
     if not domains:

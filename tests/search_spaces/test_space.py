@@ -126,7 +126,7 @@ def test_ranges_are_readable():
 )
 def test_a_space_checks_its_fields(fields, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        space(Toy, fields)
+        space(Toy, **fields)
 
 
 def test_all_mistakes_are_told_together():
@@ -135,7 +135,7 @@ def test_all_mistakes_are_told_together():
 
 
 def test_a_space_is_a_mapping_that_does_not_change():
-    found = space(Toy, {"pretrain.lr": Float(0.1, 1)}, threshold=Choice(None, 0.9))
+    found = space(Toy, threshold=Choice(None, 0.9), **{"pretrain.lr": Float(0.1, 1)})
     assert isinstance(found, Space)
     assert list(found) == ["threshold", "pretrain.lr"]
     assert found.config is Toy
@@ -149,9 +149,9 @@ def test_a_space_is_a_mapping_that_does_not_change():
 def test_scales_follow_the_configuration():
     searched = space(
         Toy,
-        {"pretrain.epochs": Scale(0.5, 2, integer=True)},
         encoder_lr=Scale(0.1, 10, log=True),
         hidden=Scale(0.5, 1.5, integer=True, step=8),
+        **{"pretrain.epochs": Scale(0.5, 2, integer=True)},
     )
     found = resolve(searched, Toy(hidden=100, encoder_lr=1e-3))
     assert found["pretrain.epochs"] == Int(25, 100)
