@@ -6,7 +6,7 @@ once, on raw data and on the features of DPAC's own pretraining; the others vary
 
 from typing import Any
 
-from deep_clustering.ablations._suite import Claim, Direction, Row, Suite
+from deep_clustering.ablations._suite import Claim, Row, Suite
 from deep_clustering.ablations._variants import Times, Variant, variants
 from deep_clustering.methods.dpac import DPACConfig
 
@@ -91,15 +91,13 @@ _ROUNDED = "the two printed values, 90.7 and 90.8, differ by a tenth of a point"
 _COLLAPSE = f"0.1 % or the fraction 0.1: one cluster for all either way; {_ROUNDED}"
 
 
-def _better(
-    row: str, others: tuple[str, ...], direction: Direction = "higher", harmless: str = ""
-) -> tuple[Claim, ...]:
+def _better(row: str, others: tuple[str, ...], harmless: str = "") -> tuple[Claim, ...]:
     return tuple(
         Claim(
             row=row,
             against=other,
             metric="acc",
-            direction=direction,
+            direction="higher",
             margin=_POINT,
             harmless=harmless,
         )
