@@ -76,13 +76,7 @@ def create_images(folder: Path, count: int, side: int) -> np.memmap:
         StorageError: the disk has too little room.
     """
     needed = count * 3 * side * side
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise StorageError(
-            f"{count:,} images of {side}x{side} need {needed / 1e9:,.1f} GB, and only "
-            f"{free / 1e9:,.1f} GB are free at {str(folder.parent)!r}; make room or choose another "
-            "data directory."
-        )
+    _need_room(folder, needed, f"{count:,} images of {side}x{side}")
     path = folder / "images.npy"
     header = {"descr": "|u1", "fortran_order": False, "shape": (count, 3, side, side)}
     with open(path, "wb") as file:
@@ -102,15 +96,19 @@ def write_vectors(folder: Path, vectors: np.ndarray) -> None:
     Raises:
         StorageError: the disk has too little room.
     """
-    needed = 4 * vectors.size
+    what = f"{len(vectors):,} vectors of {vectors.shape[1]:,} numbers"
+    _need_room(folder, 4 * vectors.size, what)
+    np.save(folder / "vectors.npy", np.ascontiguousarray(vectors, dtype=np.float32))
+
+
+def _need_room(folder: Path, needed: int, what: str) -> None:
+    """Raises StorageError where fewer bytes are free than some samples need."""
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise StorageError(
-            f"{len(vectors):,} vectors of {vectors.shape[1]:,} numbers need {needed / 1e9:,.1f} "
-            f"GB, and only {free / 1e9:,.1f} GB are free at {str(folder.parent)!r}; make room or "
-            "choose another data directory."
+            f"{what} need {needed / 1e9:,.1f} GB, and only {free / 1e9:,.1f} GB are free at "
+            f"{str(folder.parent)!r}; make room or choose another data directory."
         )
-    np.save(folder / "vectors.npy", np.ascontiguousarray(vectors, dtype=np.float32))
 
 
 def keep_rows(folder: Path, images: np.memmap, keep: np.ndarray) -> np.memmap:

@@ -42,9 +42,7 @@ def suffixes() -> tuple[str, ...]:
 
 def is_image(path: str) -> bool:
     """Whether a regular file begins as an image does that can be read."""
-    with contextlib.suppress(
-        Exception
-    ):  # a plugin can raise anything about a file that is no image
+    with contextlib.suppress(Exception):  # a plugin raises anything about what is no image
         with open(path, "rb") as file:
             start = file.read(_START)
         signed = [name for name in _SIGNED if name in readable()]

@@ -49,7 +49,10 @@ from deep_clustering.platform.metrics.agreement import match
 from deep_clustering.platform.request.configs import Value
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
+
+    from deep_clustering.methods._method import Model
 
 _CHUNK = 500  # images attacked at a time
 #: Attack -> its steps, and the strengths of RUC's Fig. 9.
@@ -118,8 +121,6 @@ def compute(run: Finished) -> Outcome:
     """
     import torch
 
-    from deep_clustering.methods.images.pictures import Pictures
-
     config = run.config
     encoder = finished.encoder_of(run.store, run.row)
     if encoder is not None:
@@ -139,33 +140,29 @@ def compute(run: Finished) -> Outcome:
     predicted = model.predict(index)[head]
     clusters, clean = match(predicted.argmax(1).cpu().numpy(), truth, predicted.shape[1])
     own = torch.from_numpy(_cluster_of(clusters, truth)).to(run.device)
-    border = None
-    if config["units"] == "pixels":  # black and white, as the network sees them
-        ends = torch.tensor([0, 255], dtype=torch.uint8)[:, None, None, None]
-        ends = ends.expand(-1, 3, images.side, images.side).contiguous().to(run.device)
-        black, white = model.clean(Pictures(ends))
-        border = black, white
-    accuracies: list[float] = []
     eps, steps = config["eps"], config["steps"]
     assert isinstance(eps, list)
     assert isinstance(steps, int)
-    for strength in eps:
+    border = _border(model, images.side, run.device) if config["units"] == "pixels" else None
+
+    def accuracy(strength: float) -> float:
         right = 0
         for rows in torch.arange(len(index)).split(_CHUNK):
-            view = model.clean(images.take(index[rows]))
+            mine = own[rows.to(run.device)]
             found = attacked(
                 lambda x: model.logits(x)[head],
-                view,
-                own[rows.to(run.device)],
-                eps=float(strength),
+                model.clean(images.take(index[rows])),
+                mine,
+                eps=strength,
                 steps=steps,
                 whole=config["step_size"] == "whole",
                 border=border,
             )
             with torch.no_grad():
-                chosen = model.logits(found)[head].argmax(1)
-            right += int((chosen == own[rows.to(run.device)]).sum())
-        accuracies.append(right / len(index))
+                right += int((model.logits(found)[head].argmax(1) == mine).sum())
+        return right / len(index)
+
+    accuracies = [accuracy(float(strength)) for strength in eps]
     drops = [clean - value for value in accuracies]
     return Outcome(
         columns={
@@ -184,6 +181,17 @@ def compute(run: Finished) -> Outcome:
             f"{head}_attack_drop": float(np.mean(drops)),
         }
     )
+
+
+def _border(model: "Model", side: int, device: "torch.device") -> "tuple[Tensor, Tensor]":
+    """A black and a white picture of a side, pixels, as the network sees them: (3, S, S) each."""
+    import torch
+
+    from deep_clustering.methods.images.pictures import Pictures
+
+    ends = torch.tensor([0, 255], dtype=torch.uint8)[:, None, None, None]
+    black, white = model.clean(Pictures(ends.expand(-1, 3, side, side).contiguous().to(device)))
+    return black, white
 
 
 def attacked(

@@ -244,15 +244,6 @@ def resolve(
     layers.append(("this CPU", settled(record.config, *(layer for _, layer in layers))))
     config: Config = configs.build(record.config, *(layer for _, layer in layers))
     check_sizes(config, prepared, _part(asked))
-    features = None
-    if asked.features is not None and names.other is not None:
-        features = _pretrained(asked, names.other, prepared, source, names.inner)
-    elif names.encoder is not None:
-        features = _frozen(names.encoder, prepared, source)
-    elif asked.features is not None:
-        assert store is not None
-        stage = found_stage(asked.features, store, prepared)
-        features = Origin(asked=asked.features, id=stage, work=lambda _: stage)
     return Request(
         method=asked.method,
         record=record,
@@ -261,7 +252,7 @@ def resolve(
         source=source,
         config=config,
         layers=tuple(layers),
-        features=features,
+        features=_features(asked, names, prepared, source, store),
         base=base,
     )
 
@@ -454,6 +445,21 @@ def _fitting(asked: Asked) -> str:
 def _part(asked: Asked) -> Part:
     """A frozen encoder stands in place of the pretraining, whose fields play no part then."""
     return "all" if asked.encoder is None else "own"
+
+
+def _features(
+    asked: Asked, names: _Names, prepared: Dataset, source: Source, store: Store | None
+) -> Origin | None:
+    """What is clustered in place of the data themselves, None for these."""
+    if names.encoder is not None:
+        return _frozen(names.encoder, prepared, source)
+    if asked.features is None:
+        return None
+    if names.other is not None:
+        return _pretrained(asked, names.other, prepared, source, names.inner)
+    assert store is not None
+    stage = found_stage(asked.features, store, prepared)
+    return Origin(asked=asked.features, id=stage, work=lambda _: stage)
 
 
 def _takes_features(method: str, record: Method, option: str) -> None:
