@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 
+#: What MLflow lists the runs under.
+_EXPERIMENT = "deep-clustering"
+
+
 class Sink(Protocol):
     """Where epochs are written."""
 
@@ -55,7 +59,7 @@ class TensorBoard:
 class MLflow:
     """A run of MLflow for every run, in the tracking store that MLFLOW_TRACKING_URI names."""
 
-    def __init__(self, experiment: str) -> None:
+    def __init__(self) -> None:
         try:
             from mlflow.exceptions import MlflowException
             from mlflow.tracking import MlflowClient
@@ -63,8 +67,8 @@ class MLflow:
             raise EnvironmentProblem(_missing("mlflow")) from error
         try:
             self._client = MlflowClient()
-            found = self._client.get_experiment_by_name(experiment)
-            own = found.experiment_id if found else self._client.create_experiment(experiment)
+            found = self._client.get_experiment_by_name(_EXPERIMENT)
+            own = found.experiment_id if found else self._client.create_experiment(_EXPERIMENT)
         except (MlflowException, ImportError) as error:
             raise EnvironmentProblem(
                 f"--log mlflow: its tracking store cannot be used ({str(error).splitlines()[0]}); "
@@ -134,7 +138,7 @@ def opened(kind: str | None, folder: Path) -> Log | None:
     """
     if kind is None:
         return None
-    return Log(TensorBoard(folder) if kind == "tensorboard" else MLflow("deep-clustering"))
+    return Log(TensorBoard(folder) if kind == "tensorboard" else MLflow())
 
 
 def _plain(values: Numbers) -> dict[str, float]:

@@ -125,6 +125,11 @@ def _example(compared: Comparison, groups: Sequence[RowGroup]) -> RowGroup:
     return baseline if baseline is not None and baseline in groups else groups[0]
 
 
+def _given(example: RowGroup, groups: Sequence[RowGroup]) -> str:
+    """Says of which of several groups the query gives the numbers."""
+    return f" The code below gives {example.label}." * (len(groups) > 1)
+
+
 def _images(known: Mapping[str, Bins]) -> str:
     most = max(b.runs for b in known.values())
     return "Images of one run" if most == 1 else f"Images of up to {most} seeds, pooled"
@@ -145,8 +150,7 @@ def _suite_reliability(
         known,
     )
     caption = f"{_images(known)}, in 15 bins of confidence. {_OVERCONFIDENT}"
-    if len(groups) > 1:
-        caption += f" The code below gives {example.label}."
+    caption += _given(example, groups)
     query = samples_query(draft, example.runs, example.head, _BINS, calibration)
     return draft.figure(chart, f"Reliability, {dataset}.", caption, query)
 
@@ -160,9 +164,7 @@ def _suite_without_bins(
         f"Reliability without bins on {dataset}, one panel for each of {listed(known)}.",
         known,
     )
-    caption = f"{_images(known)}. {_ISOTONIC}"
-    if len(groups) > 1:
-        caption += f" The code below gives {example.label}."
+    caption = f"{_images(known)}. {_ISOTONIC}{_given(example, groups)}"
     query = samples_query(draft, example.runs, example.head, _WITHOUT_BINS, diagrams)
     return draft.figure(chart, f"Reliability without bins, {dataset}.", caption, query)
 
@@ -177,9 +179,7 @@ def _suite_histograms(
         f"{listed(known)}.",
         known,
     )
-    caption = f"{_images(known)}. {_RIGHT} {_SIDES}"
-    if len(groups) > 1:
-        caption += f" The code below gives {example.label}."
+    caption = f"{_images(known)}. {_RIGHT} {_SIDES}{_given(example, groups)}"
     query = samples_query(draft, example.runs, example.head, _BARS)
     title = f"Confidence of right and wrong images, {dataset}."
     return draft.figure(chart, title, caption, query)
