@@ -23,7 +23,6 @@ from typing import Any, Self, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
@@ -55,8 +54,8 @@ class PAC(ClusterMixin, BaseEstimator):
     Args:
         n_clusters: K, at most the number of samples.
         m: weight exponent, above 1; Sec. 4.1 uses 1.03 throughout. All probabilities stay at 1/K
-            unless m - 1 is below about the share of variance of the first principal component
-            (`critical_m`); a warning tells.
+            unless m - 1 is below about the share of variance of the first principal component; a
+            warning tells.
         metric: "sqeuclidean", ||x - y||^2, the paper's default for raw data, or "cosine",
             1 - cos(x, y), for deep features. On rows of length 1 both give the same result. The
             balance above is the same for both.
@@ -231,37 +230,6 @@ def near_uniform(n: int, clusters: int, uniformity: float, random: np.random.Ran
     np.exp(start, out=start)
     start /= start.sum(1, keepdims=True)
     return start
-
-
-def critical_m(features: Array, *, metric: Metric, weights: Weights = "power") -> float:
-    """The m above which P stays uniform on `features` (n, d).
-
-    Near P = 1/K a sweep shrinks every deviation unless alpha c |l| > 1, with l the least eigenvalue
-    of G^-1/2 D G^-1/2, G the row sums of the distances D, and c = m for w = p^m, 1 for w = p. With
-    samples about equally far from their mean, |l| is the share of variance of the first principal
-    component. Takes a float64 copy of the features, and no distance matrix.
-    """
-    frame = _Frame.of(np.ascontiguousarray(features), metric)
-    points = frame.points * frame.scales[:, None] - frame.centre
-    lengths = np.einsum("ij,ij->i", points, points)
-
-    def distances_times(v: Array) -> Array:
-        v = v.ravel()
-        return lengths * v.sum() + lengths @ v - 2 * (points @ (points.T @ v))
-
-    roots = np.sqrt(distances_times(np.ones(len(points))))
-    if not roots.all():
-        return 1.0  # all samples are the same
-    operator = LinearOperator(
-        (len(points), len(points)),
-        lambda v: distances_times(v.ravel() / roots) / roots,
-        dtype=float,
-    )
-    start = np.random.default_rng(0).normal(size=len(points))
-    least = -float(eigsh(operator, 1, which="SA", v0=start, return_eigenvectors=False)[0])
-    if weights == "probability":
-        return 1 + least
-    return 1 / (1 - least) if least < 1 else math.inf
 
 
 def exponent_of(m: float, exponent: Exponent = "real") -> float:

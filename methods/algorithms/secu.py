@@ -253,8 +253,8 @@ class SeCu(Clusterer):
 
         Returns:
             `image_loss` and `centre_loss`, means over the groupings; `entropy` of the sizes of the
-            batch's clusters, in nats, and mean
-            `confidence` of the first views, both of the first grouping.
+            batch's clusters, in nats, and mean `confidence` of the first views, both of the first
+            grouping.
         """
         config = self.config
         first = self._steps < self._per_epoch

@@ -24,8 +24,7 @@ def mini_clusters(x: Tensor, k: int, restarts: int) -> KMeans:
     Raises:
         ValueError: as `kmeans`; where `never_waits`, not for values that are not finite.
     """
-    fits = _fits(x)
-    return _MINI_CLUSTERS(x, k, restarts) if fits else kmeans(x, k, restarts=restarts)
+    return (_MINI_CLUSTERS if _fits(x) else _plain)(x, k, restarts)
 
 
 def never_waits(x: Tensor, k: int, restarts: int) -> bool:

@@ -26,17 +26,15 @@ class BatchNorm(nn.Module):
     bias gradients are of the local rows: sum them over ranks as all others.
     """
 
+    momentum, eps = 0.1, 1e-5
+
     running_mean: Tensor
     running_var: Tensor
     num_batches_tracked: Tensor
 
-    def __init__(
-        self, features: int, *, replicas: Replicas, momentum: float = 0.1, eps: float = 1e-5
-    ) -> None:
+    def __init__(self, features: int, *, replicas: Replicas) -> None:
         super().__init__()
         self.replicas = replicas
-        self.momentum = momentum
-        self.eps = eps
         self.weight = nn.Parameter(torch.ones(features))
         self.bias = nn.Parameter(torch.zeros(features))
         self.register_buffer("running_mean", torch.zeros(features))
