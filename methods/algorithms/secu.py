@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from deep_clustering.methods.compute.random import generator, seeded
 from deep_clustering.methods.images.contrastive import Contrastive
 from deep_clustering.methods.learning.clusterer import Clusterer, negative_entropy
-from deep_clustering.methods.learning.learner import Context, Parts, descend
-from deep_clustering.methods.learning.state import prepare
+from deep_clustering.methods.learning.learner import Context, Parts, descend, sgd
 from deep_clustering.methods.networks.encoders import described, wide
 from deep_clustering.methods.networks.perceptron import perceptron
 from deep_clustering.methods.secu import SeCuConfig
@@ -228,14 +227,11 @@ class SeCu(Clusterer):
             {"params": network},
             {"params": self._centres, "lr": config.centre_rate},
         ]
-        self._optimiser = prepare(
-            torch.optim.SGD(
-                groups,
-                lr=config.learning_rate,
-                momentum=config.sgd_momentum,
-                weight_decay=config.weight_decay,
-                fused=True,
-            )
+        self._optimiser = sgd(
+            groups,
+            config.learning_rate,
+            momentum=config.sgd_momentum,
+            weight_decay=config.weight_decay,
         )
 
     def _head(self, name: str) -> Head:

@@ -16,8 +16,7 @@ from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.contrastive import Contrastive
 from deep_clustering.methods.learning.best import Best
 from deep_clustering.methods.learning.clusterer import Clusterer, negative_entropy
-from deep_clustering.methods.learning.learner import Context, Parts, descend
-from deep_clustering.methods.learning.state import prepare
+from deep_clustering.methods.learning.learner import Context, Parts, descend, sgd
 from deep_clustering.methods.networks.encoders import Encoder, described, wide
 from deep_clustering.methods.pretraining.simclr import whole_batch
 from deep_clustering.methods.tsuc import TSUCConfig
@@ -223,15 +222,12 @@ class TSUC(Clusterer):
             frame=config.frame,
         )
         self._generator = generator(self._seed, "views")
-        self._optimiser = prepare(
-            torch.optim.SGD(
-                [*self._encoder.parameters()],
-                lr=config.learning_rate,
-                momentum=config.sgd_momentum,
-                weight_decay=config.weight_decay,
-                nesterov=config.sgd_momentum > 0,
-                fused=True,
-            )
+        self._optimiser = sgd(
+            self._encoder.parameters(),
+            config.learning_rate,
+            momentum=config.sgd_momentum,
+            weight_decay=config.weight_decay,
+            nesterov=config.sgd_momentum > 0,
         )
         self._both = torch.cat([self._rows, self._rows + config.batch_size])
 

@@ -8,7 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NotRequired, Protocol, TypedDict
+from typing import Any, NotRequired, Protocol, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -244,12 +244,22 @@ def adam(*groups: tuple[Iterable[Tensor], float], weight_decay: float) -> torch.
 
 
 def sgd(
-    parameters: Iterable[Tensor], rate: float, *, momentum: float, weight_decay: float
+    parameters: Iterable[Tensor] | Iterable[dict[str, Any]],
+    rate: float,
+    *,
+    momentum: float,
+    weight_decay: float,
+    nesterov: bool = False,
 ) -> torch.optim.SGD:
-    """SGD without Nesterov's momentum, with L2 weight decay."""
+    """SGD with L2 weight decay, on parameters or on groups of them."""
     return prepare(
         torch.optim.SGD(
-            list(parameters), lr=rate, momentum=momentum, weight_decay=weight_decay, fused=True
+            parameters,
+            lr=rate,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            nesterov=nesterov,
+            fused=True,
         )
     )
 

@@ -19,8 +19,7 @@ from deep_clustering.methods.compute.random import generator, seeded
 from deep_clustering.methods.compute.replicas import Replicas
 from deep_clustering.methods.images.contrastive import Contrastive
 from deep_clustering.methods.images.pictures import Pictures
-from deep_clustering.methods.learning.learner import Context, descend
-from deep_clustering.methods.learning.state import prepare
+from deep_clustering.methods.learning.learner import Context, descend, sgd
 from deep_clustering.methods.networks.encoders import (
     Encoder,
     encoder,
@@ -128,14 +127,11 @@ class MoCo(Pretraining):
         #: (query view, key view): which view is compared with which, and so which queues exist.
         self._pairs = ((0, 1), (1, 0)) if config.symmetric else ((0, 1),)
         self._queues = Queues(config, self._seed).to(device)
-        self._optimiser = prepare(
-            torch.optim.SGD(
-                self._online,
-                lr=config.warmup_rate,
-                momentum=config.sgd_momentum,
-                weight_decay=config.weight_decay,
-                fused=True,
-            )
+        self._optimiser = sgd(
+            self._online,
+            config.warmup_rate,
+            momentum=config.sgd_momentum,
+            weight_decay=config.weight_decay,
         )
         self._total = self._per_epoch * config.epochs
         self._warmup = self._per_epoch * config.warmup_epochs

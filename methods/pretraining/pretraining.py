@@ -1,7 +1,6 @@
 """What pretrainings share: seed, optimiser and what they hand over.
 
-Everything here is said once for MoCo, SimCLR and the autoencoder; what they optimise is in the file
-of each.
+What they optimise is in the file of each.
 """
 
 from abc import abstractmethod

@@ -6,12 +6,10 @@ Chen and He, "Exploring simple Siamese representation learning", CVPR 2021
 
 from typing import Any, Unpack
 
-import torch
 from torch import Tensor
 
 from deep_clustering.methods.compute.random import seeded
-from deep_clustering.methods.learning.learner import Context
-from deep_clustering.methods.learning.state import prepare
+from deep_clustering.methods.learning.learner import Context, sgd
 from deep_clustering.methods.networks.batchnorm import BatchNorm
 from deep_clustering.methods.networks.encoders import place
 from deep_clustering.methods.networks.perceptron import perceptron
@@ -56,14 +54,8 @@ class SimSiam(Siamese):
             {"params": [p for p in learnt if p.requires_grad]},
             {"params": [*self._predictor.parameters()]},
         ]
-        self._optimiser = prepare(
-            torch.optim.SGD(
-                groups,
-                lr=self._peak,
-                momentum=config.sgd_momentum,
-                weight_decay=config.weight_decay,
-                fused=True,
-            )
+        self._optimiser = sgd(
+            groups, self._peak, momentum=config.sgd_momentum, weight_decay=config.weight_decay
         )
 
     def _scheduled(self) -> list[dict[str, Any]]:
