@@ -94,15 +94,16 @@ def cells(suite: Measured) -> pl.DataFrame:
 def cells_of(suite: Measured) -> list[Cell]:
     """All cells, in the row and column order of the published table."""
     definition = suite.current.suite
-    table = []
+    table: list[Cell] = []
     for dataset in suite.current.datasets:
         paper = printed(definition, dataset)
-        for line in paper.lines(definition):
-            for against in compared(definition):
-                for metric in metrics_of(definition, against):
-                    cell = _cell(suite, paper, line, dataset, against, metric)
-                    if cell is not None:
-                        table.append(cell)
+        found = (
+            _cell(suite, paper, line, dataset, against, metric)
+            for line in paper.lines(definition)
+            for against in compared(definition)
+            for metric in metrics_of(definition, against)
+        )
+        table += [cell for cell in found if cell is not None]
     return table
 
 
