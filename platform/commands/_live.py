@@ -118,7 +118,7 @@ class LiveView:
             done = sum(each if job.state.final else job.epoch for job in runs)
             over = sum(job.state.final for job in runs)
             spent = sum(job.elapsed for job in runs)
-            worked = sum(job.epoch for job in runs if job.elapsed)
+            worked = sum(job.epoch - job.begun for job in runs if job.elapsed)
             side = max(1, sum(job.state is State.RUNNING for job in runs))
             left = spent / worked * (each * expected - done) / side if worked else None
             progress = _progress(done, each * expected)
@@ -182,13 +182,13 @@ class LiveView:
         now = time.monotonic()
         if state == "waiting" or (state == before and state != "running"):
             return
-        if state == before and (now - when < _PLAIN_PAUSE or job.epoch == 0):
+        if state == before and (now - when < _PLAIN_PAUSE or not (job.epoch or job.images)):
             return
         self._told[label] = (state, now)
         shown = " ".join(f"{m} {_number(values[m])}" for m in self._metrics if m in values)
-        at = f" epoch {job.epoch}/{job.epochs}" if state == "running" else ""
+        at = _images(job) or f"epoch {job.epoch}/{job.epochs}"
         why = f": {reason}" if reason else ""
-        self._say(f"{label} {state}{at} {shown}".rstrip() + why)
+        self._say(f"{label} {state}{f' {at}' if state == 'running' else ''} {shown}".rstrip() + why)
 
 
 def _mine(line: Line, jobs: _Jobs) -> list[Progress]:
@@ -227,10 +227,14 @@ def _values(line: Line, jobs: _Jobs) -> Numbers:
 
 
 def _bar(label: str, job: Progress) -> tuple[str, ProgressBar, str]:
-    done, total = job.epoch, job.epochs
-    left = job.elapsed / done * (total - done) if done else None
-    at = f"{done}/{total} epochs" if total else ""
-    return label, _progress(done, total), f"{at} {_left(left)}".strip()
+    done, _, total = job.images or (job.epoch, job.begun, job.epochs)
+    at = _images(job) or (f"{done}/{total} epochs" if total else "")
+    return label, _progress(done, total), f"{at} {_left(job.left)}".strip()
+
+
+def _images(job: Progress) -> str:
+    """How far a pass over images is; empty for other work."""
+    return "" if job.images is None else f"{job.images[0]:,}/{job.images[2]:,} images"
 
 
 def _progress(done: float, total: float) -> ProgressBar:

@@ -100,6 +100,10 @@ class Client:
         """Does not wait for an answer: the loop goes on."""
         self.actor.epoch.remote(job, epoch, dict(values))
 
+    def images(self, job: str, done: int, of: int) -> None:
+        """Does not wait for an answer."""
+        self.actor.images.remote(job, done, of)
+
     def note(self, text: str) -> None:
         """Does not wait for an answer."""
         self.actor.note.remote(text)

@@ -2,8 +2,10 @@
 
 import contextlib
 import faulthandler
+import math
 import os
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +29,7 @@ from deep_clustering.platform.run.progress import Numbers, numbers_stored
 from deep_clustering.platform.run.workplace import Workplace
 from deep_clustering.platform.store.store import Store
 
-#: Seconds after which a lane that waits for work makes use of the time.
+#: Seconds after which a lane that waits for work makes use of the time, and tells a view more.
 _MOMENT = 0.5
 
 T = TypeVar("T")
@@ -39,6 +41,7 @@ class _Report:
     def __init__(self, planner: Client, job: str, replicas: Replicas) -> None:
         self._planner, self._job, self._replicas = planner, job, replicas
         self._stop = threading.Event()
+        self._told = -math.inf  # when a view was last told of images
         if replicas.rank == 0:
             threading.Thread(target=self._watch, daemon=True).start()
 
@@ -50,6 +53,12 @@ class _Report:
     def epoch(self, epoch: int, values: Numbers) -> None:
         plain = {k: v for k, v in values.items() if isinstance(v, (int, float))}
         self._planner.epoch(self._job, epoch, plain)
+
+    def images(self, done: int, of: int) -> None:
+        now = time.monotonic()
+        if now - self._told >= _MOMENT:
+            self._told = now
+            self._planner.images(self._job, done, of)
 
     def note(self, text: str) -> None:
         self._planner.note(text)

@@ -88,10 +88,12 @@ def _pass(job: Job, place: Workplace, observer: Observer, seen: View | None, see
             parts, resumed = [saved.state["features"]], saved.epoch
             started, seconds = saved.history.started, saved.history.seconds
         last = time.monotonic()
+        observer.images(sum(map(len, parts)), len(index))
         for number, found in enumerate(
             network.features(seeing, images, index, seen, seed, resumed), resumed + 1
         ):
             parts.append(found)
+            observer.images(min(number * network.BATCH, len(index)), len(index))
             if observer.cancelled():
                 raise Cancelled
             if time.monotonic() - last > _PAUSE:

@@ -38,6 +38,8 @@ class _Entry:
     owners: set[str]
     state: State = State.WAITING
     epoch: int = 0
+    begun: int | None = None  # epochs before the first one that was told
+    images: tuple[int, int, int] | None = None  # see `Progress`
     values: Numbers = field(default_factory=dict)
     history: list[tuple[int, Numbers]] = field(default_factory=list)
     failure: Failure | None = None
@@ -72,6 +74,8 @@ class _Entry:
             values=self.values,
             failure=self.failure,
             elapsed=self.elapsed + self.lasted(),
+            begun=self.begun or 0,
+            images=self.images,
         )
 
     def news(self, known: int) -> JobNews:
@@ -233,10 +237,19 @@ class Planner:
     async def epoch(self, job: str, epoch: int, values: Numbers) -> None:
         """A lane finished an epoch, perhaps once more: a worker died, and so did what it had."""
         entry = self._jobs[job]
+        if entry.begun is None:
+            entry.begun = max(0, epoch - 1)
         # Of an epoch that was not evaluated the metrics before it stand.
         entry.epoch, entry.values = epoch, {**entry.values, **values}
         if not entry.history or epoch > entry.history[-1][0]:
             entry.history.append((epoch, values))
+        await self._tell(job)
+
+    async def images(self, job: str, done: int, of: int) -> None:
+        """A lane is so far in a pass."""
+        entry = self._jobs[job]
+        before = done if entry.images is None else entry.images[1]
+        entry.images = done, before, of
         await self._tell(job)
 
     async def finished(self, job: str, lane: int, values: Numbers) -> None:

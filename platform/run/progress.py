@@ -32,6 +32,9 @@ class Observer(Protocol):
     def epoch(self, epoch: int, values: Numbers) -> None:
         """`epoch` epochs are done, and durable once the next is; `values`: losses and metrics."""
 
+    def images(self, done: int, of: int) -> None:
+        """So many images of a pass over them are through; first, those that were before."""
+
     def note(self, text: str) -> None:
         """Something a person should read."""
 
@@ -71,15 +74,31 @@ class Submitted:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """A job as the planner knows it."""
+    """A job as the planner knows it.
+
+    Attributes:
+        epochs, epoch: in all, and done.
+        begun: epochs that were done before this command.
+        images: of a pass: those that are through, those that were before this command, all; else
+            None.
+        elapsed: seconds in lanes.
+    """
 
     kind: str
-    epochs: int  # in all
+    epochs: int
     state: State
-    epoch: int  # done
+    epoch: int
     values: Numbers
     failure: Failure | None
-    elapsed: float  # seconds in lanes
+    elapsed: float
+    begun: int = 0
+    images: tuple[int, int, int] | None = None
+
+    @property
+    def left(self) -> float | None:
+        """Seconds that it will take at the pace of this command; None where that is not known."""
+        done, before, of = self.images or (self.epoch, self.begun, self.epochs)
+        return self.elapsed / (done - before) * (of - done) if done > before else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -138,6 +138,9 @@ class _Silent:
     def epoch(self, epoch: int, values: Any) -> None:
         pass
 
+    def images(self, done: int, of: int) -> None:
+        pass
+
     def note(self, text: str) -> None:
         pass
 

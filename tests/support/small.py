@@ -85,11 +85,15 @@ class Watcher:
         self.epochs: list[int] = []
         self.values: list[dict[str, Any]] = []
         self.notes: list[str] = []
+        self.passed: list[tuple[int, int]] = []
         self._stop_after = stop_after
 
     def epoch(self, epoch: int, values: Any) -> None:
         self.epochs.append(epoch)
         self.values.append(dict(values))
+
+    def images(self, done: int, of: int) -> None:
+        self.passed.append((done, of))
 
     def note(self, text: str) -> None:
         self.notes.append(text)

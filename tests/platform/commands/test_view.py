@@ -1,6 +1,7 @@
 """What a person sees: at 80 columns on a terminal, as plain lines elsewhere."""
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -83,6 +84,34 @@ def test_plain_lines_tell_each_change_once(capsys: pytest.CaptureFixture[str]) -
         "trial 0 done acc 0.900 ece 0.050",
         "trial 1 running epoch 5/10 acc 0.500",
         "trial 2 failed: diverged at epoch 3, step 1: loss is not finite",
+    ]
+
+
+def test_a_pass_over_images_is_told_by_them(capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = {"011e80": _job("running", 0, "frozen", images=(1280, 1216, 10000))}
+    jobs["011e80"] = replace(jobs["011e80"], elapsed=2.0)
+    shown = Console(file=io.StringIO(), width=80)
+    shown.print(LiveView("", (), console=_terminal())._draw(jobs, []))
+    text = shown.file.getvalue()  # type: ignore[attr-defined]
+    assert text.splitlines()[1].endswith("1,280/10,000 images 4:33 left")
+    with LiveView("", (), console=Console(file=io.StringIO())) as view:
+        view.update(jobs, (), [])
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        "encoder 011e80 running 1,280/10,000 images"
+    ]
+
+
+def test_what_a_killed_command_had_done_makes_the_rest_no_shorter() -> None:
+    """Six epochs of ten at 5 s each, five of them before: the other four take 20 s, not 3."""
+    jobs = {"a": replace(_job("running", 6), begun=5, elapsed=5.0)}
+    shown = Console(file=io.StringIO(), width=80)
+    view = LiveView("", ("acc",), console=_terminal())
+    shown.print(view._draw(jobs, [Line("seed 0", ("a",))]))
+    shown.print(view._draw({"s": replace(jobs["a"], kind="encoder")}, []))
+    text = shown.file.getvalue()  # type: ignore[attr-defined]
+    assert [line.split()[-2:] for line in text.splitlines() if "left" in line] == [
+        ["0:20", "left"],
+        ["0:20", "left"],
     ]
 
 

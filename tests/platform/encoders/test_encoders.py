@@ -284,8 +284,10 @@ def test_an_interrupted_pass_gives_the_same_features(
     with pytest.raises(Cancelled):
         execute(job, other, Stopped())
     assert not other.store.stage_ready(job.id)
-    execute(job, other, Watcher())
+    watcher = Watcher()
+    execute(job, other, watcher)
     assert other.store.stage_row(job.id)["resumed_at"] == 3
+    assert watcher.passed == [(n, 48) for n in (24, 32, 40, 48)]
     found, whole = (at._artefact(job.id, "features")["features"] for at in (other, lane))
     assert torch.equal(found, whole)
     assert not list((tmp_path / "other" / "checkpoints").rglob("*.safetensors"))

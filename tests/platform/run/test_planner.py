@@ -239,6 +239,44 @@ def test_only_new_epochs_are_sent() -> None:
     assert asyncio.run(story()).jobs["r"].history == ((2, {"loss": 1.0}),)
 
 
+@pytest.mark.parametrize(
+    ("first", "told", "left"),
+    [
+        (0, 1, 2 * 10.0),  # one of three epochs in 10 seconds
+        (2, 2, 10.0),  # continued after the first one: it is no part of these seconds
+        (3, 3, 0.0),
+        (0, 0, None),
+    ],
+)
+def test_the_time_left_is_by_what_this_command_has_done(
+    monkeypatch: pytest.MonkeyPatch, first: int, told: int, left: float | None
+) -> None:
+    async def story() -> Any:
+        planner = await _started(_job("r"))
+        monkeypatch.setattr("time.monotonic", lambda: 100.0)
+        await planner.next(0)
+        monkeypatch.setattr("time.monotonic", lambda: 110.0)
+        for epoch in dict.fromkeys((first, told)):
+            await planner.epoch("r", epoch, {})
+        return (await planner.snapshot()).jobs["r"]
+
+    assert asyncio.run(story()).left == left
+
+
+def test_a_pass_is_told_by_its_images_and_those_of_before_take_no_time() -> None:
+    async def story() -> Any:
+        planner = await _started(_job("s", "frozen"))
+        await planner.next(0)
+        planner._jobs["s"].since, planner._jobs["s"].elapsed = None, 0.0
+        for done in (640, 704, 832):
+            planner._jobs["s"].elapsed = (done - 640) / 8
+            await planner.images("s", done, 1000)
+        return (await planner.snapshot()).jobs["s"]
+
+    job = asyncio.run(story())
+    assert (job.images, job.left) == ((832, 640, 1000), (1000 - 832) / 8)
+
+
 def test_a_view_is_told_what_changed_and_not_all_that_there_is() -> None:
     """What 500 finished runs cost a view is what one run does."""
 
