@@ -44,9 +44,14 @@ _POLL = 0.25  # seconds between two looks at the planner
 
 
 def resolved(
-    asked: Asked, compute: Compute, store: Store, *, outline: Outline = "never"
+    asked: Asked, compute: Compute, store: Store, *, outline: Outline | None = None
 ) -> Request:
-    """The request of a command's options; reading images shows its progress."""
+    """The request of a command's options; reading images shows its progress.
+
+    A dry run downloads nothing: sizes stand in for a named dataset that is not here.
+    """
+    if outline is None:
+        outline = "missing" if compute.dry_run else "never"
     with Console(stderr=True, highlight=False).status("") as status:
 
         def progress(done: int, total: int) -> None:

@@ -11,7 +11,7 @@ from rich.table import Table
 from deep_clustering.ablations._suite import Claim, Direction, Replicated
 from deep_clustering.platform.commands import _compute as work
 from deep_clustering.platform.commands import _say as say
-from deep_clustering.platform.commands._live import clock
+from deep_clustering.platform.evaluation.measures import duration, plural
 from deep_clustering.platform.request.jobs import RUN, Job
 from deep_clustering.platform.request.options import Ablate
 from deep_clustering.platform.run import estimates
@@ -47,8 +47,8 @@ def dry_run(plan: Plans, options: Ablate, store: Store) -> None:
     console.print(f"[bold]{escape(suite.name)}[/]: {escape(suite.title)}", soft_wrap=True)
     number = sum(len(arm.runs) for arm in expansion.arms)
     console.print(
-        f"{len(suite.rows)} rows on {', '.join(expansion.requests)}, {seeds} seeds: "
-        f"{number} runs asked for, {len(runs)} distinct",
+        f"{plural(len(suite.rows), 'row')} on {', '.join(expansion.requests)}, "
+        f"{plural(seeds, 'seed')}: {plural(number, 'run')} asked for, {len(runs):,} distinct",
         markup=False,
     )
     for arm in expansion.arms:
@@ -58,10 +58,8 @@ def dry_run(plan: Plans, options: Ablate, store: Store) -> None:
                 style="yellow",
                 markup=False,
             )
-    for name, request in expansion.requests.items():
-        if not request.dataset.here:
-            text = f"{name} is not here yet: it would be read first"
-            console.print(text, style="yellow", markup=False)
+    for request in expansion.requests.values():
+        say.not_here(console, request)
     todo = {way: work.missing(one.wanted, store, options.retry) for way, one in expansions.items()}
     left = [job for job in todo[asked] if job.kind == RUN]
     there = len(runs) - len({job.id for job in runs} & {job.id for job in left})
@@ -101,10 +99,11 @@ def _cost(
         return text
     if not time.source:
         return f"{text}\n  time: nothing tells it yet"
-    more = f"; {time.unknown} jobs (such as pretraining) not counted" * bool(time.unknown)
-    hours = time.seconds / 3600
-    told = f"{hours:.1f} hours" if hours >= 1 else clock(time.seconds)
-    return f"{text}\n  time: about {told} of one device (from {time.source}{more})"
+    unknown = plural(time.unknown, "job")
+    more = f"; {unknown} (such as pretraining) not counted" * bool(time.unknown)
+    return (
+        f"{text}\n  time: about {duration(time.seconds)} of one device (from {time.source}{more})"
+    )
 
 
 def _print_chances(
@@ -116,7 +115,7 @@ def _print_chances(
     if not asked:
         return
     table = Table(title="claims", box=None, pad_edge=False, title_justify="left")
-    settled = [f"settled by {seeds} seeds" for seeds in looks]
+    settled = [f"settled by {plural(seeds, 'seed')}" for seeds in looks]
     for column in ("claim", "published", "replicated\nwithin", "sd of\nthe two", *settled):
         table.add_column(column, overflow="fold", justify="left" if column == "claim" else "right")
     in_store = measured(store, suite.name) if suite.name in store.plans("suite") else None

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deep_clustering.platform.metrics.registry import METRICS
-from deep_clustering.platform.request.jobs import RUN, WORDS
+from deep_clustering.platform.request.jobs import FROZEN, RUN, VIEW, WORDS
 from deep_clustering.platform.run.progress import Line, Numbers, Progress, State
 
 #: Seconds between two plain lines about the same job.
@@ -186,9 +186,11 @@ class LiveView:
             return
         self._told[label] = (state, now)
         shown = " ".join(f"{m} {_number(values[m])}" for m in self._metrics if m in values)
-        at = _images(job) or f"epoch {job.epoch}/{job.epochs}"
+        at = _images(job) or ("" if _passes(job) else f"epoch {job.epoch}/{job.epochs}")
         why = f": {reason}" if reason else ""
-        self._say(f"{label} {state}{f' {at}' if state == 'running' else ''} {shown}".rstrip() + why)
+        self._say(
+            f"{label} {state} {f'{at} ' if at and state == 'running' else ''}{shown}".rstrip() + why
+        )
 
 
 def _mine(line: Line, jobs: _Jobs) -> list[Progress]:
@@ -228,8 +230,13 @@ def _values(line: Line, jobs: _Jobs) -> Numbers:
 
 def _bar(label: str, job: Progress) -> tuple[str, ProgressBar, str]:
     done, _, total = job.images or (job.epoch, job.begun, job.epochs)
-    at = _images(job) or (f"{done}/{total} epochs" if total else "")
+    at = _images(job) or (f"{done}/{total} epochs" if total and not _passes(job) else "")
     return label, _progress(done, total), f"{at} {_left(job.left)}".strip()
+
+
+def _passes(job: Progress) -> bool:
+    """Whether a job passes over the images once: it has no epochs."""
+    return job.kind in (FROZEN, VIEW)
 
 
 def _images(job: Progress) -> str:

@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterable, Mapping
 from rich.console import Console
 
 from deep_clustering.ablations._suite import Direction
-from deep_clustering.platform.commands._live import clock
-from deep_clustering.platform.evaluation.measures import plural
+from deep_clustering.platform.data import catalogue
+from deep_clustering.platform.data.catalogue import CATALOGUE
+from deep_clustering.platform.evaluation.measures import duration, plural
 from deep_clustering.platform.metrics import registry as metrics
 from deep_clustering.platform.request.configs import Value
 from deep_clustering.platform.request.jobs import ENCODER, FROZEN, LIST, OUTPUTS, RUN, VIEW, Job
@@ -31,6 +32,18 @@ def shown(request: Request) -> tuple[str, ...]:
     return metrics.shown(labels=labels, probabilities=request.record.fit is None)
 
 
+def not_here(console: Console, request: Request) -> None:
+    """That a dry run knows the sizes of a dataset alone, and what has to be done before."""
+    if not request.dataset.here:
+        name = request.dataset.name
+        status = catalogue.status(CATALOGUE[name], request.source.root)
+        first = {
+            "downloadable": "it would be downloaded and read first",
+            "readable": "it would be read first",
+        }.get(status.kind, status.text)
+        console.print(f"{name} is not here yet: {first}", style="yellow", markup=False)
+
+
 def title(request: Request, what: str) -> str:
     """What is done, for the head of a view."""
     source = f"features of {request.features.asked}, " if request.features else ""
@@ -48,6 +61,11 @@ def where(console: Console, store: Store, *queries: str) -> None:
     console.print(f"  store = {store.uri!r}", soft_wrap=True, markup=False)
     for query in queries:
         console.print(f"  {query}.collect()", soft_wrap=True, markup=False)
+
+
+def best_first(query: str, request: Request) -> str:
+    """An expression for rows of `results`, sorted by the metric that is shown of them first."""
+    return f'{query}.sort("{shown(request)[0]}", descending=True, nulls_last=True)'
 
 
 def going_on(console: Console, what: str, command: str) -> None:
@@ -102,18 +120,19 @@ def jobs(todo: Iterable[Job], asked: Collection[str]) -> str:
     return ", ".join(plural(counts[k], *w) for k, w in _KINDS.items() if counts[k]) or "nothing"
 
 
-def cost(todo: Iterable[Job], store: Store) -> str:
-    """What computing some jobs would take, for a dry run."""
+def cost(todo: Iterable[Job], store: Store, request: Request) -> str:
+    """What computing some jobs of a request would take, for a dry run."""
     from deep_clustering.platform.run.estimates import estimates
 
     todo = list(todo)
     if not todo:
         return ""
-    (known,) = estimates([todo], store)
+    absent = set() if request.dataset.here else {request.dataset.name}
+    (known,) = estimates([todo], store, absent)
     if not known.source:
         return "; nothing tells the time it would take"
-    more = f", {known.unknown} jobs not counted" if known.unknown else ""
-    return f"; about {clock(known.seconds)} on one lane (from {known.source}{more})"
+    more = f", {plural(known.unknown, 'job')} not counted" if known.unknown else ""
+    return f"; about {duration(known.seconds)} on one lane (from {known.source}{more})"
 
 
 def relation(direction: Direction, against: str) -> str:

@@ -47,14 +47,14 @@ def cluster(options: Cluster) -> Answer:
     folder = _folder(options, request)
     if not folder.is_dir() and (folder.exists() or not folder.absolute().parent.is_dir()):
         raise InputError(f"--output: {folder} is not a folder, and cannot be made.")
-    if options.sort_into is not None:
+    if options.sort_into is not None and request.dataset.here:
         sort.refuse(options.sort_into, request.dataset)
     numbers = _numbers(options, request)
     wanted = together(
         request.wanted([0], request.configure({"clusters": count})) for count in numbers
     )
     console = Console(highlight=False)
-    _print_plan(console, asked, numbers, wanted, store, options)
+    _print_plan(console, asked, numbers, wanted, store, options, request)
     if options.dry_run:
         return work.answered(store, wanted, work.missing(wanted, store, options.retry))
     work.begin(store, request)
@@ -119,17 +119,19 @@ def _print_plan(
     wanted: Wanted,
     store: Store,
     options: Cluster,
+    request: Request,
 ) -> None:
     todo = work.missing(wanted, store, options.retry)
     runs = {job.id for job in wanted.runs}
     left = sum(job.id in runs for job in todo)
+    say.not_here(console, request)
     console.print("[bold]what this stands for[/]")
     console.print(f"  {command_line(asked)}", soft_wrap=True, markup=False)
     if len(numbers) > 1:
         console.print(f"  and the same with clusters={numbers[1]} to {numbers[-1]}")
     console.print(
         f"in the store: {len(runs) - left} of {len(runs)} runs; to do: "
-        f"{say.jobs(todo, runs)}{say.cost(todo, store) if options.dry_run else ''}"
+        f"{say.jobs(todo, runs)}{say.cost(todo, store, request) if options.dry_run else ''}"
     )
     if options.encoder is None:
         console.print(

@@ -60,9 +60,10 @@ def _close(store: Store, request: Request, runs: tuple[Job, ...], options: Train
     console.print(_table(say.shown(request), runs, rows, failures))
     if any(values.get("collapsed") for values in rows.values()):
         console.print("a run collapsed: nearly all images are in one cluster", style="bold red")
-    say.where(console, store, 'results.runs(store).sort("acc", descending=True)')
+    say.where(console, store, say.best_first("results.runs(store)", request))
     if rows and request.record.fit is not None:
-        command = f"platform results predictions --output FILE{say.store_option(store)}"
+        of = f"--where \"run_id = '{next(iter(rows))}'\""
+        command = f"platform results predictions {of} --output FILE{say.store_option(store)}"
         say.going_on(console, "the cluster of every sample", command)
     elif rows:
         first = next(iter(rows))
@@ -112,9 +113,10 @@ def _print_dry_run(request: Request, wanted: Wanted, todo: list[Job], store: Sto
     left = [job for job in todo if job.id in asked]
     title = say.title(request, plural(len(runs), "run"))
     console.print(title, style="bold", soft_wrap=True, markup=False)
+    say.not_here(console, request)
     for name, layer in request.layers:
         if layer:
             changed = " ".join(f"{k}={text(v)}" for k, v in layer.items())
             console.print(f"  {name}: {changed}", soft_wrap=True, markup=False)
     console.print(f"in the store: {len(runs) - len(left)} of {len(runs)} runs")
-    console.print(f"would run: {say.jobs(todo, asked)}{say.cost(todo, store)}")
+    console.print(f"would run: {say.jobs(todo, asked)}{say.cost(todo, store, request)}")

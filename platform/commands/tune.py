@@ -17,6 +17,7 @@ from deep_clustering.platform.commands._answer import Answer
 from deep_clustering.platform.commands._live import LiveView, Scored
 from deep_clustering.platform.encoders import names as encoders
 from deep_clustering.platform.errors import EnvironmentProblem, InputError, nearest
+from deep_clustering.platform.evaluation.measures import plural
 from deep_clustering.platform.metrics import objectives as known
 from deep_clustering.platform.metrics.metric import Metric
 from deep_clustering.platform.request.configs import Value
@@ -152,11 +153,9 @@ def _search(
     shared = settings.shared()
     every = settings.request.wanted(settings.seeds).before
     stages = stages_at_once(shared) if len(shared) == len(every) else 0
-    several = "s" * (options.seeds > 1)
     title = say.title(
         settings.request,
-        f"{options.trials} trials × {options.seeds} seed{several}, "
-        + described(options.sampler, options.trials),
+        f"{_size(options.trials, options.seeds)}, {described(options.sampler, options.trials)}",
     )
     names = (*(o.name for o in settings.objectives), *say.shown(settings.request))
     submitted = dict.fromkeys(i for trial in study.trials() for i in trial.user_attrs["runs"])
@@ -209,6 +208,11 @@ def _search(
     return searcher.share
 
 
+def _size(trials: int, seeds: int) -> str:
+    """How much is trained, such as "8 trials × 1 seed"."""
+    return f"{plural(trials, 'trial')} × {plural(seeds, 'seed')}"
+
+
 def _best_line(lines: Scored, objective: Metric) -> str:
     scored = [(v, label) for label, row in lines if (v := row.get(objective.name)) is not None]
     if not scored:
@@ -239,8 +243,8 @@ def _close(
         _print_best(console, settings, best, good, options)
     if share is not None and share.trials:
         console.print(_shared(share, described(options.sampler, trials)), style="dim")
-    query = f'results.study("{study.name}", store).sort("acc", descending=True)'
-    say.where(console, store, query)
+    query = f'results.study("{study.name}", store)'
+    say.where(console, store, say.best_first(query, settings.request))
     more = command_line(options, trials=trials * 2, retry=None)
     say.going_on(console, "more trials", more)
     store.tidy()
@@ -310,7 +314,9 @@ def _print_best(
 
 def _print_dry_run(settings: Settings, name: str, trials: int, store: Store) -> None:
     console = Console(highlight=False)
-    console.print(f"[bold]study {name}: {trials} trials × {len(settings.seeds)} seeds[/]")
+    size = _size(trials, len(settings.seeds))
+    console.print(f"study {name}: {size}", style="bold", markup=False)
+    say.not_here(console, settings.request)
     for field, domain in settings.space.items():
         console.print(f"  {field}: {domain}", markup=False)
     objectives = ", ".join(f"{o.name} ({o.better})" for o in settings.objectives)
@@ -319,6 +325,6 @@ def _print_dry_run(settings: Settings, name: str, trials: int, store: Store) -> 
     wanted = settings.request.wanted(settings.seeds)
     stages = [job for job in work.missing(wanted, store, None) if job not in wanted.runs]
     runs = list(wanted.runs) * max(0, trials - done)
-    console.print(f"in the study: {done} trials")
+    console.print(f"in the study: {plural(done, 'trial')}")
     todo, asked = [*stages, *runs], {job.id for job in runs}
-    console.print(f"would run: {say.jobs(todo, asked)}{say.cost(todo, store)}")
+    console.print(f"would run: {say.jobs(todo, asked)}{say.cost(todo, store, settings.request)}")

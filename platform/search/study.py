@@ -14,6 +14,7 @@ from deep_clustering.platform.metrics.metric import Metric
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.configs import Value
 from deep_clustering.platform.request.jobs import Job
+from deep_clustering.platform.request.options import text
 from deep_clustering.platform.request.request import Request
 from deep_clustering.platform.search import history, journal
 from deep_clustering.platform.search.history import Asked, Ended, History
@@ -317,8 +318,8 @@ class Study:
 
 
 def short(value: Value) -> str:
-    """A parameter's value for a table."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    """A parameter's value for a table; words as `--set` takes them."""
+    return f"{value:.3g}" if isinstance(value, float) else text(value)
 
 
 def _now() -> str:

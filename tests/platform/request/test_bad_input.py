@@ -3,6 +3,7 @@
 Rows of the fault matrix: 14, 18, 29, 35, 36, 42, 51, 58 to 62.
 """
 
+import re
 import time
 from pathlib import Path
 
@@ -306,12 +307,35 @@ def test_completion_scripts(ask, shell: str) -> None:
     assert "_PLATFORM_COMPLETE" in answer.out
 
 
+@pytest.mark.parametrize(
+    ("command", "first", "runs"),
+    [
+        ("train cdc --dataset cifar10 --seeds 2", "be downloaded", "1 pretraining, 2 runs"),
+        ("train kmeans --dataset imagenet10", "needs your ImageNet at", "1 run"),
+        ("tune cdc --dataset cifar10 --trials 3", "be downloaded", "1 pretraining, 3 runs"),
+        (
+            "cluster cifar10 --clusters 10 --sort-into x",
+            "be downloaded",
+            "1 pass of the encoder, 1",
+        ),
+    ],
+)
+def test_a_dry_run_downloads_nothing(
+    ask, tmp_path: Path, command: str, first: str, runs: str
+) -> None:
+    answer = ask(*command.split(), "--dry-run")
+    assert (answer.code, answer.err) == (0, "")
+    assert re.search(rf"is not here yet: .*{first}", answer.out)
+    assert runs in answer.out
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_dry_run_of_a_suite_needs_no_images_and_downloads_none(ask, tmp_path: Path) -> None:
     answer = ask("ablate", "--suite", "cdc-table2", "--dry-run")
     assert answer.code == 0, answer.err
     assert "165 runs asked for, 165 distinct" in answer.out
     assert "would run: 3 pretrainings, 165 runs" in answer.out
-    assert "about 553.5 hours of one device (from the paper's Table 7" in answer.out
+    assert "about 553.5 h of one device (from the paper's Table 7" in answer.out
     assert "stl10 is not here yet" in answer.out
     assert "w/o Init.+CDC: acc below CDC-Cal on cifar20" in answer.out
     answer = ask("ablate", "--suite", "ruc-table5", "--dataset", "stl10", "--dry-run")
