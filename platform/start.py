@@ -118,8 +118,7 @@ def _carry_out(arguments: list[str]) -> int:
         _complain(f"\n{error}")
         return error.exit_code
     except PlatformError as error:
-        lines = str(error).splitlines()
-        _complain("\n".join([f"error: {lines[0]}", *(f"       {x}" for x in lines[1:])]))
+        _complain("\n".join(_sentences(str(error))))
         return error.exit_code
     except click.ClickException as error:
         with _as_far_as_it_goes():
@@ -138,6 +137,31 @@ def _carry_out(arguments: list[str]) -> int:
         interruption.no_more()
         _complain(interruption.told(arguments).removesuffix("\n"))
         return 130
+
+
+def _sentences(text: str) -> list[str]:
+    """The lines of an error; on a terminal they end between words."""
+    marked = ["error: ", *(["       "] * text.count("\n"))]
+    lines = [mark + line for mark, line in zip(marked, text.splitlines(), strict=False)]
+    if not sys.stderr.isatty():
+        return lines
+    import shutil
+    import textwrap
+
+    width = shutil.get_terminal_size().columns
+    parts: list[str] = []
+    for line in lines:
+        indent = max(len(marked[0]), len(line) - len(line.lstrip()))
+        parts += textwrap.wrap(
+            line,
+            width,
+            subsequent_indent=" " * indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+            expand_tabs=False,
+            replace_whitespace=False,
+        ) or [line]
+    return parts
 
 
 def _complain(text: str) -> None:

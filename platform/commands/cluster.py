@@ -5,6 +5,7 @@ an `--encoder`, and it says which.
 """
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from deep_clustering.platform.commands._answer import Answer
 from deep_clustering.platform.commands._live import LiveView
 from deep_clustering.platform.data.catalogue import CATALOGUE
 from deep_clustering.platform.encoders import weights
-from deep_clustering.platform.errors import InputError
+from deep_clustering.platform.errors import InputError, nearest
 from deep_clustering.platform.evaluation.assignments import DOUBTFUL, assignments
 from deep_clustering.platform.request.jobs import Job
 from deep_clustering.platform.request.options import Cluster, Train, command_line
@@ -41,19 +42,22 @@ def cluster(options: Cluster) -> Answer:
     """Cluster the pictures of a folder."""
     _ray.prepare(options.address)
     store = work.open_store(options)
-    asked = _asked(options, work.images_root(options, store))
-    work.one_process(asked, options)
-    request = work.resolved(asked, options, store)
+    root = work.images_root(options, store)
+    fewest = _asked(options, root, number.RANGE[0])
+    work.one_process(fewest, options)
+    request = work.resolved(fewest, options, store)
     folder = _folder(options, request)
     if not folder.is_dir() and (folder.exists() or not folder.absolute().parent.is_dir()):
         raise InputError(f"--output: {folder} is not a folder, and cannot be made.")
-    if options.sort_into is not None and request.dataset.here:
-        sort.refuse(options.sort_into, request.dataset)
     numbers = _numbers(options, request)
     wanted = together(
         request.wanted([0], request.configure({"clusters": count})) for count in numbers
     )
+    if options.sort_into is not None and request.dataset.here:
+        again = not work.missing(wanted, store, options.retry)
+        sort.refuse(options.sort_into, request.dataset, again=again)
     console = Console(highlight=False)
+    asked = _asked(options, root, numbers[0])
     _print_plan(console, asked, numbers, wanted, store, options, request)
     if options.dry_run:
         return work.answered(store, wanted, work.missing(wanted, store, options.retry))
@@ -64,15 +68,19 @@ def cluster(options: Cluster) -> Answer:
     return dataclasses.replace(found, to_do=[j.id for j in work.missing(wanted, store, None)])
 
 
-def _asked(options: Cluster, root: Path) -> Train:
-    """The longer command; without a number of clusters, that of the first number tried."""
+def _asked(options: Cluster, root: Path, clusters: int) -> Train:
+    """The longer command, with a number of clusters."""
     named = options.folder in CATALOGUE or options.folder.startswith("folder:")
+    if not named and not os.path.lexists(os.path.expanduser(options.folder)):
+        hint = nearest(options.folder, CATALOGUE)
+        if hint:
+            raise InputError(f"there is no folder and no dataset '{options.folder}'.{hint}")
     return Train(
         method=_METHOD,
         dataset=options.folder if named else f"folder:{options.folder}",
         encoder=options.encoder or weights.default(root),
         architecture=options.architecture,
-        sets=("unit=true", f"clusters={options.clusters or number.RANGE[0]}"),
+        sets=("unit=true", f"clusters={clusters}"),
         side=options.side,
         skip_broken=options.skip_broken,
         store=options.store,
@@ -105,9 +113,10 @@ def _numbers(options: Cluster, request: Request) -> list[int]:
         return [options.clusters]
     numbers = number.numbers(images)
     if len(numbers) < 2:
+        fewest = number.RANGE[0]
+        few = f"N, with N from {fewest} to {most}" if most > fewest else str(fewest)
         raise InputError(
-            f"{images} pictures are too few to find the number of clusters; say --clusters N, "
-            f"with N from {number.RANGE[0]} to {most}."
+            f"{images} pictures are too few to find the number of clusters; say --clusters {few}."
         )
     return numbers
 
@@ -137,7 +146,7 @@ def _print_plan(
         console.print(
             f"encoder: {asked.encoder}, as none was named and nothing is downloaded unasked; "
             "--encoder dinov2 sees more.",
-            soft_wrap=True,
+            soft_wrap=not console.is_terminal,
         )
 
 
@@ -187,7 +196,7 @@ def _close(
     order = number.ranked(Candidate.of(k, store.run_row(id)) for k, id in ids.items())
     if options.clusters is None:
         console.print(_curve(order))
-        console.print(number.verdict(order), style="bold", soft_wrap=True)
+        console.print(number.verdict(order), style="bold", soft_wrap=not console.is_terminal)
     best = order[0]
     row = store.run_row(best.run)
     taken = assignments(store, row)
@@ -260,6 +269,9 @@ def _take_home(
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise InputError(f"--output: {folder} cannot be made ({error.strerror}).") from error
+    if options.sort_into is not None:
+        copied = sort.into(options.sort_into, request.dataset, taken)
+        how = f"{copied} copied" if copied else "links"
     table = folder / f"clusters.{options.table}"
     write(taken, table)
     root = work.images_root(options, store)
@@ -267,9 +279,7 @@ def _take_home(
     console.print(f"[bold]report[/]   {folder / 'report.html'}", soft_wrap=True)
     console.print(f"[bold]table[/]    {table}", soft_wrap=True)
     if options.sort_into is not None:
-        copied = sort.into(options.sort_into, request.dataset, taken)
-        how = f", {copied} copied" if copied else ", as links"
-        console.print(f"[bold]pictures[/] {options.sort_into}{how}", soft_wrap=True)
+        console.print(f"[bold]pictures[/] {options.sort_into} ({how})", soft_wrap=True)
     console.print(f"[bold]run[/]      {run}", soft_wrap=True)
     again = f"platform predict {run[:8]} --images FOLDER --report more.html"
     console.print("[bold]more[/]     ", end="")

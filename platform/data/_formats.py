@@ -57,4 +57,5 @@ def is_image(path: str) -> bool:
 
 def missing(suffix: str) -> str:
     """What would make files of a suffix readable; empty where that is not known."""
-    return "pip install pillow-heif reads them" if suffix in (".heic", ".heif", ".hif") else ""
+    heif = suffix in (".heic", ".heif", ".hif")
+    return f"pip install pillow-heif reads {suffix}" if heif else ""

@@ -51,6 +51,12 @@ def test_a_folder_becomes_clusters_and_another_number_starts_from_its_features(
     assert sorted(row["path"] for row in rows) == sorted(p.name for p in photos.iterdir())
     links = [p for p in Path("sorted").rglob("*.png") if p.is_symlink()]
     assert sorted(p.name for p in links) == sorted(row["path"] for row in rows)
+    made = Path("sorted").stat().st_mtime_ns
+    assert here(*asked, "--sort-into", "sorted") == 0  # the same again: all is there
+    assert "pictures sorted (links)" in capfd.readouterr().out
+    assert Path("sorted").stat().st_mtime_ns == made
+    assert here(*asked, "--clusters", 4, "--sort-into", "sorted") == 2
+    assert "is there already and is not an empty folder" in capfd.readouterr().err
     text = Path("photos-clusters/report.html").read_text("utf-8")
     assert "Number of clusters" in text
     assert "Stability by number of clusters." in text
@@ -84,9 +90,13 @@ def test_a_folder_that_has_something_stops_the_command_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    photos = images(tmp_path / "photos", labelled=False, count=2)
+    photos = images(tmp_path / "photos", labelled=False, count=6)
     assert here("cluster", photos, "--data", tmp_path / "data", "--sort-into", tmp_path) == 2
     assert "is there already and is not an empty folder" in capfd.readouterr().err
+    assert here("cluster", "digist") == 2
+    assert "no folder and no dataset 'digist'. Did you mean 'digits'?" in capfd.readouterr().err
+    assert here("cluster", "photoss") == 2
+    assert "There is no folder 'photoss'" in capfd.readouterr().err
     (tmp_path / "file").touch()
     assert here("cluster", photos, "--data", tmp_path / "data", "--output", "file/below") == 2
     assert "file/below is not a folder, and cannot be made" in capfd.readouterr().err
@@ -99,6 +109,8 @@ def test_a_folder_that_has_something_stops_the_command_before_any_work(
         (3, (), "3 pictures are too few"),
         (3, ("--clusters", 2), "there must be at least 4"),
         (8, ("--clusters", 5), "--clusters: 8 pictures have at most 4 clusters"),
+        (8, ("--clusters", 9), "--clusters: 8 pictures have at most 4 clusters"),
+        (5, (), "say --clusters 2."),
         (8, (), "say --clusters N, with N from 2 to 4"),
     ],
 )

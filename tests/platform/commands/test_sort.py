@@ -47,6 +47,35 @@ def test_each_picture_has_one_link_and_none_is_touched(opened: Dataset, tmp_path
     assert sorted(p.name for p in tmp_path.iterdir()) == ["data", "photos", "sorted"]
 
 
+@pytest.mark.parametrize("links", [True, False])
+def test_the_same_again_changes_nothing_and_all_else_is_refused(
+    opened: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(1, "no links here")
+
+    target, found = tmp_path / "sorted", taken(opened)
+    with monkeypatch.context() as none:
+        if not links:
+            none.setattr(Path, "symlink_to", refused)
+        copied = sort.into(target, opened, found)
+    assert copied == (0 if links else 9)
+    made = {p: p.lstat().st_mtime_ns for p in target.rglob("*")}
+    sort.refuse(target, opened, again=True)
+    assert sort.into(target, opened, found) == copied
+    assert {p: p.lstat().st_mtime_ns for p in target.rglob("*")} == made
+    with pytest.raises(InputError, match="is there already"):
+        sort.refuse(target, opened)  # something is still to be computed: it cannot be the same
+    other = found.with_columns(cluster=pl.Series([1, *([0] * 8)]))
+    with pytest.raises(InputError, match="is there already"):
+        sort.into(target, opened, other)
+    one = next(p for p in sorted(target.rglob("*.png")))
+    moved = one.rename(one.with_name("kept by hand.png"))
+    with pytest.raises(InputError, match="is there already"):
+        sort.into(target, opened, found)
+    assert moved.exists()
+
+
 def test_a_folder_that_has_something_is_refused(opened: Dataset, tmp_path: Path) -> None:
     target = tmp_path / "sorted"
     target.mkdir()

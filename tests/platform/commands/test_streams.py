@@ -48,6 +48,32 @@ def test_a_reader_that_leaves_is_no_failure() -> None:
     assert done.returncode == 0
 
 
+def test_an_error_ends_its_lines_between_words_on_a_terminal_alone() -> None:
+    words = ["train", "kmeans", "--dataset", "digits", "--set", "cluster=3", "--set", "unit=maybe"]
+    master, terminal = os.openpty()
+    narrow = {**os.environ, "COLUMNS": "40"}
+    done = subprocess.run([*_PLATFORM, *words], stderr=terminal, env=narrow, check=False)
+    os.close(terminal)
+    shown = os.read(master, 9999).decode().splitlines()
+    os.close(master)
+    assert done.returncode == 2
+    assert shown == [
+        "error: 2 mistakes:",
+        "         there is no field 'cluster'.",
+        "         Did you mean 'clusters'?",
+        "         unit: needs true or false, got",
+        "         'maybe'",
+    ]
+    piped = subprocess.run(
+        [*_PLATFORM, *words], capture_output=True, text=True, env=narrow, check=False
+    )
+    assert piped.stderr.splitlines() == [
+        "error: 2 mistakes:",
+        "         there is no field 'cluster'. Did you mean 'clusters'?",
+        "         unit: needs true or false, got 'maybe'",
+    ]
+
+
 @pytest.mark.parametrize(
     ("redirected", "code"),
     [(">&- 2>&- <&-", 0), (">/dev/full 2>/dev/full", 4), ("--no >/dev/full 2>/dev/full", 2)],

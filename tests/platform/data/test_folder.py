@@ -292,7 +292,7 @@ def test_suffixes_that_are_not_known_are_read_by_content_or_told(tmp_path: Path)
     assert left_out.startswith("5 files are left out, as they are no images that can be read: ")
     assert "2 .heic" in left_out
     assert "1 .nef" in left_out
-    assert left_out.endswith("(pip install pillow-heif reads them)")
+    assert left_out.endswith("(pip install pillow-heif reads .heic)")
     images = np.zeros((10, 3, 16, 16), np.uint8)
     broken: dict[int, str] = {}
     _decode.decode(found, images, broken)
