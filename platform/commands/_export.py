@@ -17,16 +17,19 @@ from deep_clustering.platform import _disk
 from deep_clustering.platform.errors import InputError, nearest, storage_error
 from deep_clustering.platform.places import absolute
 
-#: Shown first, as far as the width goes, when a table has more columns than `_FEW`.
+#: Shown first, as far as the width goes, when a table has more columns than `_FEW`; between the two
+#: parts the fields of configurations that tell its rows apart.
 _FIRST = (
     *("run_id", "stage_id", "kind", "variant", "method", "dataset", "seed", "epoch", "sample"),
-    *("status", "acc", "ece", "reason", "nmi", "ari", "seconds", "device", "cluster", "confidence"),
+    *("status", "acc", "ece", "reason", "nmi", "ari"),
 )
+_THEN = ("stability", "silhouette", "seconds", "device", "cluster", "confidence", "stage_id")
 #: A table of at most this many columns is shown as it is.
 _FEW = 12
 #: Rows shown at most.
 _ROWS = 50
 _WIDEST = 32  # characters of one cell
+_SHORT = 20  # characters of a path that is shown whole
 _QUOTED_OR_DOTTED = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|`[^`]*`|[A-Za-z_]\w*(?:\.\w+)+""")
 
 
@@ -127,8 +130,7 @@ def show(frame: pl.DataFrame, console: Console) -> None:
     part = frame.head(_ROWS)
     names = part.columns
     if len(names) > _FEW:
-        full = [n for n in names if part[n].null_count() < part.height]
-        names = [n for n in _FIRST if n in full] + [n for n in full if n not in _FIRST]
+        names = _telling(part)
     cells = {n: _cells(n, part[n]) for n in names}
     widths = {n: min(_WIDEST, max(map(len, [n, *cells[n]]))) for n in names}
     shown: list[str] = []
@@ -161,9 +163,21 @@ def show(frame: pl.DataFrame, console: Console) -> None:
         console.print(say, style="dim", soft_wrap=True)
 
 
+def _telling(table: pl.DataFrame) -> list[str]:
+    """The columns that are not null throughout, the most telling first."""
+    full = [n for n in table.columns if table[n].null_count() < table.height]
+    fields = [n for n in full if n.startswith("config.") and table[n].drop_nulls().n_unique() > 1]
+    # Of runs a stage is what they stand on; of stages it is what they are.
+    first = [n for n in _FIRST if n in full and (n != "stage_id" or "kind" in full)]
+    order = [*first, *fields, *(n for n in _THEN if n in full), *full]
+    return list(dict.fromkeys(order))
+
+
 def _cells(name: str, column: pl.Series) -> list[str]:
     if name in ("run_id", "stage_id"):
         return _short_ids(column.to_list())
+    if name == "dataset":
+        return _short_places(column.to_list())
     return [_text(v) for v in column.to_list()]
 
 
@@ -174,6 +188,23 @@ def _short_ids(ids: list[Any]) -> list[str]:
     while len({i[:length] for i in different}) < len(different):
         length += 1
     return ["-" if i is None else i[:length] for i in ids]
+
+
+def _short_places(names: list[Any]) -> list[str]:
+    """Datasets; of a path its last folders, as many as tell them apart, when it is long."""
+    known = {n for n in names if n is not None}
+
+    def last(name: str, parts: int) -> str:
+        kind, colon, path = name.partition(":")
+        folders = path.split("/")
+        if not colon or len(name) <= _SHORT or len(folders) <= parts:
+            return name
+        return f"{kind}:…/{'/'.join(folders[-parts:])}"
+
+    parts = 1
+    while len({last(n, parts) for n in known}) < len(known):
+        parts += 1
+    return ["-" if n is None else last(n, parts) for n in names]
 
 
 def _text(value: Any) -> str:

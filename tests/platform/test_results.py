@@ -224,6 +224,34 @@ def test_a_wide_table_is_shown_with_the_most_telling_columns(store: Store) -> No
     assert {"reason", "cluster_sizes"} < set(wider)
 
 
+def test_paths_and_fields_are_shown_as_far_as_they_tell_rows_apart() -> None:
+    """19 numbers of clusters of one folder: at 80 columns they all looked the same."""
+    rows = {
+        "run_id": [f"{n}abcdefghijklm" for n in range(3)],
+        "stage_id": ["0123456789"] * 3,
+        "method": ["consensus"] * 3,
+        "dataset": ["folder:/home/somebody/of/a/long/name/photos"] * 3,
+        "seed": [0] * 3,
+        "status": ["ok"] * 3,
+        "acc": pl.Series([None] * 3, dtype=pl.Float64),
+        "config.unit": [True] * 3,
+        "config.clusters": [2, 3, 4],
+        "stability": [0.9, 0.8, 0.7],
+        **{f"more {n}": [n] * 3 for n in range(4)},
+    }
+    shown = _shown(pl.DataFrame(rows)).splitlines()
+    heads = ["run_id", "method", "dataset", "seed", "status", "config.clusters", "stability"]
+    assert shown[0].split() == heads
+    assert shown[2].split()[2:] == ["folder:…/photos", "0", "ok", "3", "0.800"]
+    assert max(map(len, shown[:-1])) <= 80
+    rows["dataset"] = ["folder:/home/a/2019/photos", "folder:/home/a/2020/photos", "digits"]
+    cells = [line.split()[2] for line in _shown(pl.DataFrame(rows)).splitlines()[1:4]]
+    assert cells == ["folder:…/2019/photos", "folder:…/2020/photos", "digits"]
+    rows["kind"] = ["frozen"] * 3
+    stages = pl.DataFrame(rows).drop("run_id")
+    assert _shown(stages).split()[:2] == ["stage_id", "kind"]
+
+
 def test_a_narrow_table_is_shown_as_it_is(store: Store) -> None:
     frame = _export.select(results.runs(store), columns="acc,run_id,flags,collapsed,started,nmi")
     lines = _shown(frame).splitlines()
