@@ -129,7 +129,7 @@ def cli() -> None:
 @shared.compute
 @answering
 def cluster(**options: object) -> Answer:
-    """Cluster a folder of pictures, with confidences that can be believed.
+    """Cluster a folder of pictures; its confidences can be believed.
 
     FOLDER holds pictures, or is a name of `platform datasets`. A frozen encoder sees the pictures,
     and `consensus` clusters its features; the number of clusters is found where it is not given.
@@ -191,8 +191,20 @@ def train(**options: object) -> Answer:
     help="What to optimise; several give a Pareto front; some need no labels. "
     "[default: silhouette, which needs no labels]",
 )
-@click.option("--sampler", default="tpe", show_default=True, metavar="tpe|random|grid|gp")
-@click.option("--scheduler", default="none", show_default=True, metavar="asha|none")
+@click.option(
+    "--sampler",
+    default="tpe",
+    show_default=True,
+    metavar="tpe|random|grid|gp",
+    help="How configurations are proposed.",
+)
+@click.option(
+    "--scheduler",
+    default="none",
+    show_default=True,
+    metavar="asha|none",
+    help="How trials that do badly are stopped early.",
+)
 @click.option(
     "--space",
     metavar="FIELD,...",
@@ -200,13 +212,18 @@ def train(**options: object) -> Answer:
 )
 @click.option("--study", metavar="NAME", help="Name of the study. [default: from what is asked]")
 @click.option(
-    "--sampler-seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N"
+    "--sampler-seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Seed of the proposals.",
 )
 @answering
 def tune(**options: object) -> Answer:
-    """Search over a method's hyperparameters with Ray Tune and Optuna.
+    """Search over a method's hyperparameters.
 
-    The study is kept in the store, with a journal for Optuna's dashboard.
+    Ray Tune and Optuna do. The study is kept in the store, with a journal for Optuna's dashboard.
     """
     from deep_clustering.platform.commands import tune as command
 
@@ -307,13 +324,14 @@ def _parameter(name: str, record: contract.Evaluation, field: Field[Any]) -> cli
     if typing.get_origin(kind) is typing.Literal:
         choices = click.Choice([str(value) for value in typing.get_args(kind)])
     plain = [k for k in (kind, *typing.get_args(kind)) if k in (int, float, str)]
+    said = str(field.metadata["help"])
     default = "" if field.default in (None, ()) else f" [default: {records.text(field.default)}]"
     return click.Option(
         [f"--{field.name.replace('_', '-')}"],
         type=choices or plain[0],
         multiple=several,
         metavar=None if choices else {int: "N", float: "X", str: "NAME"}[plain[0]],
-        help=f"For --{name}: {field.metadata['help']}{default}",
+        help=f"For --{name}: {said[0].lower()}{said[1:]}{default}",
     )
 
 
@@ -339,9 +357,10 @@ def _parameters(name: str, record: contract.Evaluation, said: dict[str, object])
 @shared.data
 @answering
 def evaluate(**options: object) -> Answer:
-    """Evaluate a finished run; what is in the store is not computed again.
+    """Evaluate a finished run: attacks, other images, its clean set.
 
-    RUN is a run id of `platform results`, or its first letters.
+    RUN is a run id of `platform results`, or its first letters. What is in the store is not
+    computed again.
     """
     from deep_clustering.platform.commands import evaluate as command
 
@@ -371,9 +390,9 @@ def evaluate(**options: object) -> Answer:
 @shared.data
 @answering
 def report(**options: object) -> Answer:
-    """Write one HTML file about a suite, a study or a run; it opens offline.
+    """Write an HTML file about a suite, a study or a run.
 
-    Without a name, about all that the store holds.
+    It opens offline. Without a name it is about all that the store holds.
     """
     from deep_clustering.platform.commands import report as command
 
@@ -382,8 +401,8 @@ def report(**options: object) -> Answer:
 
 @cli.command(
     epilog="platform audit cdc",
-    help="A paper's published tables against themselves; nothing is trained.\n\n"
-    f"PAPER is {_PAPERS}.",
+    help="Check a paper's published tables against themselves.\n\n"
+    f"PAPER is {_PAPERS}. Nothing is trained.",
 )
 @click.argument("paper", shell_complete=_paper_names)
 @answering
@@ -402,7 +421,7 @@ def audit(paper: str) -> Answer:
 @shared.data
 @answering
 def suites(store: str | None, data: Path | None) -> Answer:
-    """All ablation suites, with rows, runs, and what the store has of them."""
+    """All ablation suites, and what the store has of their runs."""
     from deep_clustering.platform.commands import lists as listings
 
     return listings.suites(store, data)
@@ -412,7 +431,7 @@ def suites(store: str | None, data: Path | None) -> Answer:
 @click.argument("method", required=False, shell_complete=shared.method_names)
 @answering
 def variants(method: str | None) -> Answer:
-    """The named variants of a method, for `platform ablate METHOD --variants`."""
+    """The variants of a method that `platform ablate` knows."""
     from deep_clustering.platform.commands import lists as listings
 
     return listings.variants(method)
@@ -423,7 +442,7 @@ def variants(method: str | None) -> Answer:
 )
 @click.argument("run")
 @click.option(
-    "--images", required=True, type=click.Path(path_type=Path), metavar="PATH", help="A folder."
+    "--images", required=True, type=click.Path(path_type=Path), metavar="PATH", help="Their folder."
 )
 @click.option(
     "--output",
@@ -442,7 +461,7 @@ def variants(method: str | None) -> Answer:
 @shared.data
 @answering
 def predict(**options: object) -> Answer:
-    """Cluster new images with a trained run, with calibrated confidences.
+    """Cluster new images by a finished run, with confidences.
 
     RUN is a run id of `platform results`, or its first letters.
     """
@@ -490,7 +509,10 @@ def results(**options: object) -> Answer:
 @shared.store
 @answering
 def verify(**options: object) -> Answer:
-    """Read every file of a store; exit 4 when one is damaged or was lost."""
+    """Read every file of a store, and say what is damaged or lost.
+
+    The exit code is 4 when something is.
+    """
     from deep_clustering.platform.commands import verify as command
 
     return command.verify(_record(records.Verify, options))
@@ -500,7 +522,10 @@ def verify(**options: object) -> Answer:
 @click.argument("method", required=False, shell_complete=shared.method_names)
 @answering
 def methods(method: str | None) -> Answer:
-    """What can be trained; with a name, its fields, presets and paper-release differences."""
+    """What can be trained.
+
+    With a name, its fields, presets and differences of paper and release.
+    """
     from deep_clustering.platform.commands import lists as listings
 
     return listings.methods(method)
@@ -520,7 +545,7 @@ def datasets(data: Path | None) -> Answer:
 @click.argument("method", required=False, shell_complete=shared.method_names)
 @answering
 def spaces(method: str | None) -> Answer:
-    """What `platform tune` searches over, and the objectives it knows."""
+    """What `platform tune` searches over, and its objectives."""
     from deep_clustering.platform.commands import lists as listings
 
     return listings.spaces(method)
@@ -530,7 +555,7 @@ def spaces(method: str | None) -> Answer:
 @click.argument("table", required=False)
 @answering
 def columns(table: str | None) -> Answer:
-    """The columns of the result tables: their types, and what they mean."""
+    """The columns of the result tables, and what they mean."""
     from deep_clustering.platform.commands import lists as listings
 
     return listings.columns(table)

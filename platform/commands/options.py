@@ -62,8 +62,9 @@ pictures = together(
         "side",
         type=int,
         metavar="PIXELS",
-        help="Stored side: of centred squares, from 256 on of whole pictures at most. For "
-        "folder:PATH, ImageNet, textures and places365.",
+        help="Side that pictures are stored at, 8 to 1024: below 256 centred squares of it, from "
+        "256 on whole pictures of at most that side. For folder:PATH, ImageNet, textures and "
+        "places365. [default: by their sizes]",
     ),
     click.option("--skip-broken", is_flag=True, help="Leave unreadable images out and say which."),
 )
@@ -78,7 +79,11 @@ request = together(
     click.option(
         "--preset", metavar="NAME", help="Follow `paper` or `release` where the two differ."
     ),
-    click.option("--protocol", metavar="NAME", help="Which images are trained on and scored."),
+    click.option(
+        "--protocol",
+        metavar="NAME",
+        help="Which images are trained on and scored; `platform datasets` lists them.",
+    ),
     click.option(
         "--replicate",
         type=click.Choice(["pretraining", "training"]),

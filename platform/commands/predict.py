@@ -1,5 +1,7 @@
 """`platform predict`: clusters of new images."""
 
+from pathlib import Path
+
 from rich.console import Console
 
 from deep_clustering.platform.commands import _compute as work
@@ -15,18 +17,20 @@ def predict(options: Predict) -> Answer:
         from deep_clustering.platform.commands import _export
 
         _export.refuse(options.output)
+    if options.report is not None:
+        from deep_clustering.platform.report import report
+
+        report.folder_of("--report", options.report)
     store = work.open_store(options, create=False)
     clustered = finished.predict(
         store,
         options.run,
-        options.images,
+        Path(str(options.images).removeprefix("folder:")),
         root=work.data_root(options.data),
         skip_broken=options.skip_broken,
     )
     say.notes(clustered.dataset.notes)
     if options.report is not None:
-        from deep_clustering.platform.report import report
-
         report.write_prediction(clustered, options.report)
         print(f"pictures of every cluster: {options.report}")
     if options.output is not None:

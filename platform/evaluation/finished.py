@@ -83,7 +83,7 @@ def predict(
     columns: dict[str, object] = {
         "path": dataset.paths,
         "cluster": final.argmax(1).numpy(),
-        "confidence": final.amax(1).numpy(),
+        "confidence": final.amax(1).float().numpy(),
     }
     for head, p in predicted.items():
         columns[f"{head}_cluster"] = p.argmax(1).cpu().numpy()

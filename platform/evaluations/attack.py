@@ -74,11 +74,11 @@ class Parameters:
     )
     units: Literal["normalised", "pixels"] = field(
         default="normalised",
-        metadata={"help": "Of --eps: of the network's input, or of pixels from 0 to 1."},
+        metadata={"help": "What --eps is a change of: the network's input, or pixels from 0 to 1."},
     )
     step_size: Literal["share", "whole"] = field(
         default="share",
-        metadata={"help": "Of BIM's five steps: a fifth of --eps each, or all of it."},
+        metadata={"help": "How far each of BIM's five steps goes: a fifth of --eps, or all of it."},
     )
     head: str | None = field(
         default=None, metadata={"help": "The head that is attacked and scored. [default: final]"}

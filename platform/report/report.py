@@ -52,7 +52,7 @@ def write(
     """
     topic = _topic(store, name)
     target = output or Path(f"report-{topic.name}.html" if topic.name else "report.html")
-    folder = _folder("--output", target)
+    folder = folder_of("--output", target)
     draft = Draft(store=store, root=root or default_root())
     page = _with_damage(draft, topic)
     written = [_save(folder, target.name, render(page).encode())]
@@ -73,11 +73,15 @@ def write_prediction(clustered: Clustered, output: Path) -> None:
         InputError: no such folder.
         StorageError: the file could not be written.
     """
-    _save(_folder("--report", output), output.name, render(prediction.build(clustered)).encode())
+    _save(folder_of("--report", output), output.name, render(prediction.build(clustered)).encode())
 
 
-def _folder(option: str, target: Path) -> Path:
-    """The folder of a file that is to be written."""
+def folder_of(option: str, target: Path) -> Path:
+    """The folder of a file that is to be written.
+
+    Raises:
+        InputError: there is no such folder, or the file is one.
+    """
     folder = absolute(target).parent
     if not folder.is_dir():
         raise InputError(f"{option}: there is no folder {folder}.")

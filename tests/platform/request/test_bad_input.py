@@ -7,9 +7,11 @@ import re
 import time
 from pathlib import Path
 
+import click
 import pytest
 from PIL import Image
 
+from deep_clustering.platform.cli import cli
 from deep_clustering.platform.start import main
 from deep_clustering.platform.store import _mark
 from deep_clustering.platform.store.store import Store
@@ -298,6 +300,20 @@ def test_every_command_has_help_with_an_example(ask, command: str) -> None:
     answer = ask(command, "--help")
     assert answer.code == 0
     assert f"platform {command}" in answer.out.split("Example:")[1]
+
+
+def test_the_list_of_commands_cuts_no_line(ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    listed = ask("--help").out.split("Commands:")[1].splitlines()
+    assert len([line for line in listed if line.strip()]) == len(cli.commands)
+    assert [line for line in listed if line.endswith("...")] == []
+
+
+@pytest.mark.parametrize("command", sorted(cli.commands))
+def test_every_option_says_what_it_is(command: str) -> None:
+    context = click.Context(cli.commands[command])
+    options = [p for p in cli.commands[command].get_params(context) if isinstance(p, click.Option)]
+    assert [option.name for option in options if not option.help] == []
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
