@@ -15,6 +15,7 @@ from rich.text import Text
 
 from deep_clustering.platform import _disk
 from deep_clustering.platform.errors import InputError, nearest, storage_error
+from deep_clustering.platform.evaluation.measures import on_one_line
 from deep_clustering.platform.places import absolute
 
 #: Shown first, as far as the width goes, when a table has more columns than `_FEW`; between the two
@@ -122,7 +123,7 @@ def show(frame: pl.DataFrame, console: Console) -> None:
 
     Args:
         frame: any table. One with many columns is shown with the most telling first, without
-            those that are null throughout.
+            those that are null throughout, which few columns lose where they do not fit.
     """
     if frame.height == 0:
         console.print("no rows")
@@ -133,6 +134,8 @@ def show(frame: pl.DataFrame, console: Console) -> None:
         names = _telling(part)
     cells = {n: _cells(n, part[n]) for n in names}
     widths = {n: min(_WIDEST, max(map(len, [n, *cells[n]]))) for n in names}
+    if len(part.columns) <= _FEW and sum(widths.values()) + 2 * len(names) > console.width:
+        names = [n for n in names if part[n].null_count() < part.height] or names
     shown: list[str] = []
     room = console.width
     for name in names:
@@ -204,7 +207,7 @@ def _short_places(names: list[Any]) -> list[str]:
     parts = 1
     while len({last(n, parts) for n in known}) < len(known):
         parts += 1
-    return ["-" if n is None else last(n, parts) for n in names]
+    return ["-" if n is None else on_one_line(last(n, parts)) for n in names]
 
 
 def _text(value: Any) -> str:
@@ -219,7 +222,7 @@ def _text(value: Any) -> str:
         return f"{value:%Y-%m-%d %H:%M}"
     if isinstance(value, list):
         return ",".join(map(_text, value)) or "none"
-    return str(value)
+    return on_one_line(str(value))
 
 
 def _styled(name: str, text: str) -> Text:

@@ -182,7 +182,7 @@ class LiveView:
         now = time.monotonic()
         if state == "waiting" or (state == before and state != "running"):
             return
-        if state == before and (now - when < _PLAIN_PAUSE or not (job.epoch or job.images)):
+        if state == before and (now - when < _PLAIN_PAUSE or not (job.images or (job.epoch,))[0]):
             return
         self._told[label] = (state, now)
         shown = " ".join(f"{m} {_number(values[m])}" for m in self._metrics if m in values)

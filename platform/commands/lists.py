@@ -21,7 +21,7 @@ from deep_clustering.platform import registry
 from deep_clustering.platform.commands._answer import Answer, Rows
 from deep_clustering.platform.errors import InputError, not_one_of
 from deep_clustering.platform.request import configs
-from deep_clustering.platform.request.options import default_store
+from deep_clustering.platform.request.options import default_store, text
 
 if TYPE_CHECKING:
     from deep_clustering.platform.request.options import Asked
@@ -56,12 +56,12 @@ def methods(name: str | None) -> Answer:
     table = _table("field", "default", "type; what it is")
     for field, kind in kinds.items():
         meaning = f"{kind}; {meanings[field]}" if field in meanings else kind
-        table.add_row(field, Text(_text(given[field])), Text(meaning))
+        table.add_row(field, Text(text(given[field])), Text(meaning))
     console.print(table)
     presets = [
         {
             "dataset": dataset,
-            "overrides": " ".join(f"{k}={_text(v)}" for k, v in layer.items()) or "none",
+            "overrides": " ".join(f"{k}={text(v)}" for k, v in layer.items()) or "none",
         }
         for dataset, layer in record.presets.items()
     ]
@@ -234,7 +234,7 @@ def variants(method: str | None) -> Answer:
     table = _table("variant", "what it is")
     of_method: list[Mapping[str, object]] = []
     for name, variant in registered(method).items():
-        fields = " ".join(f"{k}={_text(v)}" for k, v in variant.changes.items())
+        fields = " ".join(f"{k}={text(v)}" for k, v in variant.changes.items())
         without = f"without {variant.removes}; " if variant.removes else ""
         table.add_row(name, f"[cyan]{escape(fields)}[/]  {escape(without + variant.source)}")
         of_method.append(
@@ -288,7 +288,7 @@ def _show(console: Console, rows: Iterable[Mapping[str, object]], heads: Mapping
     for row in rows:
         cells = (row[key] for key in heads)
         table.add_row(
-            *(Text(", ".join(c) or "none" if isinstance(c, list) else _text(c)) for c in cells)
+            *(Text(", ".join(c) or "none" if isinstance(c, list) else text(c)) for c in cells)
         )
     console.print(table)
 
@@ -298,12 +298,6 @@ def _table(*columns: str) -> Table:
     for i, column in enumerate(columns):
         table.add_column(column, overflow="fold", no_wrap=i == 0)
     return table
-
-
-def _text(value: object) -> str:
-    if isinstance(value, list):
-        return ",".join(map(str, value))
-    return "none" if value is None else str(value)
 
 
 def _kind(kind: object) -> str:

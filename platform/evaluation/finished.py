@@ -19,6 +19,7 @@ from deep_clustering.platform.data.dataset import Dataset, ImageSet, Source
 from deep_clustering.platform.encoders.names import Encoder
 from deep_clustering.platform.errors import InputError, StorageError
 from deep_clustering.platform.evaluation import tensors
+from deep_clustering.platform.evaluation.measures import on_one_line
 from deep_clustering.platform.request import configs
 from deep_clustering.platform.request.configs import Value
 from deep_clustering.platform.request.jobs import FROZEN
@@ -331,5 +332,5 @@ def _summary(frame: pl.DataFrame, run: str) -> Table:
         pl.len(), pl.col("confidence").mean(), pl.col("path").sort_by("confidence").last()
     )
     for cluster, count, confidence, path in groups.sort("cluster").iter_rows():
-        table.add_row(str(cluster), str(count), f"{confidence:.3f}", Text(path))
+        table.add_row(str(cluster), str(count), f"{confidence:.3f}", Text(on_one_line(path)))
     return table

@@ -61,6 +61,11 @@ def plural(count: int, word: str, words: str | None = None) -> str:
     return f"{count:,} {word if count == 1 else words or word + 's'}"
 
 
+def on_one_line(text: str) -> str:
+    """A user's text for a terminal: characters that would move its cursor or more are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def duration(seconds: float) -> str:
     """A time for a sentence."""
     if seconds < 90:

@@ -62,7 +62,7 @@ class Cluster:
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             self.stop()
             raise EnvironmentProblem(
-                f"{where} does not answer: {first}; `platform doctor` says more."
+                f"{where} does not answer: {first.rstrip('.')}; `platform doctor` says more."
             ) from error
 
     def check(self) -> None:

@@ -271,6 +271,22 @@ def test_ids_are_cut_as_far_as_they_differ() -> None:
     assert _shown(many).splitlines()[-1].startswith("250 more rows")
 
 
+def test_few_columns_that_do_not_fit_lose_those_without_a_value() -> None:
+    empty = pl.Series([None] * 2, dtype=pl.Float64)
+    rows = {"run_id": ["a" * 20, "b" * 20], "label": empty, "path": ["1.png", "2.png"]}
+    more = {f"another_head_{n}": empty for n in range(4)}
+    assert _shown(pl.DataFrame(rows)).splitlines()[0].split() == ["run_id", "label", "path"]
+    shown = _shown(pl.DataFrame(rows | more)).splitlines()
+    assert shown[0].split() == ["run_id", "path"]
+    assert shown[-1].startswith("5 more columns")
+
+
+def test_control_characters_in_names_reach_no_terminal() -> None:
+    shown = _shown(pl.DataFrame({"path": ["\x1b[31mred\n.png", "Müller 日本.png"]}))
+    assert shown.split("\n")[1].strip() == "\\x1b[31mred\\n.png"
+    assert "Müller 日本.png" in shown
+
+
 def test_markup_in_values_is_plain_text() -> None:
     assert "[red]x[/]" in _shown(pl.DataFrame({"reason": ["[red]x[/]"]}))
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
+from deep_clustering.platform import registry
 from deep_clustering.platform.evaluation import bins, measures
 from deep_clustering.platform.evaluation.assignments import predictions as read_predictions
 from deep_clustering.platform.metrics.registry import HEADLINES, METRICS, names
@@ -113,7 +114,8 @@ def _outcome(row: RunRow) -> str:
         for m in HEADLINES
         if row.get(m) is not None
     ]
-    return f"{', '.join(values)} after {epochs}."
+    at_once = row["method"] in registry.at_once()
+    return f"{', '.join(values)}{'' if at_once else f' after {epochs}'}."
 
 
 def _first(draft: Draft, row: RunRow) -> list[Part]:
