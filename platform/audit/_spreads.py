@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from statistics import pstdev
+from typing import TypeAlias
 
 from deep_clustering.ablations._names import (
     ABLATIONS,
@@ -31,6 +32,8 @@ from deep_clustering.platform.audit._cells import (
     value_of,
     with_mean,
 )
+
+_Pair: TypeAlias = tuple[PublishedCell, PublishedCell]
 
 #: A single run this many sd from its own mean is told: two of three runs are nearer.
 AWAY = Decimal(1)
@@ -94,7 +97,7 @@ def _single_runs(given: Sequence[PublishedCell]) -> Iterator[Finding]:
 
 def _sides(given: Sequence[PublishedCell]) -> Iterator[Finding]:
     """On which side of their own means the single runs of each method lie."""
-    by_method: dict[str, list[tuple[PublishedCell, PublishedCell]]] = {}
+    by_method: dict[str, list[_Pair]] = {}
     for (method, _, _), metrics in quantities(given).items():
         with_means = (with_mean(same) for same in metrics.values())
         by_method.setdefault(method, []).extend(pair for pair in with_means if pair is not None)
@@ -192,36 +195,27 @@ def _own_means(given: Sequence[PublishedCell]) -> dict[tuple[str, str], Publishe
 def _ablations(given: Sequence[PublishedCell]) -> Iterator[Finding]:
     """Rows of an ablation against the full method in the same table, beside the method's sd."""
     means = _own_means(given)
-    for table, members in grouped(given, lambda cell: (cell.paper, cell.table)).items():
-        if table not in ABLATIONS:
-            continue
-        runs = [cell for cell in members if is_run(cell)]
-        full = {
-            (cell.dataset, cell.metric): cell
-            for cell in runs
-            if is_own(cell) and as_elsewhere(cell)
-        }
-        rows = [
-            (cell, full[cell.dataset, cell.metric])
-            for cell in runs
-            if (cell.dataset, cell.metric) in full and cell not in full.values()
-        ]
-        if any(key in means for key in full):
+    for rows in _beside_full(given):
+        if any((full.dataset, full.metric) in means for _, full in rows):
             yield from _rows_within(rows, means)
-        elif rows:
+        else:
             yield _no_spread(rows)
+
+
+def _beside_full(given: Sequence[PublishedCell]) -> Iterator[list[_Pair]]:
+    """Of each ablation the cells of its rows, each with that of the full method."""
+    for table, members in grouped(given, lambda cell: (cell.paper, cell.table)).items():
+        runs = [cell for cell in members if is_run(cell)] if table in ABLATIONS else []
+        full = {(c.dataset, c.metric): c for c in runs if is_own(c) and as_elsewhere(c)}
+        pairs = [(cell, full.get((cell.dataset, cell.metric), cell)) for cell in runs]
+        if rows := [(cell, own) for cell, own in pairs if cell != own]:
+            yield rows
 
 
 def _ahead(given: Sequence[PublishedCell]) -> Iterator[Finding]:
     """Rows of an ablation that are better than the full method in the same table."""
-    for table, members in grouped(given, lambda cell: (cell.paper, cell.table)).items():
-        runs = [cell for cell in members if is_run(cell)] if table in ABLATIONS else []
-        full = {(c.dataset, c.metric): c for c in runs if is_own(c) and as_elsewhere(c)}
-        better = [
-            (cell, own)
-            for cell in runs
-            if (own := full.get((cell.dataset, cell.metric))) is not None and _better(cell, own) > 0
-        ]
+    for rows in _beside_full(given):
+        better = [(cell, own) for cell, own in rows if _better(cell, own) > 0]
         by_row = grouped(better, lambda pair: (pair[0].section, row_of(pair[0]), pair[0].dataset))
         for (_, row, dataset), pairs in by_row.items():
             told = [f"{cell.metric} {cell.printed} against {own.printed}" for cell, own in pairs]
@@ -233,7 +227,7 @@ def _ahead(given: Sequence[PublishedCell]) -> Iterator[Finding]:
 
 
 def _rows_within(
-    rows: list[tuple[PublishedCell, PublishedCell]], means: dict[tuple[str, str], PublishedCell]
+    rows: list[_Pair], means: dict[tuple[str, str], PublishedCell]
 ) -> Iterator[Finding]:
     by_row = grouped(rows, lambda pair: (pair[0].section, pair[0].method, pair[0].dataset))
     for (_, method, dataset), pairs in by_row.items():
@@ -267,7 +261,7 @@ def _rows_within(
             )
 
 
-def _no_spread(rows: list[tuple[PublishedCell, PublishedCell]]) -> Finding:
+def _no_spread(rows: list[_Pair]) -> Finding:
     by_metric = grouped(rows, lambda pair: pair[0].metric)
     spans = []
     for metric, pairs in by_metric.items():

@@ -11,10 +11,6 @@ from deep_clustering.ablations._published import PublishedCell
 from deep_clustering.platform.audit._cells import LOWER, Finding, listed, signed, value_of
 
 
-class _Absent(LookupError):
-    """A number is not among the given cells."""
-
-
 class _Printed:
     """Cells by their place; remembers which were asked for."""
 
@@ -22,13 +18,17 @@ class _Printed:
         self._given, self.used = given, dict[int, PublishedCell]()
 
     def cell(self, table: str, method: str, dataset: str, metric: str) -> PublishedCell:
-        """The first cell of a row without a setting, or of the one that is printed first."""
+        """The first cell of a row without a setting, or of the one that is printed first.
+
+        Raises:
+            LookupError: it is not among the given cells.
+        """
         place = (table, method, dataset, metric)
         for cell in self._given:
             if (cell.table, cell.method, cell.dataset, cell.metric) == place:
                 self.used.setdefault(id(cell), cell)
                 return cell
-        raise _Absent(place)
+        raise LookupError(place)
 
     def sweep(self, dataset: str, metric: str) -> dict[str, PublishedCell]:
         """The cells of Table 5, by what they set: B=1000;K=-20% and so on."""
@@ -138,8 +138,7 @@ def _only(printed: _Printed) -> str:
 
 
 def _gap(cells: Mapping[str, PublishedCell], setting: str, other: str) -> Decimal:
-    gap: Decimal = value_of(cells[setting]) - value_of(cells[other])
-    return gap
+    return value_of(cells[setting]) - value_of(cells[other])
 
 
 def _ten(printed: _Printed) -> str:
@@ -154,7 +153,7 @@ def _ten(printed: _Printed) -> str:
 def _every(printed: _Printed) -> str:
     own = printed.cell("table4", "DPAC^{opa}", "imagenet10", "acc")
     other = printed.cell("table3", "PAC", "imagenet10", "acc")
-    gain: Decimal = value_of(own) - value_of(other)
+    gain = value_of(own) - value_of(other)
     return (
         f"on imagenet10 a single run of {own.printed} stands beside a mean of {other.printed}, "
         f"{signed(gain)}, and DPAC has no printed spread"

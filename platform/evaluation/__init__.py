@@ -1,4 +1,4 @@
-"""How results are measured: metrics, label-free criteria, and finished runs brought back.
+"""How results are measured: predictions beside labels, and what evaluations of finished runs need.
 
-May import errors, registry, data, store, request and audit; nothing further to the right.
+May import what stands to its left in CONTRIBUTING.md.
 """

@@ -3,8 +3,7 @@
 Each file ends with `EVALUATION`, a record of `evaluation.contract`. A folder
 `deep_clustering/platform/evaluations` elsewhere on Python's path adds its files.
 
-May import errors, registry, metrics, data, store, request, audit and evaluation; nothing further
-to the right.
+May import what stands to its left in CONTRIBUTING.md.
 """
 
 from pkgutil import extend_path

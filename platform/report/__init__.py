@@ -3,6 +3,5 @@
 `report` writes the file and `samples` reads what its programs need of single images. Inside:
 `pages/` says what a page says, `charts/` draws its pictures, `markup/` is its look.
 
-May import errors, registry, data, store, request, audit, evaluation, evaluations, run, search,
-suites and results; nothing further to the right.
+May import what stands to its left in CONTRIBUTING.md.
 """

@@ -1,5 +1,4 @@
 """How work is carried out: a planner hands jobs to lanes, and a lane executes and commits them.
 
-May import errors, registry, data, store, request, audit, evaluation and evaluations; nothing
-further to the right.
+May import what stands to its left in CONTRIBUTING.md.
 """

@@ -7,5 +7,5 @@ asked for, `_mark` which format the store has, `_repair` cleans up, and `_damage
 with a file. `_files` is what a place for files has to offer, `_local` and `_remote` are two such
 places, `_backends` finds the one that an address belongs to, and `_names` says which names fit.
 
-May import errors, registry, metrics and data; nothing further to the right.
+May import what stands to its left in CONTRIBUTING.md.
 """
