@@ -11,6 +11,12 @@ from matplotlib.lines import Line2D
 from deep_clustering.platform.report.charts._style import WIDTH
 
 
+def single(height: float) -> tuple[Figure, Axes]:
+    """A figure of one panel; `height` in inches."""
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    return figure, figure.subplots()
+
+
 def panelled(
     titles: Sequence[str],
     *,
@@ -40,6 +46,13 @@ def panelled(
 def short(text: str, length: int) -> str:
     """The text, or its beginning and an ellipsis where it has more letters than `length`."""
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def described(figure: Figure, axes: Sequence[Axes], *, x: str, y: str) -> None:
+    """The legend of all panels, and names of the axes that all of them have."""
+    legend(figure, axes)
+    figure.supxlabel(x, fontsize=9.5)
+    figure.supylabel(y, fontsize=9.5)
 
 
 def legend(figure: Figure, axes: Sequence[Axes]) -> None:

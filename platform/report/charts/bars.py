@@ -2,18 +2,15 @@
 
 from collections.abc import Sequence
 
-from matplotlib.figure import Figure
-
-from deep_clustering.platform.report.charts._layout import short
-from deep_clustering.platform.report.charts._style import SERIES, WIDTH, styled
+from deep_clustering.platform.report.charts._layout import short, single
+from deep_clustering.platform.report.charts._style import SERIES, styled
 from deep_clustering.platform.report.charts.chart import Chart
 
 
 def bars(name: str, alt: str, labels: Sequence[str], values: Sequence[float], *, x: str) -> Chart:
     """Horizontal bars with their values."""
     with styled():
-        figure = Figure(figsize=(WIDTH, 0.6 + 0.26 * len(labels)), layout="constrained")
-        panel = figure.subplots()
+        figure, panel = single(0.6 + 0.26 * len(labels))
         panel.barh(range(len(labels)), values, color=SERIES[0], alpha=0.75, height=0.7)
         for place, given in enumerate(values):
             text = f"{given:,.0f}" if given >= 10 or given == int(given) else f"{given:.2f}"
@@ -32,8 +29,7 @@ def bars(name: str, alt: str, labels: Sequence[str], values: Sequence[float], *,
 def columns(name: str, alt: str, values: Sequence[float], *, x: str, y: str) -> Chart:
     """Upright bars numbered from 0, for many values such as the sizes of clusters."""
     with styled():
-        figure = Figure(figsize=(WIDTH, 2.2), layout="constrained")
-        panel = figure.subplots()
+        figure, panel = single(2.2)
         panel.bar(range(len(values)), values, color=SERIES[0], alpha=0.75, width=0.8)
         panel.grid(axis="x", visible=False)
         panel.locator_params(axis="x", integer=True)

@@ -7,7 +7,7 @@ import numpy as np
 from deep_clustering.platform.evaluation.bins import BARS, Bins
 from deep_clustering.platform.metrics import diagrams
 from deep_clustering.platform.metrics.arrays import Array
-from deep_clustering.platform.report.charts._layout import legend, panelled
+from deep_clustering.platform.report.charts._layout import described, panelled
 from deep_clustering.platform.report.charts._style import DASHES, INK, MUTED, SERIES, styled
 from deep_clustering.platform.report.charts.chart import Chart
 
@@ -47,9 +47,7 @@ def reliability(name: str, alt: str, panels: Mapping[str, Bins]) -> Chart:
                 label="mean confidence",
             )
             panel.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
-        legend(figure, axes)
-        figure.supxlabel("confidence", fontsize=9.5)
-        figure.supylabel("accuracy", fontsize=9.5)
+        described(figure, axes, x="confidence", y="accuracy")
     return Chart(name=name, figure=figure, alt=alt)
 
 
@@ -86,9 +84,7 @@ def without_bins(name: str, alt: str, panels: Mapping[str, Bins]) -> Chart:
                 label="smooth",
             )
             panel.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
-        legend(figure, axes)
-        figure.supxlabel("confidence", fontsize=9.5)
-        figure.supylabel("accuracy", fontsize=9.5)
+        described(figure, axes, x="confidence", y="accuracy")
     return Chart(name=name, figure=figure, alt=alt)
 
 
@@ -114,9 +110,7 @@ def histograms(name: str, alt: str, panels: Mapping[str, Bins]) -> Chart:
             panel.set_xticks([0, 0.5, 1])
             panel.yaxis.set_major_formatter(lambda v, _: f"{abs(v):g}")
             panel.locator_params(axis="y", nbins=5)
-        legend(figure, axes)
-        figure.supxlabel("confidence", fontsize=9.5)
-        figure.supylabel("share, %", fontsize=9.5)
+        described(figure, axes, x="confidence", y="share, %")
     return Chart(name=name, figure=figure, alt=alt)
 
 
@@ -144,7 +138,5 @@ def densities(
                 panel.stairs(share, edges, color=colour, lw=1.3, ls=DASHES[place % 6], label=label)
             panel.set_xlim(0, 1)
             panel.locator_params(axis="y", nbins=4)
-        legend(figure, axes)
-        figure.supxlabel(x, fontsize=9.5)
-        figure.supylabel("share, %", fontsize=9.5)
+        described(figure, axes, x=x, y="share, %")
     return Chart(name=name, figure=figure, alt=alt)

@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from matplotlib.figure import Figure
-
-from deep_clustering.platform.report.charts._layout import legend, short
-from deep_clustering.platform.report.charts._style import INK, SERIES, WIDTH, styled
+from deep_clustering.platform.report.charts._layout import legend, short, single
+from deep_clustering.platform.report.charts._style import INK, SERIES, styled
 from deep_clustering.platform.report.charts.chart import Chart
 
 
@@ -25,8 +23,7 @@ class ForestLine:
 def forest(name: str, alt: str, rows: Sequence[ForestLine], *, x: str) -> Chart:
     """Differences with intervals, and published differences with their margins."""
     with styled():
-        figure = Figure(figsize=(WIDTH, 0.85 + 0.42 * len(rows)), layout="constrained")
-        panel = figure.subplots()
+        figure, panel = single(0.85 + 0.42 * len(rows))
         for place, row in enumerate(rows):
             centre = row.published if row.published is not None else 0.0
             panel.fill_betweenx(

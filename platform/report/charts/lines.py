@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 
 from deep_clustering.platform.metrics.arrays import Array
-from deep_clustering.platform.report.charts._layout import legend, panelled
+from deep_clustering.platform.report.charts._layout import described, panelled
 from deep_clustering.platform.report.charts._style import DASHES, MUTED, SERIES, Dashes, styled
 from deep_clustering.platform.report.charts.chart import Chart
 
@@ -54,9 +54,7 @@ def curves(
             panel.margins(x=0.02)
             panel.locator_params(nbins=5)
             panel.locator_params(axis="x", integer=x == "epoch")
-        legend(figure, axes)
-        figure.supxlabel(x, fontsize=9.5)
-        figure.supylabel(y, fontsize=9.5)
+        described(figure, axes, x=x, y=y)
     return Chart(name=name, figure=figure, alt=alt)
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from deep_clustering.platform.report.charts._layout import single
 from deep_clustering.platform.report.charts._style import INK, PAPER, SERIES, WIDTH, styled
 from deep_clustering.platform.report.charts.chart import Chart
 
@@ -20,8 +20,7 @@ def by_group(name: str, alt: str, points: NDArray[np.float64], groups: NDArray[n
         groups: (n,) from 0.
     """
     with styled():
-        figure = Figure(figsize=(WIDTH, WIDTH * 0.8), layout="constrained")
-        panel = figure.subplots()
+        figure, panel = single(WIDTH * 0.8)
         for group in np.unique(groups):
             own = points[groups == group]
             turn = int(group) // len(SERIES)
@@ -58,8 +57,7 @@ def by_share(
         shares: (n,) in 0..1.
     """
     with styled():
-        figure = Figure(figsize=(WIDTH, WIDTH * 0.8), layout="constrained")
-        panel = figure.subplots()
+        figure, panel = single(WIDTH * 0.8)
         bins = np.minimum((shares * _SHADES).astype(int), _SHADES - 1)
         for shade in range(_SHADES):
             own = points[bins == shade]

@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from deep_clustering.platform.metrics.arrays import Array
-from deep_clustering.platform.report.charts._layout import legend, short
-from deep_clustering.platform.report.charts._style import MUTED, PAPER, SERIES, WIDTH, styled
+from deep_clustering.platform.report.charts._layout import legend, short, single
+from deep_clustering.platform.report.charts._style import MUTED, PAPER, SERIES, styled
 from deep_clustering.platform.report.charts.chart import Chart
 
 
@@ -17,8 +16,7 @@ def progress(
 ) -> Chart:
     """The value of each trial, and the best one so far."""
     with styled():
-        figure = Figure(figsize=(WIDTH, 2.6), layout="constrained")
-        panel = figure.subplots()
+        figure, panel = single(2.6)
         best = np.maximum.accumulate(values) if highest else np.minimum.accumulate(values)
         panel.step(numbers, best, where="post", color=SERIES[1], label="best so far")
         panel.plot(numbers, values, "o", color=SERIES[0], ms=4.5, label="trial")
@@ -32,8 +30,7 @@ def progress(
 def front(name: str, alt: str, values: Array, best: Sequence[bool], *, x: str, y: str) -> Chart:
     """Two objectives of all trials (T, 2); those on the Pareto front are joined."""
     with styled():
-        figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
-        panel = figure.subplots()
+        figure, panel = single(3.2)
         chosen = np.asarray(best)
         rest, mine = values[~chosen], values[chosen]
         mine = mine[np.argsort(mine[:, 0])]
@@ -71,8 +68,7 @@ def parallel(
         best: which trials stand out.
     """
     with styled():
-        figure = Figure(figsize=(WIDTH, 0.5 + 0.62 * len(axes)), layout="constrained")
-        panel = figure.subplots()
+        figure, panel = single(0.5 + 0.62 * len(axes))
         levels = np.arange(len(axes))
         places = np.stack([axis.places for axis in axes.values()])  # (axes, trials)
         for trial in np.argsort(best, kind="stable"):
