@@ -4,6 +4,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Literal
 
 from deep_clustering.platform.errors import InputError, nearest
@@ -106,19 +107,20 @@ def find(text: str, architecture: str | None = None) -> Encoder:
     name, at, pixels = text.rpartition("@")
     if not at or not pixels.isdigit():
         name, pixels = text, ""
-    full = SHORT.get(name, name)
-    full, _, usual = full.partition("@") if name in SHORT else (full, "", "")
+    full, _, usual = SHORT[name].partition("@") if name in SHORT else (name, "", "")
     side = _side(pixels or usual)
-    if name == BUNDLED or full.startswith(("timm:", "torchvision:")):
+    if _is_published(full):
         if architecture is not None:
             raise InputError(
                 f"--architecture says what network a file of weights is for, and --encoder {text} "
                 "is no file; leave --architecture out."
             )
-        found = _published(full, text, side)
-    else:
-        found = _own(name, text, architecture, side)
-    return found
+        return _published(full, text, side)
+    return _own(name, text, architecture, side)
+
+
+def _is_published(name: str) -> bool:
+    return name == BUNDLED or name.startswith(("timm:", "torchvision:"))
 
 
 def _side(pixels: str) -> int | None:
@@ -232,7 +234,7 @@ def _own(name: str, text: str, architecture: str | None, side: int | None) -> En
             f"--encoder {text} is a file of weights: say with --architecture what network they are "
             f"for, timm:NAME, torchvision:NAME or {BUNDLED}."
         )
-    if not (architecture == BUNDLED or architecture.startswith(("timm:", "torchvision:"))):
+    if not _is_published(architecture):
         raise InputError(
             f"--architecture: must be timm:NAME, torchvision:NAME or {BUNDLED}; got "
             f"'{architecture}'."
@@ -251,15 +253,9 @@ def _network_of_timm(model: str) -> Encoder:
     try:
         return _of_timm(model, f"timm:{model}")
     except InputError:
-        if not _installed() or not _known(model):
+        if find_spec("timm") is None or not _known(model):
             raise
     mean, std = _IMAGENET
     return Encoder(
         name=model, architecture=f"timm:{model}", side=224, mean=mean, std=std, labels="unknown"
     )
-
-
-def _installed() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("timm") is not None
