@@ -11,7 +11,7 @@ from deep_clustering.methods.images._checks import refuse, side_mistake
 from deep_clustering.methods.images.crops import centre
 from deep_clustering.methods.images.pictures import Frame, Pictures
 from deep_clustering.methods.images.resampling import Resize, resample, triangle
-from deep_clustering.methods.images.view import Draws, in_parts
+from deep_clustering.methods.images.view import Draws, check, normalised, parts
 
 
 @dataclass(frozen=True)
@@ -40,18 +40,26 @@ class Clean:
         """See ``View.draw``: nothing, and the generator stays where it is."""
         return {}
 
-    @in_parts
-    def apply(self, pictures: Pictures, draws: Draws) -> Tensor:
+    @torch.no_grad()
+    def apply(self, pictures: Pictures, draws: Draws, mean: Tensor, std: Tensor) -> Tensor:
         """See ``View.apply``."""
+        check(pictures, draws)
         target = pictures.side if self.resize is None else self.resize
         if target < self.side:
             raise ValueError(
                 f"a clean view of side {self.side} cannot be cut from images of side {target}: "
                 f"choose side <= {target}, or set resize to enlarge them."
             )
-        if pictures.size is None and target == pictures.side:
-            return centre(pictures.pixels, self.side)
-        return resample(pictures.pixels, self._lines(pictures, target))
+        as_they_are = pictures.size is None and target == pictures.side
+        pixels = pictures.pixels
+        result = torch.empty(len(pixels), 3, self.side, self.side, device=pixels.device)
+        for some in parts(pixels, self.side):
+            if as_they_are:
+                levels = centre(pixels[some], self.side)
+            else:
+                levels = resample(pixels[some], self._lines(pictures.part(some), target))
+            normalised(levels, mean, std, out=result[some])
+        return result
 
     def _lines(self, pictures: Pictures, target: int) -> Resize:
         """Of rows and of columns."""

@@ -14,7 +14,7 @@ from deep_clustering.methods.images._checks import (
     side_mistake,
 )
 from deep_clustering.methods.images.crops import cropped, draw_crop
-from deep_clustering.methods.images.operations import Operation
+from deep_clustering.methods.images.operations import Operation, is_geometric
 from deep_clustering.methods.images.pictures import Frame, Pictures
 from deep_clustering.methods.images.resampling import triangle
 from deep_clustering.methods.images.steps import Steps, by_steps
@@ -22,7 +22,7 @@ from deep_clustering.methods.images.view import Draws
 
 #: The strength of each operation in RUC's release. It draws a level from {1, ..., m - 1} on a scale
 #: of 10 with m = 2, so the level is always 1, and level / 10 of the range of the paper's Table 4
-#: counts from its lower end. Those that can point both ways draw a sign.
+#: counts from its lower end. The geometric ones draw a sign.
 STRENGTHS: dict[Operation, float] = {
     Operation.IDENTITY: 0.0,
     Operation.AUTO_CONTRAST: 0.0,
@@ -39,13 +39,6 @@ STRENGTHS: dict[Operation, float] = {
     Operation.TRANSLATE_Y: 0.27,
     Operation.POSTERISE: 8.0,  # all bits: nothing happens
 }
-_SIGNED = (
-    Operation.ROTATE,
-    Operation.SHEAR_X,
-    Operation.SHEAR_Y,
-    Operation.TRANSLATE_X,
-    Operation.TRANSLATE_Y,
-)
 _SHARE = 0.5  # probability that a drawn operation is executed; release
 _GREY = 127  # colour of the square; release
 
@@ -90,8 +83,7 @@ class RandAugment:
         which = uniform(n, len(STRENGTHS)).argsort(dim=1)[:, : self.operations]
         operation = torch.tensor(list(STRENGTHS), device=device)[which]
         strength = torch.tensor(list(STRENGTHS.values()), device=device)[which]
-        signed = torch.isin(operation, torch.tensor(_SIGNED, device=device))
-        negative = signed & (uniform(*which.shape) < 0.5)
+        negative = is_geometric(operation) & (uniform(*which.shape) < 0.5)
         executed = uniform(*which.shape) < _SHARE
         draws["operation"] = torch.where(executed, operation, int(Operation.IDENTITY))
         draws["magnitude"] = torch.where(negative, -strength, strength)

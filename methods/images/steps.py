@@ -14,7 +14,7 @@ from deep_clustering.methods.images._device import to_device
 from deep_clustering.methods.images.operations import operate
 from deep_clustering.methods.images.pictures import Pictures
 from deep_clustering.methods.images.resampling import Kernel, Resize, resample
-from deep_clustering.methods.images.view import Apply, Draws, View, check, normalised, parts
+from deep_clustering.methods.images.view import Draws, View, check, normalised, parts
 
 FUSED_SIDE = 64  # pixels, of pictures and views: what one program of a GPU holds in registers
 _PROOF = 64  # pictures that both ways of making a view are compared on
@@ -44,6 +44,7 @@ class Steps(NamedTuple):
 
 
 V = TypeVar("V", bound=View)
+Apply = Callable[[V, Pictures, Draws, Tensor, Tensor], Tensor]
 
 
 def by_steps(steps: Callable[[V, Pictures, Draws], Steps]) -> Apply[V]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import wraps
-from typing import Protocol, TypeVar
+from collections.abc import Iterator
+from typing import Protocol
 
 import torch
 from torch import Generator, Tensor
@@ -17,7 +16,7 @@ GPU_PART = 2**28  # and on a GPU: 1 GiB as float32, 350 photographs of 500 x 500
 
 
 class View(Protocol):
-    """What ``Clean``, ``Weak``, ``Strong`` and ``Contrastive`` have in common."""
+    """What all views have in common."""
 
     @property
     def side(self) -> int:
@@ -32,31 +31,6 @@ class View(Protocol):
         ``draws``: from ``draw``, a row a picture. ``mean`` and ``std``: (3,), of pixels scaled to
         [0, 1]. Returns float32 (n, 3, side, side), without gradient.
         """
-
-
-V = TypeVar("V", bound=View)
-Levels = Callable[[V, Pictures, Draws], Tensor]
-Apply = Callable[[V, Pictures, Draws, Tensor, Tensor], Tensor]
-
-
-def in_parts(levels: Levels[V]) -> Apply[V]:
-    """``View.apply``, from a method that makes the levels of a view, uint8 (n, 3, side, side).
-
-    Without gradient, with the input checked, in parts that memory can hold, and normalised.
-    """
-
-    @wraps(levels)
-    @torch.no_grad()
-    def apply(view: V, pictures: Pictures, draws: Draws, mean: Tensor, std: Tensor) -> Tensor:
-        check(pictures, draws)
-        pixels = pictures.pixels
-        result = torch.empty(len(pixels), 3, view.side, view.side, device=pixels.device)
-        for some in parts(pixels, view.side):
-            mine = {name: values[some] for name, values in draws.items()}
-            normalised(levels(view, pictures.part(some), mine), mean, std, out=result[some])
-        return result
-
-    return apply
 
 
 def check(pictures: Pictures, draws: Draws) -> None:

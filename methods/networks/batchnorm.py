@@ -77,6 +77,11 @@ class BatchNorm(nn.Module):
         return f"{self.weight.numel()}, world={self.replicas.world}"
 
 
+def _layers(networks: Iterable[nn.Module]) -> list[BatchNorm]:
+    modules = (module for network in networks for module in network.modules())
+    return [module for module in modules if isinstance(module, BatchNorm)]
+
+
 class Counts:
     """The batches of which layers have not told the device yet; see `BatchNorm`.
 
@@ -84,8 +89,7 @@ class Counts:
     """
 
     def __init__(self, networks: Iterable[nn.Module]) -> None:
-        modules = (x for network in networks for x in network.modules())
-        self._layers = [x for x in modules if isinstance(x, BatchNorm)]
+        self._layers = _layers(networks)
 
     def read(self) -> list[int]:
         """How many each layer has counted."""
@@ -277,7 +281,7 @@ _NORMALISED = Proven(
 @contextmanager
 def batch_statistics(*networks: nn.Module) -> Iterator[None]:
     """Inside, the statistics of the batch normalise and the running ones stay."""
-    layers = [x for network in networks for x in network.modules() if isinstance(x, BatchNorm)]
+    layers = _layers(networks)
     before = [layer.momentum for layer in layers]
     for layer in layers:
         layer.momentum = 0.0
