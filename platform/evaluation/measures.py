@@ -14,6 +14,11 @@ def base(metric: str) -> str:
     return max(ends, key=len, default=metric)
 
 
+def column(head: str | None, metric: str) -> str:
+    """The column of a metric of a head; its own name where there are no heads."""
+    return f"{head}_{metric}" if head else metric
+
+
 def unit(metric: str) -> Unit:
     """How values of a metric are shown."""
     core = base(metric)

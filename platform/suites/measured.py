@@ -8,7 +8,7 @@ import polars as pl
 
 from deep_clustering.ablations._suite import Row, Suite
 from deep_clustering.platform.errors import InputError, nearest
-from deep_clustering.platform.evaluation import contract
+from deep_clustering.platform.evaluation import contract, measures
 from deep_clustering.platform.metrics.registry import METRICS
 from deep_clustering.platform.store.store import Store
 from deep_clustering.platform.suites import plans
@@ -125,7 +125,7 @@ def values_of(
         if against is not None:
             source = suite.evaluated.get((run, against))
             column = contract.find(against.evaluation).metrics[metric]
-            column = f"{row.head}_{column}" if row.head else column
+            column = measures.column(row.head, column)
         elif column in METRICS and (made_of := METRICS[column].source):
             column, factor = made_of.column, made_of.factor
         elif row.head and f"{row.head}_{column}" in whole:

@@ -28,18 +28,13 @@ class Album:
 
     dataset: ImageSet
 
-    def thumb(self, sample: int, text: str) -> Thumb:
-        """A picture with a line below it."""
-        paths = self.dataset.paths
-        return Thumb(
-            jpeg=self._jpeg(sample),
-            alt=str(sample) if paths is None else paths[sample],
-            text=text,
-        )
-
     def thumbs(self, samples: Iterable[int], texts: Iterable[str]) -> list[Thumb]:
-        """Several pictures."""
-        return [self.thumb(int(s), t) for s, t in zip(samples, texts, strict=True)]
+        """Pictures, each with a line below it."""
+        paths = self.dataset.paths
+        return [
+            Thumb(jpeg=self._jpeg(s), alt=str(s) if paths is None else paths[s], text=text)
+            for s, text in zip(map(int, samples), texts, strict=True)
+        ]
 
     def _jpeg(self, sample: int) -> bytes:
         pixels = self.dataset.images[sample]

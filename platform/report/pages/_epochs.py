@@ -110,7 +110,7 @@ def _metric(draft: Draft, compared: Comparison, history: _History, metric: str) 
 
 
 def _band_of(group: RowGroup, history: _History, metric: str) -> Band | None:
-    column = f"{group.head}_{metric}" if group.head else metric
+    column = measures.column(group.head, metric)
     frames = [history[run] for run in group.runs if run in history]
     points = [f.select("epoch", column).rows() for f in frames if column in f.columns]
     return band(points, measures.unit(metric).factor)
@@ -164,8 +164,10 @@ def run_epochs(draft: Draft, run: str, heads: Sequence[str]) -> list[Figure]:
     if frame.height < 2:
         return []
     columns = [c for c in frame.columns if frame[c].null_count() < frame.height]
-    figures = [_run_metrics(draft, run, frame, columns, heads)]
-    figures.append(_run_losses(draft, run, frame, columns))
+    figures = [
+        _run_metrics(draft, run, frame, columns, heads),
+        _run_losses(draft, run, frame, columns),
+    ]
     return [figure for figure in figures if figure is not None]
 
 
@@ -175,7 +177,7 @@ def _run_metrics(
     panels: dict[str, dict[str, Band]] = {}
     used: list[str] = []
     for metric in HEADLINES:
-        of_heads = {h: f"{h}_{metric}" if h else metric for h in heads}
+        of_heads = {head: measures.column(head, metric) for head in heads}
         lines = {head: column for head, column in of_heads.items() if column in columns}
         if not lines and metric in columns:
             lines = {"": metric}

@@ -150,9 +150,7 @@ def _first(draft: Draft, row: RunRow) -> list[Part]:
 
 
 def _metrics(draft: Draft, row: RunRow, heads: Sequence[str]) -> list[Part]:
-    def column(head: str, metric: str) -> str:
-        return f"{head}_{metric}" if head else metric
-
+    column = measures.column
     shown = [m for m in _SHOWN if any(row.get(column(h, m)) is not None for h in heads)]
     lines = [
         [
