@@ -241,7 +241,7 @@ def variants(method: str | None) -> Answer:
             {"variant": name, "changes": dict(variant.changes), "source": variant.source}
             | ({"removes": variant.removes} if variant.removes else {})
         )
-    console.print(table)
+    console.print(table if of_method else f"{method} has no variants")
     return Answer(tables={"variants": of_method})
 
 

@@ -30,6 +30,7 @@ which tell of the run, it has
 A DivideMix run has no history: its lists have the last division alone.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -243,13 +244,15 @@ def table(rows: Sequence[Row]) -> Table:
             names = ("shares", "precisions", "recalls", "f1s")
             first = [x[0] if isinstance(x := row[f"clean_{n}"], list) else None for n in names]
             shown.add_row("own, before training", *counted, *map(_text, first))
-        values = [row[f"clean_{n}"] for n in ("share", "precision", "recall", "f1")]
+        # Of a set without an image a share of it is not known: null, which a row lacks.
+        values = [row.get(f"clean_{n}") for n in ("share", "precision", "recall", "f1")]
         shown.add_row(str(row["clean_name"]), *counted, *map(_text, values))
     return shown
 
 
 def _text(value: Value) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else "–"
+    known = isinstance(value, float) and not math.isnan(value)
+    return f"{value:.3f}" if known else "–"
 
 
 EVALUATION = Evaluation(

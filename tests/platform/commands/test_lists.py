@@ -28,6 +28,10 @@ def test_one_table_alone() -> None:
     assert "seconds" not in text
 
 
+def test_a_method_without_variants_says_so() -> None:
+    assert said("variants", "finch") == "finch has no variants"
+
+
 def test_an_unknown_table_is_one_sentence() -> None:
     with pytest.raises(InputError, match=r"table: must be one of runs, .*Did you mean 'epochs'"):
         said("columns", "epoch")
