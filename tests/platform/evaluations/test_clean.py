@@ -16,7 +16,7 @@ def _shown(row: dict[str, Any]) -> list[list[str]]:
 
 
 def test_of_a_set_without_an_image_a_share_is_not_known() -> None:
-    """No image was as sure as tau1: a row lacks what is null, and the command ended in a KeyError."""
+    """No image was as sure as tau1: the row lacks what is null, and the command broke down."""
     row = {"clean_name": "confidence", "clean_images": 1797, "clean_accuracy": 0.31}
     shown = _shown({**row, "clean_share": 0.0, "clean_recall": 0.0})
     assert shown == [["confidence", "1,797", "0.310", "0.000", "–", "0.000", "–"]]
