@@ -141,8 +141,9 @@ def _carry_out(arguments: list[str]) -> int:
 
 def _sentences(text: str) -> list[str]:
     """The lines of an error; on a terminal they end between words."""
-    marked = ["error: ", *(["       "] * text.count("\n"))]
-    lines = [mark + line for mark, line in zip(marked, text.splitlines(), strict=False)]
+    mark = "error: "
+    first, *others = text.splitlines() or [""]
+    lines = [mark + first, *(" " * len(mark) + line for line in others)]
     if not sys.stderr.isatty():
         return lines
     import shutil
@@ -151,7 +152,7 @@ def _sentences(text: str) -> list[str]:
     width = shutil.get_terminal_size().columns
     parts: list[str] = []
     for line in lines:
-        indent = max(len(marked[0]), len(line) - len(line.lstrip()))
+        indent = max(len(mark), len(line) - len(line.lstrip()))
         parts += textwrap.wrap(
             line,
             width,
