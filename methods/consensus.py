@@ -29,8 +29,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from deep_clustering.methods._fields import Rule, check, doc, positive
+from deep_clustering.methods._fields import Rule, check, doc, positive, share
 from deep_clustering.methods._method import Fitted, Method
+from deep_clustering.methods.clustering.components import Components, components
 from deep_clustering.methods.clustering.points import (
     Array,
     directions,
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
 
 #: Logarithms of temperatures that are tried, relative to the mean squared distance to a centre.
 _COLDEST, _HOTTEST = -9.0, 3.0
-#: Share of the largest standard deviation below which a direction's may be made of rounding.
-_NO_SPREAD = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +53,12 @@ class ConsensusConfig:
     clusters: int = doc(10, "K; the platform sets it from the data set")
     unit: bool = doc(False, "rows divided by their Euclidean length first, as for features")
     dimensions: int = doc(50, "principal components that are kept")
+    weighting: float = doc(
+        1.0,
+        "power of its standard deviation that a component is left with, 0 whitens; .5 for features "
+        "of images",
+        added=True,
+    )
     restarts: int = doc(10, "starts of the k-means on all points, the best by inertia is kept")
     resamples: int = doc(30, "pairs of disjoint halves; of ten, near numbers change places")
     starts: int = doc(3, "starts of the k-means on a half, for the stability")
@@ -62,7 +67,12 @@ class ConsensusConfig:
     def __post_init__(self) -> None:
         rules = positive(self, "clusters", "dimensions", "restarts", "resamples", "starts")
         rules.append(Rule(self.sample >= 4, "sample", "must be at least 4"))
+        rules += share(self, "weighting")
         check(self, rules)
+
+
+#: What features of images are clustered with; see `clustering.components` for the weighting.
+OF_IMAGES = ConsensusConfig(unit=True, weighting=0.5)
 
 
 class Consensus(NamedTuple):
@@ -79,7 +89,7 @@ class Consensus(NamedTuple):
     fitted: Fitted
     unit: bool
     size: float
-    components: "Components"
+    components: Components
     centres: Array
     warmth: float
 
@@ -122,7 +132,7 @@ def model(config: ConsensusConfig, points: np.ndarray, seed: int) -> Consensus:
     random = np.random.default_rng(seed)
     # A few thousand points: threads would wait for one another longer than they compute.
     with stopwatch() as seconds, threadpool_limits(1):
-        seen = components(points, config.dimensions)
+        seen = components(points, config.dimensions, weighting=config.weighting)
         x = seen(points)
         whole = _kmeans(x, k, config.restarts, random)
         empty = random.standard_normal((min(len(x), config.sample), x.shape[1])) * x.std(0)
@@ -153,48 +163,6 @@ def model(config: ConsensusConfig, points: np.ndarray, seed: int) -> Consensus:
     )
     centres = whole.cluster_centers_
     return Consensus(found, config.unit, size, seen, centres, warmth)
-
-
-class Components(NamedTuple):
-    """The principal components of points.
-
-    Attributes:
-        mean: (d,) of the points.
-        axes: (d, D) in their type; None where all directions are kept, as they are.
-    """
-
-    mean: Array
-    axes: Array | None
-
-    def __call__(self, points: Array) -> Array:
-        """Points (m, d) in the components: (m, D), in their type."""
-        x: Array = points - self.mean
-        return x if self.axes is None else x @ self.axes
-
-
-def components(points: Array, count: int) -> Components:
-    """The first `count` principal components of points (n, d).
-
-    Directions in which the points do not differ, of which there are some where they are few, give
-    columns of zeros.
-    """
-    from scipy.linalg import eigh
-
-    mean = points.mean(0, dtype=np.float64).astype(points.dtype)
-    n, d = points.shape
-    if count >= d:
-        return Components(mean, None)
-    x = points - mean
-    side = min(n, d)
-    products = x.T @ x if d <= n else x @ x.T  # the smaller one has the same spreads
-    among = (side - min(count, side), side - 1)
-    _, vectors = eigh(products.astype(np.float64), subset_by_index=among)
-    axes = vectors[:, ::-1].astype(x.dtype)
-    if n < d:
-        axes = x.T @ axes
-        lengths = np.linalg.norm(axes, axis=0)
-        axes = axes / np.where(lengths > _NO_SPREAD * lengths.max(), lengths, np.inf)
-    return Components(mean, axes)
 
 
 class Pair(NamedTuple):

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from deep_clustering.methods.consensus import ConsensusConfig, model
+from deep_clustering.methods.consensus import OF_IMAGES, ConsensusConfig, model
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.search.number import Candidate, numbers, ranked
 
@@ -31,6 +31,8 @@ class PictureClusters(ClusterMixin, BaseEstimator):
         encoder: of pictures, as after `platform cluster --encoder`; None takes the best one that
             needs no download.
         unit: rows divided by their length first; None does so for pictures alone.
+        weighting: of the principal components, from 0 to 1; None takes 0.5 for pictures, and 1,
+            which leaves distances as they are, for points.
         dimensions, restarts, resamples: of `methods.consensus`.
         random_state: seed of all random choices, a whole number.
         data: where decoded pictures and weights live; None is the default directory.
@@ -50,6 +52,7 @@ class PictureClusters(ClusterMixin, BaseEstimator):
         *,
         encoder: str | None = None,
         unit: bool | None = None,
+        weighting: float | None = None,
         dimensions: int = 50,
         restarts: int = 10,
         resamples: int = 30,
@@ -59,6 +62,7 @@ class PictureClusters(ClusterMixin, BaseEstimator):
         self.clusters = clusters
         self.encoder = encoder
         self.unit = unit
+        self.weighting = weighting
         self.dimensions = dimensions
         self.restarts = restarts
         self.resamples = resamples
@@ -76,7 +80,8 @@ class PictureClusters(ClusterMixin, BaseEstimator):
             ValueError: points or pictures that cannot be clustered so.
         """
         x, pictures = self._points(X, reset=True)
-        unit = pictures if self.unit is None else self.unit
+        usual = OF_IMAGES if pictures else ConsensusConfig()
+        unit = usual.unit if self.unit is None else self.unit
         self.offset_ = np.zeros(x.shape[1]) if unit else x.mean(0)
         tried = [self.clusters] if self.clusters is not None else numbers(len(x))
         if not tried:
@@ -88,6 +93,7 @@ class PictureClusters(ClusterMixin, BaseEstimator):
                 ConsensusConfig(
                     clusters=count,
                     unit=unit,
+                    weighting=usual.weighting if self.weighting is None else self.weighting,
                     dimensions=self.dimensions,
                     restarts=self.restarts,
                     resamples=self.resamples,

@@ -13,6 +13,7 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
+from deep_clustering.methods.consensus import OF_IMAGES
 from deep_clustering.platform.commands import _compute as work
 from deep_clustering.platform.commands import _say as say
 from deep_clustering.platform.commands import _sort as sort
@@ -80,7 +81,7 @@ def _asked(options: Cluster, root: Path, clusters: int) -> Train:
         dataset=options.folder if named else f"folder:{options.folder}",
         encoder=options.encoder or weights.default(root),
         architecture=options.architecture,
-        sets=("unit=true", f"clusters={clusters}"),
+        sets=("unit=true", f"weighting={OF_IMAGES.weighting}", f"clusters={clusters}"),
         side=options.side,
         skip_broken=options.skip_broken,
         store=options.store,

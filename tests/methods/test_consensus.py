@@ -6,7 +6,6 @@ from sklearn.datasets import load_digits, make_blobs
 
 from deep_clustering.methods.consensus import (
     ConsensusConfig,
-    components,
     fit,
     softmax,
     temperature,
@@ -33,30 +32,6 @@ def test_the_temperature_has_the_unit_of_the_distances() -> None:
     distances, clusters = random.random((200, 3)), random.integers(0, 3, 200)
     one, many = temperature(distances, clusters), temperature(1000 * distances, clusters)
     assert many == pytest.approx(1000 * one, rel=1e-3)
-
-
-def test_components_keep_the_largest_spread() -> None:
-    random = np.random.default_rng(0)
-    x = random.normal(size=(300, 5)) * [1, 9, 1, 3, 1]
-    found = components(x, 2)(x)
-    _, s, axes = np.linalg.svd(x - x.mean(0), full_matrices=False)
-    assert np.allclose(np.abs(found), np.abs((x - x.mean(0)) @ axes[:2].T))
-    assert np.allclose(np.linalg.norm(found, axis=0), s[:2])
-    assert np.array_equal(components(x, 7)(x), x - x.mean(0))
-
-
-def test_components_of_fewer_points_than_dimensions() -> None:
-    """Six points differ in five directions: what is beyond them is 0, for other points too."""
-    random = np.random.default_rng(0)
-    x = random.normal(size=(6, 40)) + 100
-    seen = components(x, 8)
-    found = seen(x)
-    _, s, axes = np.linalg.svd(x - x.mean(0), full_matrices=False)
-    assert found.shape == (6, 6)
-    assert np.allclose(np.abs(found[:, :5]), np.abs((x - x.mean(0)) @ axes[:5].T))
-    assert np.allclose(np.linalg.norm(found, axis=0), [*s[:5], 0])
-    assert np.array_equal(seen(random.normal(size=(3, 40)))[:, 5], np.zeros(3))
-    assert np.array_equal(components(np.ones((4, 9)), 3)(np.ones((4, 9))), np.zeros((4, 3)))
 
 
 def test_clusters_that_are_there_are_stable_and_sure() -> None:

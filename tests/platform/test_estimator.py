@@ -28,7 +28,7 @@ def test_it_gives_what_the_command_gives_and_knows_new_pictures(
     tmp_path: Path, lane: Workplace
 ) -> None:
     folder = images(tmp_path / "photos", labelled=False, count=8)
-    sets = ["clusters=3", "unit=true", "restarts=2", "resamples=2"]
+    sets = ["clusters=3", "unit=true", "weighting=0.5", "restarts=2", "resamples=2"]
     given = {"encoder": "efficientnet-lite0@32", "sets": sets, "store": lane.store}
     done = jobs(resolved("consensus", f"folder:{folder}", root=tmp_path / "data", **given))
     for job in done:

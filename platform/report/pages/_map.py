@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from deep_clustering.methods.consensus import components
+from deep_clustering.methods.clustering.components import components
 from deep_clustering.platform.metrics import embedding
 from deep_clustering.platform.metrics.arrays import Array
 from deep_clustering.platform.report.charts import scatter
