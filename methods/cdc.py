@@ -39,7 +39,7 @@ from deep_clustering.methods.differences.cdc import DIFFERENCES
 from deep_clustering.methods.pretraining.configs import MoCoConfig
 
 Initialisation = Literal["prototype", "random"]
-Grouping = Literal["activations", "features"]
+Grouping = Literal["activations", "components"]
 Heads = Literal["dual", "single", "single-calibrated"]
 Selection = Literal["calibrated", "flexmatch", "freematch"]
 Filter = Literal["gsf", "ppf"]
@@ -71,7 +71,7 @@ class CDCSettings(abc.ABC):
     initialisation: Initialisation = doc("prototype", "of the heads, Sec. 3.3; Table 2-I")
     grouping: Grouping = doc(
         "activations",
-        "what is clustered for the second prototypes; features by the run's seed",
+        "what is clustered for the second prototypes; components of the features by the run's seed",
         added=True,
     )
     heads: Heads = doc("dual", "one head without or with the calibration loss: Table 2-III and IV")
@@ -313,7 +313,7 @@ def _frozen(values: Mapping[str, Any]) -> dict[str, Any]:
     in every run: so each run clusters them by its own seed, or all seeds would share one start.
     """
     regions = min(_REGIONS * values["clusters"], values["batch_size"])
-    return {"mini_clusters": regions, "grouping": "features"}
+    return {"mini_clusters": regions, "grouping": "components"}
 
 
 METHOD = Method(

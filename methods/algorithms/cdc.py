@@ -15,17 +15,20 @@ from torch import Tensor, nn
 from deep_clustering.methods.algorithms._cdc_batch import Batch, Observed, Slice
 from deep_clustering.methods.cdc import CDCSettings
 from deep_clustering.methods.clustering.batches import mini_clusters, never_waits
+from deep_clustering.methods.clustering.components import components
 from deep_clustering.methods.clustering.kmeans import kmeans
+from deep_clustering.methods.clustering.points import prepared
 from deep_clustering.methods.compute.aside import Aside, side_stream
 from deep_clustering.methods.compute.random import generator
 from deep_clustering.methods.compute.replicas import Replicas
+from deep_clustering.methods.consensus import OF_IMAGES
 from deep_clustering.methods.images.pictures import Frame
 from deep_clustering.methods.images.strong import Strong
 from deep_clustering.methods.images.view import View
 from deep_clustering.methods.images.weak import Weak
 from deep_clustering.methods.learning.clusterer import Clusterer, negative_entropy
 from deep_clustering.methods.learning.learner import Context, Parts, adam, evaluation
-from deep_clustering.methods.learning.prototypes import prototypes, standardise
+from deep_clustering.methods.learning.prototypes import prototypes
 from deep_clustering.methods.learning.selection import (
     Fixed,
     FlexMatch,
@@ -37,7 +40,7 @@ from deep_clustering.methods.learning.state import unpack
 from deep_clustering.methods.networks.batchnorm import BatchNorm
 from deep_clustering.methods.networks.encoders import Encoder, described
 
-#: Starts of the k-means on features: of ten, the best is still a matter of luck there.
+#: Starts of the k-means in components: of ten, the best is still a matter of luck there.
 _STARTS = 30
 
 # --- Losses and targets, in the order of the paper ------------------------------------------------
@@ -109,6 +112,19 @@ def select_by_confidence(probabilities: Tensor, cap: int) -> Tensor:
     taken = torch.arange(cap, device=probabilities.device)[:, None] < counts
     hits = torch.zeros(len(probabilities), device=probabilities.device)
     return hits.index_add_(0, candidates.flatten(), taken.flatten().to(hits.dtype)) > 0
+
+
+def weighted(features: Tensor) -> Tensor:
+    """Features (n, D) as `consensus` clusters those of images: (n, components), ours.
+
+    In one thread, so that the number of processors plays no part.
+    """
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    points = prepared(features.cpu().numpy(), unit=OF_IMAGES.unit)
+    with threadpool_limits(1):
+        seen = components(points, OF_IMAGES.dimensions, weighting=OF_IMAGES.weighting)
+        return torch.from_numpy(seen(points)).to(features)
 
 
 def smoothed_labels(probabilities: Tensor, smoothing: float) -> Tensor:
@@ -374,7 +390,7 @@ class CDC(Clusterer):
         if self.config.grouping == "activations":
             return None
         clusters = self.config.clusters
-        return kmeans(standardise(features), clusters, restarts=_STARTS, seed=self._seed).labels
+        return kmeans(weighted(features), clusters, restarts=_STARTS, seed=self._seed).labels
 
     def _install_prototypes(self) -> dict[str, float]:
         config = self.config

@@ -416,7 +416,7 @@ CHANGES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({}, {"class_cap": 4}),
     ({}, {"batch_statistics": False}),
     ({}, {"target_view": "weak"}),
-    ({"initialisation": "prototype"}, {"grouping": "features"}),
+    ({"initialisation": "prototype"}, {"grouping": "components"}),
     ({}, {"sub_batch_size": 32}),
     ({}, {"batch_size": 16}),
     ({}, {"hidden": 8}),
