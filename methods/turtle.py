@@ -44,7 +44,7 @@ METHOD = Method(
         "Gadetsky, Jiang, Brbić. Let Go of Your Labels with Unsupervised Transfer. ICML 2024. "
         "https://arxiv.org/abs/2406.07236"
     ),
-    version=1,
+    version=2,
     config=TurtleConfig,
     fit=Later("deep_clustering.methods.algorithms.turtle:fit"),
     differences=(

@@ -23,6 +23,14 @@ def mean_entropy(labels: Tensor) -> Tensor:
     return torch.special.entr(labels.mean(0)).sum()
 
 
+def scores(columns: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Of a linear map (K, d) with biases (K,) for points in columns (d, n): (K, n).
+
+    With few clusters, a product of wide matrices takes a fraction of the time of one of tall ones.
+    """
+    return torch.addmm(bias[:, None], weight, columns)
+
+
 class Labelling:
     """The labelling of Eq. 9: softmax of a linear map whose rows have a length of their own."""
 
@@ -35,10 +43,10 @@ class Labelling:
     def parameters(self) -> list[Tensor]:
         return [self.direction, self.length, self.bias]
 
-    def __call__(self, points: Tensor) -> Tensor:
-        """Labels (n, K) of points (n, d)."""
+    def __call__(self, columns: Tensor) -> Tensor:
+        """Labels (n, K) of points in columns (d, n)."""
         weight = self.length * F.normalize(self.direction, dim=1)
-        return F.linear(points, weight, self.bias).softmax(1)
+        return scores(columns, weight, self.bias).softmax(0).T
 
 
 def _linear(dimension: int, clusters: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -58,15 +66,21 @@ class _Classifier:
         self._optimiser = torch.optim.Adam(own, lr=config.inner_lr, fused=True)
 
     @torch.no_grad()
-    def learn(self, points: Tensor, labels: Tensor) -> Tensor:
-        """Scores (n, K) of the points after some steps towards their labels."""
+    def learn(self, points: Tensor, columns: Tensor, labels: Tensor) -> Tensor:
+        """Scores (n, K) of the points after some steps towards their labels.
+
+        Args:
+            points: (n, d).
+            columns: (d, n), the same.
+            labels: (n, K).
+        """
+        wanted = labels.T.contiguous()
         for _ in range(self._steps):
             # The gradient of `disagreement`, written out: most of the time goes here.
-            scores = F.linear(points, self._weight, self._bias)
-            error = (scores.softmax(1) - labels) / len(points)
-            self._weight.grad, self._bias.grad = error.T @ points, error.sum(0)
+            error = (scores(columns, self._weight, self._bias).softmax(0) - wanted) / len(points)
+            self._weight.grad, self._bias.grad = error @ points, error.sum(1)
             self._optimiser.step()
-        return F.linear(points, self._weight, self._bias)
+        return scores(columns, self._weight, self._bias).T
 
 
 def fit(config: TurtleConfig, points: np.ndarray, seed: int) -> Fitted:
@@ -82,18 +96,21 @@ def fit(config: TurtleConfig, points: np.ndarray, seed: int) -> Fitted:
         labelling = Labelling(*_linear(x.shape[1], config.clusters, random))
         optimiser = torch.optim.Adam(labelling.parameters, lr=config.outer_lr)
         classifier = _Classifier(config, x.shape[1], random)
+        some, columns = x, x.T.contiguous()
         for _ in range(config.iterations):
-            some = x if count == len(x) else x[torch.randperm(len(x), generator=random)[:count]]
-            labels = labelling(some)
+            if count < len(x):
+                some = x[torch.randperm(len(x), generator=random)[:count]]
+                columns = some.T.contiguous()
+            labels = labelling(columns)
             if config.start == "cold":
                 classifier = _Classifier(config, x.shape[1], random)
-            scores = classifier.learn(some, labels.detach())
-            error, entropy = disagreement(scores, labels), mean_entropy(labels)
+            found = classifier.learn(some, columns, labels.detach())
+            error, entropy = disagreement(found, labels), mean_entropy(labels)
             optimiser.zero_grad()
             (error - config.entropy_weight * entropy).backward()
             optimiser.step()
         with torch.no_grad():
-            p = labelling(x).double().numpy()
+            p = labelling(x.T).double().numpy()
     p /= p.sum(1, keepdims=True)
     return Fitted(
         labels=p.argmax(1),

@@ -31,7 +31,7 @@ def test_the_classifier_follows_the_gradient_of_the_disagreement() -> None:
     weight = learner._weight.clone().requires_grad_()
     bias = learner._bias.clone().requires_grad_()
     turtle.disagreement(points @ weight.T + bias, labels).backward()
-    learner.learn(points, labels)
+    learner.learn(points, points.T.contiguous(), labels)
     assert torch.allclose(learner._weight.grad, weight.grad, atol=1e-6)  # type: ignore[arg-type]
     assert torch.allclose(learner._bias.grad, bias.grad, atol=1e-6)  # type: ignore[arg-type]
 
