@@ -297,10 +297,12 @@ def _views(config: CDCConfig, side: int) -> tuple[CachedView, ...]:
 
 #: Mini-clusters for each cluster on a frozen encoder: those of the paper for CIFAR-20.
 _REGIONS = 2
+#: Epochs on a frozen encoder at most.
+_EPOCHS = 40
 
 
 def _frozen(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Few mini-clusters on a frozen encoder, and clusters that start from its features.
+    """On a frozen encoder: few mini-clusters and epochs, and clusters of its features at the start.
 
     A mini-cluster's mean prediction can only say how unsure a region is where the region has
     pictures enough: 500 in a batch of 1,000 leave two. The paper takes so many where training makes
@@ -308,12 +310,20 @@ def _frozen(values: Mapping[str, Any]) -> dict[str, Any]:
     VI). Nothing moves the features of a frozen encoder, so that it is the second case on all data.
     One for each cluster is no better: README, Measured.
 
+    Heads alone are calibrated after some 100 steps. What follows teaches them their own labels
+    again, without better features to show for it: of 2,000 pictures accuracy no longer grows after
+    40 epochs, and the ECE does (README, Measured).
+
     Of a few thousand images the 512 first prototypes are means of a handful each, and what is close
     to them says less than the features do. These are all that a frozen encoder gives, and the same
-    in every run: so each run clusters them by its own seed, or all seeds would share one start.
+    in every run: so each run clusters their components by its own seed, or all seeds would share
+    one start.
     """
-    regions = min(_REGIONS * values["clusters"], values["batch_size"])
-    return {"mini_clusters": regions, "grouping": "components"}
+    return {
+        "mini_clusters": min(_REGIONS * values["clusters"], values["batch_size"]),
+        "epochs": min(_EPOCHS, values["epochs"]),
+        "grouping": "components",
+    }
 
 
 METHOD = Method(

@@ -267,9 +267,9 @@ DIFFERENCES = (
         paper="nothing: the encoder is trained, by the clustering loss",
         release="nothing",
         default="the encoder stays; every image has `views` weak and strong views, drawn once; "
-        "batches, selection and losses as in the paper; clusters start from a k-means of the "
-        "features by the run's seed; two mini-clusters for each "
-        "cluster, as on CIFAR-20, since nothing makes the features of a cluster alike; the hole of "
+        "batches, selection and losses as in the paper; at most 40 epochs; clusters start from a "
+        "k-means of the features' weighted components by the run's seed; two mini-clusters for "
+        "each cluster, as on CIFAR-20, since nothing makes its features alike; the hole of "
         "`cutout` keeps its share of the side; `target_view=weak` sets confidences by how the head "
         "sees another view of each image",
         field="views",

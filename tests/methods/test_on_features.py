@@ -124,8 +124,10 @@ def test_heads_learn_and_come_back_without_the_views(name: str) -> None:
 
 def test_on_a_frozen_encoder_each_seed_starts_from_clusters_of_its_own() -> None:
     assert METHOD.on_features is not None
-    asked = METHOD.on_features.changes({"clusters": 3, "batch_size": 60})
-    assert asked == {"mini_clusters": 6, "grouping": "components"}
+    asked = METHOD.on_features.changes({"clusters": 3, "batch_size": 60, "epochs": 100})
+    assert asked == {"mini_clusters": 6, "epochs": 40, "grouping": "components"}
+    few = METHOD.on_features.changes({"clusters": 3, "batch_size": 60, "epochs": 7})
+    assert few["epochs"] == 7  # as in a preset of fewer
     everyone, alone = torch.arange(120), Replicas.alone(CPU)
 
     def started(clean: torch.Tensor, seed: int, **fields: Any) -> torch.Tensor:
