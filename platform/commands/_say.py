@@ -26,10 +26,16 @@ def notes(sentences: Iterable[str]) -> None:
         console.print(f"note: {sentence}", style="yellow", markup=False)
 
 
-def shown(request: Request) -> tuple[str, ...]:
-    """Names of the metrics that tables and the view show of a request's runs."""
+def shown(request: Request, runs: Iterable[Mapping[str, float | None]] = ()) -> tuple[str, ...]:
+    """Names of the metrics that tables and the view show of a request's runs.
+
+    Args:
+        runs: metrics of those that are done: only they tell whether a method that clusters all
+            points at once gives probabilities.
+    """
     labels = request.dataset.labels is not None
-    return metrics.shown(labels=labels, probabilities=request.record.fit is None)
+    sure = any(values.get("mean_confidence") is not None for values in runs)
+    return metrics.shown(labels=labels, probabilities=request.record.fit is None or sure)
 
 
 def not_here(console: Console, request: Request) -> None:

@@ -57,7 +57,7 @@ def _close(store: Store, request: Request, runs: tuple[Job, ...], options: Train
     console = Console(highlight=False)
     finished, failures = store.finished(), store.failures()
     rows = {job.id: numbers_in(store.run_row(job.id)) for job in runs if job.id in finished}
-    console.print(_table(say.shown(request), runs, rows, failures))
+    console.print(_table(say.shown(request, rows.values()), runs, rows, failures))
     if any(values.get("collapsed") for values in rows.values()):
         console.print("a run collapsed: nearly all images are in one cluster", style="bold red")
     say.where(console, store, say.best_first("results.runs(store)", request))

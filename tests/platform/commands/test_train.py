@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from deep_clustering.platform.commands import _say as say
 from deep_clustering.platform.commands.train import _table
 from deep_clustering.platform.data.dataset import Source
 from deep_clustering.platform.request.jobs import RUN, Job
 from deep_clustering.platform.start import main
 from support.pictures import noise
+from support.small import resolved
 
 
 def test_a_reason_is_shown_as_it_is_written() -> None:
@@ -55,3 +57,10 @@ def test_users_names_are_shown_as_they_are_written(
     told = capsys.readouterr()
     assert f"there is no store at {tmp_path}/[red]store" in told.out
     assert f"{tmp_path}/[red]data, " in told.out
+
+
+def test_confidences_of_a_fit_are_judged_where_it_gives_them(tmp_path: Path) -> None:
+    asked = resolved("consensus", "digits", root=tmp_path)
+    assert "ece" not in say.shown(asked)
+    assert "ece" not in say.shown(asked, [{"acc": 0.8, "mean_confidence": None}])
+    assert "ece" in say.shown(asked, [{}, {"acc": 0.8, "ece": 0.1, "mean_confidence": 0.7}])
