@@ -18,6 +18,7 @@ from concurrent.futures import Future
 
 import psutil
 import ray
+from ray._private import services
 from ray._private.node import Node
 
 from deep_clustering.platform.errors import RAY_DIED, EnvironmentProblem
@@ -25,6 +26,8 @@ from deep_clustering.platform.run._guard import VARIABLE
 
 #: Seconds after which a signal is heard while Ray starts.
 _PAUSE = 0.2
+#: Seconds in which Ray's node is mostly there, once its processes are started.
+_NODE_WAIT = 3.0
 #: Says how many seconds Ray waits for its server to open a port.
 _PORT_WAIT = "RAY_gcs_server_port_wait_time_s"
 
@@ -88,7 +91,7 @@ class Cluster:
         try:
             _knock(self._address)
             logging.getLogger("ray").setLevel(logging.CRITICAL)  # before it reads `logging_level`
-            with _elsewhere(f"{self._scratch}/here"), _fewer_processes():
+            with _elsewhere(f"{self._scratch}/here"), _in_less_time():
                 _patiently(
                     lambda: ray.init(
                         address=self._address or "local",
@@ -152,17 +155,33 @@ def _elsewhere(folder: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _fewer_processes() -> Iterator[None]:
-    """Ray of one's own without two processes that it has no option for.
+def _in_less_time() -> Iterator[None]:
+    """Ray of one's own starts without what it has no option for.
 
-    One copies what workers print to a driver that wants none of it, the other asks a cloud for more
-    machines. Each takes half a second of CPU time and 80 MB. In a version of Ray that starts them
-    otherwise they are there, and do no harm.
+    Of its processes one copies what workers print to a driver that wants none of it, one asks a
+    cloud for more machines, and without a dashboard the dashboard's server counts Ray's users. Each
+    takes half a second of CPU time and 80 MB, and the last one is waited for. And Ray looks once a
+    second whether its node is there; here it is looked at ten times as often. In a version of Ray
+    that starts otherwise all this is there, and does no harm.
     """
-    there = [name for name in ("start_log_monitor", "start_monitor") if hasattr(Node, name)]
-    before = {name: getattr(Node, name) for name in there}
-    for name in there:
-        setattr(Node, name, lambda node: None)
+
+    def leave_out(node: Node, **_: object) -> None:
+        pass
+
+    def start(node: Node) -> None:
+        before["start_ray_processes"](node)
+        with contextlib.suppress(Exception):  # Ray itself goes on to look, and says what is wrong
+            services.wait_for_node(node.gcs_address, node.plasma_store_socket_name, _NODE_WAIT)
+
+    instead = {
+        "start_log_monitor": leave_out,
+        "start_monitor": leave_out,
+        "start_api_server": leave_out,
+        "start_ray_processes": start,
+    }
+    before = {name: getattr(Node, name) for name in instead if hasattr(Node, name)}
+    for name in before:
+        setattr(Node, name, instead[name])
     try:
         yield
     finally:

@@ -146,9 +146,10 @@ def test_nobody_else_may_use_the_ray_of_a_command(
     ports = {c.laddr.port: p for p in family for c in _listening(p)}
     (gcs,) = (port for port, p in ports.items() if p.name() == "gcs_server")
     assert 8265 not in ports  # the dashboard's
-    for process in family:  # nobody needs what these two do
+    for process in family:  # nobody needs what these three do
         with contextlib.suppress(psutil.NoSuchProcess):
-            assert not any(word.endswith("monitor.py") for word in process.cmdline())
+            names = ("monitor.py", "dashboard.py")
+            assert not any(word.endswith(names) for word in process.cmdline())
     assert _nodes(gcs, "") == "AuthenticationError"
     assert _nodes(gcs, "0" * 64) == "AuthenticationError"
     token = next(t for p in family if (t := p.environ().get("RAY_AUTH_TOKEN")))
