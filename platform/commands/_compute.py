@@ -20,7 +20,7 @@ from deep_clustering.platform.encoders.names import Encoder
 from deep_clustering.platform.errors import InputError, Interrupted, StorageError
 from deep_clustering.platform.evaluation import finished
 from deep_clustering.platform.places import absolute
-from deep_clustering.platform.request.jobs import FROZEN, VIEW, Job
+from deep_clustering.platform.request.jobs import FROZEN, VIEW, Job, at_once
 from deep_clustering.platform.request.options import (
     Asked,
     Compute,
@@ -181,13 +181,27 @@ def failures_of(store: Store, ids: Collection[str]) -> dict[str, Failure]:
 # ---- a session and its end
 
 
-def session(store: Store, compute: Compute, parallel: int, stages: int) -> "Session":
-    """A `Session` for a command, once what dead processes have left is swept away."""
+def session(
+    store: Store, compute: Compute, parallel: int, stages: int, todo: Collection[Job]
+) -> "Session":
+    """A `Session` for a command, once what dead processes have left is swept away.
+
+    Args:
+        parallel, stages: as in `Session`.
+        todo: what it begins with, without what the store has.
+    """
     from deep_clustering.platform.run import log
     from deep_clustering.platform.run.session import Session
 
     store.sweep()
-    made = Session(store, compute, provenance=provenance(), parallel=parallel, stages=stages)
+    made = Session(
+        store,
+        compute,
+        provenance=provenance(),
+        parallel=parallel,
+        stages=stages,
+        first=at_once(todo),
+    )
     made.log = log.opened(compute.log, Path("tensorboard"))
     return made
 

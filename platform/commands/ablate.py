@@ -271,7 +271,7 @@ class _Computed:
         store, options = self._store, self._options
         runs: list[str] = []  # grows with the suite
         wanted = self._planned(runs)
-        while not work.missing(wanted, store, options.retry):
+        while not (todo := work.missing(wanted, store, options.retry)):
             if not self._grow():
                 return
             wanted = self._planned(runs)
@@ -283,7 +283,7 @@ class _Computed:
         with (
             work.interruptible(store, runs, options),
             LiveView(title, say.shown(next(iter(requests.values())))) as view,
-            work.session(store, options, len(runs), stages_at_once(wanted.before)) as session,
+            work.session(store, options, len(runs), stages_at_once(wanted.before), todo) as session,
         ):
             while True:
                 work.submit(wanted, store, session, options.retry, owner="")

@@ -169,7 +169,7 @@ def _compute(
     with (
         work.interruptible(store, runs, options),
         LiveView(say.title(request, "clusters"), _METRICS) as view,
-        work.session(store, options, len(numbers), 1) as session,
+        work.session(store, options, len(numbers), 1, todo) as session,
     ):
         work.submit(wanted, store, session, options.retry, owner="")
         session.planner.close()

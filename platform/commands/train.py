@@ -43,7 +43,9 @@ def train(options: Train) -> Answer:
         with (
             work.interruptible(store, runs, options),
             LiveView(title, say.shown(request)) as view,
-            work.session(store, options, options.seeds, stages_at_once(wanted.before)) as session,
+            work.session(
+                store, options, options.seeds, stages_at_once(wanted.before), todo
+            ) as session,
         ):
             work.submit(wanted, store, session, options.retry, owner="")
             session.planner.close()

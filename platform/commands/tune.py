@@ -150,9 +150,10 @@ def _search(
 ) -> "Share":
     """The part that trains; returns whose time the proposals took."""
     runs = total * len(settings.seeds)
-    shared = settings.shared()
+    shared = Wanted(runs=settings.shared())
     every = settings.request.wanted(settings.seeds).before
-    stages = stages_at_once(shared) if len(shared) == len(every) else 0
+    stages = stages_at_once(shared.runs) if len(shared.runs) == len(every) else 0
+    todo = work.missing(shared, store, options.retry)
     title = say.title(
         settings.request,
         f"{_size(options.trials, options.seeds)}, {described(options.sampler, options.trials)}",
@@ -167,10 +168,10 @@ def _search(
             lambda lines: _best_line(lines, settings.objectives[0]),
             runs,
         ) as view,
-        work.session(store, options, runs, stages) as session,
+        work.session(store, options, runs, stages, todo) as session,
     ):
         study.begin(-(-session.room.lanes // len(settings.seeds)), command_line(options))
-        work.submit(Wanted(runs=shared), store, session, options.retry, owner="")
+        work.submit(shared, store, session, options.retry, owner="")
         # While the first lane starts: Ray Tune, and what the end of the command needs.
         import scipy.stats  # noqa: F401
 
@@ -185,8 +186,8 @@ def _search(
         errors: list[BaseException] = []
 
         def drive() -> None:
-            session.ready.wait()  # Tune starts a process for each trial
             try:
+                session.under_way()  # Tune starts a process for each trial
                 tuner.run(searcher, settings, session.planner, session.storage)
             except BaseException as error:
                 errors.append(error)

@@ -7,7 +7,7 @@ id. An id is a hash that contains the ids of what the work needs, so that no cyc
 import dataclasses
 import typing
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from deep_clustering.methods._method import (
@@ -111,6 +111,12 @@ class Job:
 def stages_at_once(jobs: Iterable[Job]) -> int:
     """How many stages could be computed side by side: those of the kind that has the most."""
     return max(Counter(job.kind for job in jobs if job.is_stage).values(), default=0)
+
+
+def at_once(jobs: Collection[Job]) -> int:
+    """How many jobs could be computed side by side at first: those that stand on none of these."""
+    ids = {job.id for job in jobs}
+    return sum(ids.isdisjoint(job.needs.values()) for job in jobs)
 
 
 #: Names of the needs that give features: column `stage_id` of a run.

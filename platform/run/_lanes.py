@@ -5,7 +5,7 @@ lane of several is a `TorchTrainer` worker group. Both run `lane.serve`.
 """
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -49,20 +49,18 @@ class Settings:
     evaluate_every: int
 
 
-def keep(settings: Settings, room: "Room", storage: str, made: Callable[[], None]) -> None:
+def keep(settings: Settings, room: "Room", storage: str) -> None:
     """Run a lane until the planner has no more work; blocks.
 
     Args:
         storage: a place that all nodes see; nothing that is written there is read.
-        made: called when its process is made.
 
     Raises:
         Exception: whatever ended the lane for good.
     """
     if room.workers == 1:
-        _alone(settings, room, storage, made)
+        _alone(settings, room, storage)
     else:
-        made()
         _together(settings, room, storage)
 
 
@@ -72,9 +70,6 @@ class Lane:
     def __init__(self) -> None:
         from deep_clustering.platform.run import lane  # noqa: F401
 
-    def made(self) -> None:
-        """Answers as soon as the process is there and has imported what it needs."""
-
     def serve(self, settings: Settings, gpu: bool, storage: str) -> None:
         """The loop of `lane.serve`, as Ray Train's local mode runs it."""
         from ray import train
@@ -82,13 +77,11 @@ class Lane:
         _trainer(settings, train.ScalingConfig(num_workers=0, use_gpu=gpu), storage, 0).fit()
 
 
-def _alone(settings: Settings, room: "Room", storage: str, made: Callable[[], None]) -> None:
+def _alone(settings: Settings, room: "Room", storage: str) -> None:
     process = ray.remote(num_cpus=room.cpus, num_gpus=room.gpus, max_restarts=0)(Lane)
     for life in range(1, _LIVES + 1):
         actor = process.remote()
         try:
-            ray.get(actor.made.remote())
-            made()
             ray.get(actor.serve.remote(settings, room.gpus > 0, storage))
             return
         except ray.exceptions.RayError:

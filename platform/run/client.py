@@ -61,6 +61,10 @@ class Client:
     def snapshot(self, seen: int = -1) -> Snapshot:
         return self._ask(self.actor.snapshot.remote(seen))
 
+    def under_way(self) -> None:
+        """Waits as long as it takes."""
+        ray.get(self.actor.under_way.remote())
+
     def unrecorded(self) -> list[tuple[Job, Failure]]:
         return self._ask(self.actor.unrecorded.remote())
 

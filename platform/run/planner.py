@@ -28,6 +28,8 @@ from deep_clustering.platform.run.progress import (
 _LIVES = 2
 #: Seconds before a job that another command is computing is offered again.
 _ELSEWHERE_PAUSE = 1.0
+#: Seconds that the first job has the machine to itself, at most; see `Planner.under_way`.
+_HEAD_START = 5.0
 
 
 @dataclass
@@ -108,6 +110,7 @@ class Planner:
         self._version = 0
         self._changed: dict[str, int] = {}  # job -> version of its last change, latest last
         self._storage: str | None = None
+        self._under_way = asyncio.Event()
 
     # ---- asked by whoever wants results
 
@@ -203,6 +206,14 @@ class Planner:
             storage=self._storage,
         )
 
+    async def under_way(self) -> None:
+        """Returns once what can wait need wait no longer for the lanes that start first.
+
+        That is when a job has been through its first epoch, or through a few seconds or to its end,
+        and when a lane finds nothing to do, or is gone.
+        """
+        await self._under_way.wait()
+
     async def unrecorded(self) -> list[tuple[Job, Failure]]:
         """Failures that no lane could write down, for the command to record; given once."""
         failed = [entry for entry in self._jobs.values() if entry.unrecorded]
@@ -224,8 +235,10 @@ class Planner:
             if entry is not None:
                 entry.state, entry.since = State.RUNNING, time.monotonic()
                 self._lane_job[lane] = entry.job.id
+                asyncio.get_running_loop().call_later(_HEAD_START, self._under_way.set)
                 await self._tell(entry.job.id)
                 return entry.job
+            self._under_way.set()
             if self._closed and not self._queue:
                 return None
             try:
@@ -243,6 +256,8 @@ class Planner:
         entry.epoch, entry.values = epoch, {**entry.values, **values}
         if not entry.history or epoch > entry.history[-1][0]:
             entry.history.append((epoch, values))
+        if epoch > 0:
+            self._under_way.set()
         await self._tell(job)
 
     async def images(self, job: str, done: int, of: int) -> None:
@@ -256,13 +271,13 @@ class Planner:
         """A lane committed a job, or found it committed."""
         entry = self._jobs[job]
         entry.values, entry.epoch = values, entry.job.epochs
-        self._lane_job[lane] = None
+        self._leave(lane)
         entry.end(State.DONE)
         await self._tell(job)
 
     async def failed(self, job: str, lane: int, failure: Failure) -> None:
         """A lane recorded a failure."""
-        self._lane_job[lane] = None
+        self._leave(lane)
         self._fail(self._jobs[job], failure)
         await self._tell()
 
@@ -273,13 +288,13 @@ class Planner:
 
     async def stopped(self, job: str, lane: int) -> None:
         """A lane let go of a cancelled job."""
-        self._lane_job[lane] = None
+        self._leave(lane)
         self._jobs[job].end(State.CANCELLED)
         await self._tell(job)
 
     async def busy(self, job: str, lane: int) -> None:
         """Another command is computing this job; look again in a moment."""
-        self._lane_job[lane] = None
+        self._leave(lane)
         entry = self._jobs[job]
         entry.pause()
         entry.state, entry.again = State.ELSEWHERE, time.monotonic() + _ELSEWHERE_PAUSE
@@ -298,10 +313,16 @@ class Planner:
         await self._tell()
 
     async def lane_gone(self, lane: int) -> None:
-        """A lane ended for good."""
+        """A lane ended, for good or until its process is made anew."""
         await self._lost(lane)
+        self._under_way.set()
 
     # ---- inside
+
+    def _leave(self, lane: int) -> None:
+        """A lane has no job any more."""
+        self._lane_job[lane] = None
+        self._under_way.set()
 
     def _done(self, id: str) -> bool:
         """Whether some work is finished, whoever computed it."""

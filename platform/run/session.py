@@ -131,6 +131,8 @@ class Session:
         provenance: columns that every row of this command carries.
         parallel: how many runs could train side by side.
         stages: how many stages could be computed side by side; 0: as many as runs.
+        first: how many jobs there are that stand on nothing that is missing: so many lanes start at
+            once, the others when those are under way; 0: all start at once.
         compute: `workers` and `gpus_per_run` as in `room`; `run_limit`, minutes for one job;
             `evaluate_every`, epochs of a training;
             `address` of a Ray cluster, None starts one of this command's own and never joins
@@ -158,14 +160,13 @@ class Session:
         provenance: Mapping[str, str | bool | None],
         parallel: int,
         stages: int = 0,
+        first: int = 0,
     ) -> None:
         self._store, self._compute = store, compute
-        self._parallel, self._stages = parallel, stages
+        self._parallel, self._stages, self._first = parallel, stages, first
         self._limit = None if compute.run_limit is None else 60 * compute.run_limit
         self.provenance = dict(provenance)
         self._threads: list[threading.Thread] = []
-        #: Set once a lane is ready for work, or ended before; what can wait waits for it.
-        self.ready = threading.Event()
         self._errors: list[str] = []
 
     def __enter__(self) -> "Session":
@@ -225,6 +226,14 @@ class Session:
                 f"no worker is left: {self._errors[-1]}; give the same command again to continue."
             )
 
+    def under_way(self) -> None:
+        """Wait until those who begin have begun; see `planner.Planner.under_way`.
+
+        Nobody waits for a lane of several processes: they take long to start.
+        """
+        if self.room.workers == 1:
+            self.planner.under_way()
+
     def _keep(self, lane: int) -> None:
         """One lane, from start to end, in a thread of the command."""
         settings = Settings(
@@ -238,14 +247,14 @@ class Session:
             evaluate_every=self._compute.evaluate_every,
         )
         try:
-            keep(settings, self.room, self.storage, self.ready.set)
+            if self._first and lane >= self._first:
+                self.under_way()
+            keep(settings, self.room, self.storage)
         except Exception as error:  # whatever ended it, the lane is gone and the rest goes on
             lines = str(error).strip().splitlines() or [type(error).__name__]
             self._errors.append(lines[-1])
             with contextlib.suppress(Exception):
                 self.planner.lane_gone(lane)
-        finally:
-            self.ready.set()
 
 
 def _scratch() -> str:

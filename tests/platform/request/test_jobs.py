@@ -13,7 +13,7 @@ from deep_clustering.methods.cdc import METHOD
 from deep_clustering.platform.data.dataset import Source
 from deep_clustering.platform.errors import InputError
 from deep_clustering.platform.request import configs
-from deep_clustering.platform.request.jobs import Given, Job, of_evaluation, of_run
+from deep_clustering.platform.request.jobs import Given, Job, at_once, of_evaluation, of_run
 from deep_clustering.platform.request.request import Request
 from support.small import SETS, jobs, request, resolved
 
@@ -190,3 +190,22 @@ def test_a_replication_that_is_not_there_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         resolved(**{"method": "cdc", "dataset": "digits", "root": root, **asked})
+
+
+#: One job, two that stand on it, one that stands on these.
+_CHAIN: dict[str, dict[str, str]] = {
+    "a": {},
+    "b": {"x": "a"},
+    "c": {"x": "a"},
+    "d": {"x": "b", "y": "c"},
+}
+
+
+def test_how_many_jobs_can_begin(every: list[Job]) -> None:
+    """Those that stand on nothing among them: whether a need is done, or another job, decides."""
+    (run,) = (job for job in every if job.kind == "run" and len(job.needs) > 2)
+    chain = [dataclasses.replace(run, id=i, needs=n) for i, n in _CHAIN.items()]
+    assert at_once([]) == 0
+    assert at_once(chain) == 1
+    assert at_once(chain[1:]) == 2  # what they stand on is done
+    assert at_once(chain[3:]) == 1

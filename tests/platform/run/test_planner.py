@@ -1,6 +1,7 @@
 """The planner's promises, on the class itself: order, retries, cancellation, failures."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,72 @@ def test_a_job_of_another_command_is_offered_again(monkeypatch: pytest.MonkeyPat
         return first.id, second.id, third.id
 
     assert asyncio.run(story()) == ("r", "q", "r")
+
+
+async def _after(story: Awaitable[None], planner: Planner) -> bool:
+    """Whether what can wait goes on once something has happened, and not before."""
+    waiting = asyncio.ensure_future(planner.under_way())
+    await asyncio.sleep(0.02)
+    early = waiting.done()
+    await story
+    await asyncio.sleep(0.02)
+    return waiting.done() and not early
+
+
+def test_what_can_wait_waits_for_the_first_epoch() -> None:
+    async def story() -> Any:
+        planner = await _started(_job("s", "encoder"), _job("r", needs=("s",)))
+        await planner.enter(0)
+        await planner.next(0)
+        return [
+            await _after(planner.epoch("s", epoch, {}), planner)
+            for epoch in (0, 1)  # 0 is before the first
+        ]
+
+    assert asyncio.run(story()) == [False, True]
+
+
+@pytest.mark.parametrize(
+    "ended",
+    [
+        lambda planner: planner.finished("s", 0, {}),
+        lambda planner: planner.failed("s", 0, _broken("it broke")),
+        lambda planner: planner.stopped("s", 0),
+        lambda planner: planner.busy("s", 0),
+        lambda planner: planner.lane_gone(0),
+    ],
+)
+def test_what_can_wait_waits_for_no_job_that_is_over(
+    ended: Callable[[Planner], Awaitable[None]],
+) -> None:
+    async def story() -> Any:
+        planner = await _started(_job("s", "encoder"))
+        await planner.next(0)
+        return await _after(ended(planner), planner)
+
+    assert asyncio.run(story())
+
+
+def test_what_can_wait_waits_for_no_lane_without_work_and_none_that_is_gone() -> None:
+    async def story() -> Any:
+        idle, dead = Planner(), await _started(_job("s", "encoder"))
+        looking = asyncio.ensure_future(idle.next(0))
+        found = await _after(idle.enter(0), idle), await _after(dead.lane_gone(0), dead)
+        looking.cancel()
+        return found
+
+    assert asyncio.run(story()) == (False, True)  # the first one did not wait at all
+
+
+def test_what_can_wait_waits_for_no_long_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deep_clustering.platform.run.planner._HEAD_START", 0.05)
+
+    async def story() -> Any:
+        planner = await _started(_job("s", "encoder"))
+        await planner.next(0)
+        return await _after(asyncio.sleep(0.1), planner)
+
+    assert asyncio.run(story())
 
 
 def test_only_new_epochs_are_sent() -> None:
