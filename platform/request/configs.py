@@ -132,6 +132,13 @@ def build(config_class: type[C], *layers: Mapping[str, Value]) -> C:
     return config
 
 
+def broken(config_class: type[C], values: Mapping[str, Value]) -> list[str]:
+    """The fields whose rules these values of all fields break."""
+    wrong: list[str] = []
+    _assemble(config_class, values, wrong)
+    return [line.partition(":")[0] for line in wrong]
+
+
 def _assemble(config_class: type[C], values: Mapping[str, Value], wrong: list[str]) -> C | None:
     hints = _hints(config_class)
     given: dict[str, object] = {}

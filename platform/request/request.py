@@ -423,7 +423,7 @@ def check_sizes(config: Config, dataset: Dataset, part: Part = "all") -> None:
         if isinstance(value, int) and value > n:
             wrong.append(
                 f"{name}: needs at least {value} {of}, found {n}; "
-                f"set a smaller one, for example --set {name}={max(2, n // 2)}"
+                f"set a smaller one, for example{_smaller(config, name, max(2, n // 2))}"
             )
     clusters = flat.get("clusters")
     if isinstance(clusters, int) and dataset.different < clusters <= len(dataset.score):
@@ -433,6 +433,22 @@ def check_sizes(config: Config, dataset: Dataset, part: Part = "all") -> None:
         )
     if wrong:
         raise InputError("\n".join(wrong))
+
+
+def _smaller(config: Config, name: str, most: int) -> str:
+    """Options that make a field at most so large, and what its rules tie to it smaller with it."""
+    flat = configs.flatten(config)
+    of = flat[name]
+    assert isinstance(of, int)
+    for size in range(most, 1, -1):
+        tied = configs.broken(type(config), flat | {name: size})
+        counts = {field: value for field in tied if isinstance(value := flat[field], int)}
+        if "clusters" in tied or len(counts) < len(tied):
+            break
+        changed = {name: size} | {field: value * size // of for field, value in counts.items()}
+        if not configs.broken(type(config), flat | changed):
+            return "".join(f" --set {field}={value}" for field, value in changed.items())
+    return f" --set {name}={most}"
 
 
 def _fitting(asked: Asked) -> str:

@@ -12,10 +12,12 @@ import pytest
 from PIL import Image
 
 from deep_clustering.platform.cli import cli
+from deep_clustering.platform.errors import InputError
+from deep_clustering.platform.request import configs
 from deep_clustering.platform.start import main
 from deep_clustering.platform.store import _mark
 from deep_clustering.platform.store.store import Store
-from support.small import SETS, images
+from support.small import SETS, images, resolved
 
 
 class Asked:
@@ -121,7 +123,8 @@ def ask(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
         ),
         (
             ("train", "cdc", "--dataset", "digits", "--set", "batch_size=2000"),
-            "batch_size: needs at least 2000 images to train on, found 1797",
+            "batch_size: needs at least 2000 images to train on, found 1797; set a smaller one, "
+            "for example --set batch_size=896 --set sub_batch_size=56",
         ),
         (("train", "cdc", "--dataset", "digits", "--seeds", "0"), "--seeds"),
         (("train", "cdc", "--dataset", "folder:nowhere"), "nowhere"),
@@ -359,3 +362,14 @@ def test_a_dry_run_of_a_suite_needs_no_images_and_downloads_none(ask, tmp_path: 
     assert "would run: 5 base runs, 5 outputs of bases, 15 runs" in answer.out
     assert not (tmp_path / "data").exists()
     assert not (tmp_path / "store" / "plans").exists()
+
+
+def test_what_is_advised_for_few_images_can_be_asked_for(tmp_path: Path) -> None:
+    """A smaller batch alone would break the rules of what it is divided into."""
+    large = ["batch_size=3000", "sub_batch_size=1500", "mini_clusters=2000"]
+    with pytest.raises(InputError) as refused:
+        resolved("cdc", "digits", root=tmp_path, sets=large)
+    advised = re.findall(r"--set (\S+)", str(refused.value))
+    assert advised == ["batch_size=898", "sub_batch_size=449", "mini_clusters=598"]
+    config = resolved("cdc", "digits", root=tmp_path, sets=advised).config
+    assert configs.flatten(config)["batch_size"] == 898
