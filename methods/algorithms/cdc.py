@@ -114,19 +114,6 @@ def select_by_confidence(probabilities: Tensor, cap: int) -> Tensor:
     return hits.index_add_(0, candidates.flatten(), taken.flatten().to(hits.dtype)) > 0
 
 
-def weighted(features: Tensor) -> Tensor:
-    """Features (n, D) as `consensus` clusters those of images: (n, components), ours.
-
-    In one thread, so that the number of processors plays no part.
-    """
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-    points = prepared(features.cpu().numpy(), unit=OF_IMAGES.unit)
-    with threadpool_limits(1):
-        seen = components(points, OF_IMAGES.dimensions, weighting=OF_IMAGES.weighting)
-        return torch.from_numpy(seen(points)).to(features)
-
-
 def smoothed_labels(probabilities: Tensor, smoothing: float) -> Tensor:
     """Hard labels of the predictions (B, C) as distributions (B, C), some of it spread evenly."""
     classes = probabilities.shape[1]
@@ -274,6 +261,19 @@ class Head(nn.Module):
         self.output.weight.copy_(second)
         self.hidden.bias.zero_()
         self.output.bias.zero_()
+
+
+def weighted(features: Tensor) -> Tensor:
+    """Features (n, D) as `consensus` clusters those of images: (n, components), ours.
+
+    In one thread, so that the number of processors plays no part.
+    """
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    points = prepared(features.cpu().numpy(), unit=OF_IMAGES.unit)
+    with threadpool_limits(1):
+        seen = components(points, OF_IMAGES.dimensions, weighting=OF_IMAGES.weighting)
+        return torch.from_numpy(seen(points)).to(features)
 
 
 class CDC(Clusterer):

@@ -22,6 +22,7 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -35,7 +36,8 @@ _LOG2_HIGH, _LOG2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10  
 _PER_LOG2 = 1.4426950408889634
 _ROUND = 1.5 * 2.0**52  # added, it rounds to an integer, which is then in the lowest bits
 _NEGLIGIBLE = 2.0**-56  # of a mass or spread: what double precision would round away
-_LANES = 4  # numbers in double precision that common processors compute with at a time
+#: Numbers in double precision that this processor computes with at a time.
+_LANES = 8 if "+avx512f" in get_host_cpu_features() else 4
 _DIGITS_LOST = 1e-4  # of its largest value: an aggregate this far down is summed up anew
 
 
