@@ -140,29 +140,37 @@ def _power(x: float, exponent: float) -> float:
 
 @compiled(fastmath={"contract", "nnan", "nsz"})  # no reordering: it would undo `_power`
 def _respond(
-    scores: Array, alpha: float, m: float, power: bool, real: bool, p: Array, w: Array
+    scores: Array,
+    clusters: int,
+    alpha: float,
+    m: float,
+    power: bool,
+    real: bool,
+    p: Array,
+    w: Array,
 ) -> None:
     """p = scores^-alpha / sum and w = p^m (or p): the row's minimiser. `scores` are overwritten.
 
-    The arrays are `_padded`; scores of infinity get a share of 0.
+    The arrays are `_padded`; scores beyond the clusters are infinite, and get no share.
     """
-    clusters = scores.shape[0]
+    width = scores.shape[0]
     least = _least(scores)
-    for k in range(clusters):
+    for k in range(width):
         scores[k] = least / max(scores[k], _FLOOR)
         p[k] = _power(scores[k], alpha)
+    p[clusters:] = 0.0  # an exponent of 0, as a truncated one may be, leaves 1 there
     share = 1.0 / _sum(p)
-    for k in range(clusters):
+    for k in range(width):
         p[k] *= share
     if not power:
-        for k in range(clusters):
+        for k in range(width):
             w[k] = p[k]
     elif real:  # p^m = p p^(m - 1), and p^(m - 1) = (least / score) / total^(m - 1)
         share = np.exp((m - 1.0) * np.log(share))
-        for k in range(clusters):
+        for k in range(width):
             w[k] = p[k] * scores[k] * share
     else:
-        for k in range(clusters):
+        for k in range(width):
             w[k] = _power(p[k], m)
 
 
@@ -275,7 +283,7 @@ def sweep(
         for k in range(clusters):
             scores[k] = mass[k] * gaps[k] + spread[k]
         scores[clusters:] = np.inf
-        _respond(scores, alpha, m, power, real, p, w)
+        _respond(scores, clusters, alpha, m, power, real, p, w)
         for k in range(clusters):
             delta = w[k] - weights[i, k]
             change += abs(p[k] - probabilities[i, k])
@@ -324,7 +332,7 @@ def sweep_matrix(
         for k in range(clusters):
             scores[k] = _dot(distances[i], weights[k])
         scores[clusters:] = np.inf
-        _respond(scores, alpha, m, power, real, p, w)
+        _respond(scores, clusters, alpha, m, power, real, p, w)
         for k in range(clusters):
             change += abs(p[k] - probabilities[i, k])
             probabilities[i, k] = p[k]
@@ -353,6 +361,6 @@ def respond(
         for k in range(clusters):
             scores[k] = mass[k] * _squared_distance(row, mean[k]) + spread[k]
         scores[clusters:] = np.inf
-        _respond(scores, alpha, 1.0, False, True, p, w)
+        _respond(scores, clusters, alpha, 1.0, False, True, p, w)
         found[i] = p[:clusters]
     return found
