@@ -15,7 +15,7 @@ from deep_clustering.platform.request.jobs import Job
 from deep_clustering.platform.run.checkpoints import Checkpoints, EpochRow, History
 from deep_clustering.platform.run.failure import Cancelled, Diverged
 from deep_clustering.platform.run.progress import Numbers, Observer
-from deep_clustering.platform.run.record import now
+from deep_clustering.platform.run.record import Row, measured, now
 from deep_clustering.platform.run.workplace import Workplace
 
 
@@ -27,6 +27,16 @@ class Training:
     seconds: float = 0.0
     started: str = field(default_factory=now)
     resumed_at: int = 0  # epoch from which the last attempt continued
+
+    def work(self, place: Workplace) -> Row:
+        """The columns about the work itself, now that it is done; see `record.measured`."""
+        return measured(
+            started=self.started,
+            seconds=self.seconds,
+            device=place.device,
+            workers=place.replicas.world,
+            resumed_at=self.resumed_at,
+        )
 
 
 def train(

@@ -107,16 +107,9 @@ def _train(job: Job, place: Workplace, observer: Observer) -> Numbers:
     outcome = of_model(trainable, dataset, reference)
     model = on_cpu(trainable.model_state())
     place.store.write_model(job.id, save_tensors(model))
-    work = record.measured(
-        started=training.started,
-        seconds=training.seconds,
-        device=place.device,
-        workers=place.replicas.world,
-        resumed_at=training.resumed_at,
-    )
     row: record.Row = {
         **training.rows[-1].values,
-        **record.finished(job, dataset, work, place.provenance),
+        **record.finished(job, dataset, training.work(place), place.provenance),
         **outcome.values,
         "parameters": _parameters(model),
         "encoder_kmeans_acc": canary,

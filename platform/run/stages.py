@@ -37,14 +37,7 @@ def encoder(job: Job, place: Workplace, observer: Observer) -> None:
     if place.replicas.rank != 0:
         return
     weights = on_cpu(trainable.encoder_state())
-    work = record.measured(
-        started=training.started,
-        seconds=training.seconds,
-        device=place.device,
-        workers=place.replicas.world,
-        resumed_at=training.resumed_at,
-    )
-    row = record.finished(job, dataset, work, place.provenance)
+    row = record.finished(job, dataset, training.work(place), place.provenance)
     artefacts = {"encoder": save_tensors(weights), "features": shared(features)}
     place.store.commit_stage(row, artefacts)
     Checkpoints(place.store, job.id).clear()
